@@ -1,0 +1,55 @@
+# penjing: `make help` lists the commands. Everything is installed into .venv with the pins of constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-shop check format bench clean
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "penjing needs python3 (Debian: apt install python3)"; exit 2; }
+	@command -v git >/dev/null || { echo "penjing needs git (Debian: apt install git)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "penjing needs python3-venv (Debian: apt install python3-venv)"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "penjing needs Python 3.11 or newer"; exit 2; }
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable ".[openvino,compress,report,demo,dev]"
+	@touch $@
+
+setup: $(BIN)/.ready ## make the virtual environment .venv
+
+demo: $(BIN)/.ready ## compress a real Whisper, measure it, transcribe a clip
+	@$(BIN)/python examples/demo.py
+
+test: $(BIN)/.ready ## run the tests
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(BIN)/.ready ## run every test, golden runs on real checkpoints too
+	@$(BIN)/python -m pytest
+
+test-shop: ## run the shop's tests in an environment without torch and transformers
+	@$(PYTHON) -m venv $(VENV)-shop
+	@$(VENV)-shop/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[openvino]" pytest hypothesis
+	@$(VENV)-shop/bin/python -m pytest -m "shop and not slow"
+
+check: $(BIN)/.ready ## lint, types, import contracts, house numbers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+	@$(BIN)/python tools/house.py
+
+format: $(BIN)/.ready ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(BIN)/.ready ## measure the numbers of the README (benchmarks/README.md says how)
+	@$(BIN)/python benchmarks/run.py
+
+clean: ## remove the environments and caches
+	rm -rf $(VENV) $(VENV)-shop build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The folder that leaves the workshop: manifest, files, ONNX lowering."""

@@ -1,0 +1,33 @@
+"""A row of data: fields of text and at most one image or sound, not yet decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Media = Literal["image", "audio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item of a data set.
+
+    `id` is unique and stable within its set. `fields` holds text columns by name (`text`, `label`, `question`, `answer`,
+    `language`). `file` is a path, or the encoded bytes where the set carries them itself.
+    """
+
+    id: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    media: Media | None = None
+    file: Path | bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Rows in a fixed order. `parts` maps a row's id to calibrate, select or judge where the set fixes its own split."""
+
+    name: str
+    rows: tuple[Row, ...]
+    parts: Mapping[str, str] = field(default_factory=dict)

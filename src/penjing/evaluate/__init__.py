@@ -1,0 +1,1 @@
+"""Metrics, intervals, speed: functions of functions and arrays, never of models. Torch-free."""

@@ -1,0 +1,1 @@
+"""One file per compression method: frozen settings and one verb."""

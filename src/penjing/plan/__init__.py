@@ -1,0 +1,1 @@
+"""One budget over all towers: cost tables, sensitivity, allocation."""

@@ -1,0 +1,1 @@
+"""Tables, plots and the model card, made from JSON only."""
