@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -21,8 +21,9 @@ SiteKind = Literal["linear", "conv", "embedding", "position"]
 class Site:
     """One place in a model that holds weights a method may compress.
 
-    It is a place (`parent.attribute`), not a module: after a method replaced the module there, the site shows the new one.
-    `tied` are other places that read the very same weights (an output head tied to its embedding); they are replaced together.
+    It is a place (`parent.attribute`), not a module: after a method replaced the module there, the site shows the new
+    one. `tied` are other places that read the very same weights (an output head tied to its embedding); they are
+    replaced together.
     """
 
     name: str
@@ -36,6 +37,22 @@ class Site:
         """The module that stands here now."""
         return self.parent.get_submodule(self.attribute)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight: (out, in), (out, in / groups, *kernel) or (rows, features). A view: writing to it changes the layer.
+
+        A transformers `Conv1D` stores (in, out); it is shown the way `nn.Linear` stores it.
+        """
+        weight = self.module.weight
+        assert isinstance(weight, torch.Tensor)
+        return weight.t() if is_transposed(self.module) else weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The bias (out,), or None."""
+        bias = getattr(self.module, "bias", None)
+        return bias if isinstance(bias, torch.Tensor) else None
+
     def replace(self, module: nn.Module) -> None:
         """Put another module here."""
         setattr(self.parent, self.attribute, module)
@@ -45,9 +62,9 @@ class Site:
 class Tower:
     """A part of a model with one role and one modality.
 
-    `module` is what runs, `run` feeds it from a batch (and ignores the keys it does not know), `blocks` are its layers in
-    order, each called with the hidden states first. `sites` are by their full name in the model, `parameter_names` are the
-    parameters it owns (no parameter has two owners). Towers of role embedding and head have no blocks.
+    `module` is what runs, `run` feeds it from a batch (and ignores the keys it does not know), `blocks` are its layers
+    in order, each called with the hidden states first. `sites` are by their full name in the model, `parameter_names`
+    are the parameters it owns (no parameter has two owners). Towers of role embedding and head have no blocks.
     """
 
     name: str
@@ -68,15 +85,60 @@ SITE_TYPES: Mapping[type[nn.Module], SiteKind] = {
 }
 """Modules whose weights a method may compress. Families may call an embedding a `position` table."""
 
+SAME_MATH = frozenset({"FalconLinear"})
+"""Subclasses with a forward of their own that computes what the base class computes."""
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Return whether a module is a linear layer that stores (in, out): the `Conv1D` of transformers (GPT-2)."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
+
+
+def site_kind(module: nn.Module) -> SiteKind | None:
+    """Return the kind of site a module makes, or None.
+
+    A subclass that overrides `forward` computes something else than its base class, so it is no site. An embedding that
+    multiplies its rows by `embed_scale` still is one (whoever replaces it keeps the factor); any other embedding is a
+    `position` table.
+    """
+    if is_transposed(module):
+        return "linear"
+    for base, kind in SITE_TYPES.items():
+        if isinstance(module, base):
+            plain = type(module).forward is base.forward or type(module).__name__ in SAME_MATH
+            if kind == "embedding":
+                return "embedding" if plain or hasattr(module, "embed_scale") else "position"
+            return kind if plain else None
+    return None
+
+
+def find_places(root: nn.Module) -> Iterator[Site]:
+    """Yield every place below `root` that holds compressible weights, in module order, tied places one by one.
+
+    `nn.MultiheadAttention` reads the weight of its `out_proj` without calling it, so nothing in there is a place.
+    """
+    for path, parent in root.named_modules():
+        if isinstance(parent, nn.MultiheadAttention):
+            continue
+        for attribute, child in parent._modules.items():
+            kind = None if child is None else site_kind(child)
+            if kind is not None:
+                yield Site(f"{path}.{attribute}" if path else attribute, kind, parent, attribute)
+
 
 def find_sites(root: nn.Module, within: nn.Module) -> dict[str, Site]:
-    """Find every site below `within`, named as in `root`, in module order."""
-    names = {id(module): name for name, module in root.named_modules(remove_duplicate=False)}
-    found: dict[str, Site] = {}
-    for parent in within.modules():
-        for attribute, child in parent.named_children():
-            kind = next((kind for cls, kind in SITE_TYPES.items() if isinstance(child, cls)), None)
-            if kind is not None:
-                name = names[id(child)]
-                found[name] = Site(name, kind, parent, attribute)
+    """Find every site below `within`, named as in `root`, in module order.
+
+    Places that read one weight make one site: the embedding among them (else the first), with the others in its `tied`.
+    """
+    inside = {id(module) for module in within.modules()}
+    groups: dict[int, list[Site]] = {}
+    for place in find_places(root):
+        weight = place.module._parameters.get("weight")
+        groups.setdefault(id(place.module if weight is None else weight), []).append(place)
+    found = {}
+    for places in groups.values():
+        first = next((place for place in places if place.kind == "embedding"), places[0])
+        if id(first.parent) in inside:
+            found[first.name] = replace(first, tied=tuple(place for place in places if place is not first))
     return found
