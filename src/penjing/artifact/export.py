@@ -1,0 +1,124 @@
+"""Lower a component to ONNX: torch's own exporter, exact codes from our layers, no trace of the machine it ran on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from penjing.layers.half import half_tensors
+from penjing.models.family import Component
+
+OPSET = 21
+
+
+def export_component(component: Component, folder: Path) -> Path:
+    """Write `folder/<name>.onnx` and return its path. One file, no external data below 2 GB."""
+    names = list(component.inputs)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            component.module.eval(),
+            _arguments(component),
+            input_names=names,
+            output_names=list(component.outputs),
+            dynamic_shapes=_dynamic_shapes(component),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    graph: onnx.ModelProto = program.model_proto
+    _store_halves(graph, component.module)
+    _forget_origin(graph)
+    path = folder / f"{component.name}.onnx"
+    onnx.save(graph, str(path))
+    return path
+
+
+def _arguments(component: Component) -> tuple[Any, ...]:
+    """The example inputs as the module's forward takes them: the tail of several goes into one list."""
+    parameters = _forward_names(component.module)
+    tensors = list(component.inputs.values())
+    if len(parameters) == len(tensors):
+        return tuple(tensors)
+    fixed = len(parameters) - 1
+    return (*tensors[:fixed], tensors[fixed:])
+
+
+def _forward_names(module: nn.Module) -> list[str]:
+    import inspect
+
+    return list(inspect.signature(module.forward).parameters)
+
+
+def _dynamic_shapes(component: Component) -> tuple[Any, ...]:
+    """One torch.export.Dim per axis name, shared by the inputs that name it; `2*frames` means an even number."""
+    dims: dict[str, Any] = {}
+
+    def dim(name: str) -> Any:
+        factor, _, base = name.rpartition("*")
+        if base not in dims:
+            dims[base] = torch.export.Dim(base, min=1) if base != "past" else torch.export.Dim(base, min=0)
+        return int(factor) * dims[base] if factor else dims[base]
+
+    shapes = [
+        {axis: dim(axis_name) for axis, axis_name in component.dynamic.get(name, {}).items()} for name in component.inputs
+    ]
+    parameters = _forward_names(component.module)
+    if len(parameters) == len(shapes):
+        return tuple(shapes)
+    fixed = len(parameters) - 1
+    return (*shapes[:fixed], shapes[fixed:])
+
+
+def _store_halves(graph: onnx.ModelProto, module: nn.Module) -> None:
+    """Store tables marked as float16 in two bytes and widen them where they are read."""
+    halves = half_tensors(module)
+    for initializer in list(graph.graph.initializer):
+        if initializer.name not in halves or initializer.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = onnx.numpy_helper.to_array(initializer)
+        name = initializer.name
+        stored = onnx.numpy_helper.from_array(values.astype("float16"), name + ".float16")
+        graph.graph.initializer.remove(initializer)
+        graph.graph.initializer.append(stored)
+        widen = onnx.helper.make_node("Cast", [stored.name], [name], name=name + ".widen", to=onnx.TensorProto.FLOAT)
+        graph.graph.node.insert(0, widen)
+
+
+def _forget_origin(graph: onnx.ModelProto) -> None:
+    """Drop metadata that holds source paths and torch names: it differs between machines and tells what it should not."""
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for part in (graph.graph, *graph.functions):
+        del part.metadata_props[:]
+        for node in part.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+        for value in part.value_info:
+            del value.metadata_props[:]
+    for values in (graph.graph.input, graph.graph.output, graph.graph.initializer):
+        for value in values:
+            del value.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter off the terminal; its errors come as exceptions."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,61 @@
+"""The operators that compressed layers emit while a graph is exported: their own integer codes, never requantized.
+
+A layer computes its reference in torch; under `torch.onnx.is_in_onnx_export()` it calls these instead, so that the codes a
+method chose are the codes on disk.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DEPLOYED_ACCURACY_LEVEL = 4
+"""`MatMulNBits` may quantize activations to int8 on the fly; exact mode sets 0 when the graph is opened."""
+
+
+def matmul_nbits(values: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor | None, width: int) -> Tensor:
+    """Emit com.microsoft::MatMulNBits. values (..., in), packed (out, groups, bytes), scales (out, groups)."""
+    out, groups, group_bytes = packed.shape
+    block = _block_size(width, groups)
+    inputs = [values, packed, scales] + ([zeros] if zeros is not None else [])
+    attributes: dict[str, int | float | str | bool | list[int] | list[float] | list[str] | list[bool]] = {
+        "K": width,
+        "N": out,
+        "bits": group_bytes * 8 // block,
+        "block_size": block,
+        "accuracy_level": DEPLOYED_ACCURACY_LEVEL,
+    }
+    return torch.onnx.ops.symbolic(
+        "com.microsoft::MatMulNBits",
+        inputs,
+        attributes,
+        dtype=values.dtype,
+        shape=(*values.shape[:-1], out),
+        version=1,
+    )
+
+
+def _block_size(width: int, groups: int) -> int:
+    """The power of two that cuts `width` into this many groups."""
+    block = 16
+    while -(-width // block) > groups:
+        block *= 2
+    return block
+
+
+def quantize_dequantize(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """Emit QuantizeLinear and DequantizeLinear around values: uint8, one scale for the whole tensor."""
+    codes = torch.onnx.ops.symbolic(
+        "QuantizeLinear", [values, scale, zero], {}, dtype=torch.uint8, shape=values.shape, version=21
+    )
+    return dequantize(codes, scale, zero)
+
+
+def dequantize(codes: Tensor, scale: Tensor, zero: Tensor, axis: int | None = None) -> Tensor:
+    """Emit DequantizeLinear, per tensor or along an axis."""
+    attributes: dict[str, int | float | str | bool | list[int] | list[float] | list[str] | list[bool]] = (
+        {} if axis is None else {"axis": axis}
+    )
+    return torch.onnx.ops.symbolic(
+        "DequantizeLinear", [codes, scale, zero], attributes, dtype=torch.float32, shape=codes.shape, version=21
+    )

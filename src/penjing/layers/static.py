@@ -1,0 +1,103 @@
+"""Layers with int8 weights and statically quantized uint8 activations (W8A8): QuantizeLinear / DequantizeLinear graphs.
+
+Activations are uint8 with one scale and zero point for the tensor, weights int8 symmetric with one scale per output channel:
+the one combination that is fast in ONNX Runtime (S8S8 is three times slower there) and in OpenVINO.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from penjing.layers.lower import dequantize, quantize_dequantize
+from penjing.tensor.grid import fake_quantize
+
+
+class StaticInput(nn.Module):
+    """The grid of a layer's input: x -> its nearest point on a fixed uint8 grid."""
+
+    scale: Tensor
+    zero: Tensor
+
+    def __init__(self, scale: float = 1.0, zero: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        self.register_buffer("zero", torch.tensor(zero, dtype=torch.uint8))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Round to the grid; while exporting, emit the two operators."""
+        if torch.onnx.is_in_onnx_export():
+            return quantize_dequantize(values, self.scale, self.zero)
+        return fake_quantize(values, self.scale, self.zero.float())
+
+
+class StaticLinear(nn.Module):
+    """y = Q(x) Ŵᵀ + b. Codes are kept (in, out), as MatMul reads them. x (..., in) -> (..., out)."""
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: Tensor | None) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.input = StaticInput()
+        self.register_buffer("codes", torch.zeros(in_features, out_features, dtype=torch.int8))
+        self.register_buffer("scales", torch.ones(out_features))
+        self.register_buffer("zeros", torch.zeros(out_features, dtype=torch.int8))
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The dequantized weights (out, in)."""
+        return (self.codes.float() * self.scales).T
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of codes, scales and zero points."""
+        return self.codes.numel() + 5 * self.scales.numel() + 5
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply the layer; while exporting, emit its own codes."""
+        rounded = self.input(values)
+        if torch.onnx.is_in_onnx_export():
+            product = torch.matmul(rounded, dequantize(self.codes, self.scales, self.zeros, axis=1))
+        else:
+            product = torch.matmul(rounded, self.codes.float() * self.scales)
+        return product if self.bias is None else product + self.bias
+
+
+class StaticConv(nn.Module):
+    """A convolution with int8 weights and a statically quantized input."""
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor
+
+    def __init__(self, like: nn.Conv1d | nn.Conv2d) -> None:
+        super().__init__()
+        self.shape = tuple(like.weight.shape)
+        self.stride, self.padding, self.dilation, self.groups = like.stride, like.padding, like.dilation, like.groups
+        self.input = StaticInput()
+        self.register_buffer("codes", torch.zeros(self.shape, dtype=torch.int8))
+        self.register_buffer("scales", torch.ones(self.shape[0]))
+        self.register_buffer("zeros", torch.zeros(self.shape[0], dtype=torch.int8))
+        self.bias = None if like.bias is None else nn.Parameter(like.bias.detach().clone(), requires_grad=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The dequantized kernel."""
+        return self.codes.float() * self.scales.view(-1, *[1] * (len(self.shape) - 1))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of codes, scales and zero points."""
+        return self.codes.numel() + 5 * self.scales.numel() + 5
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Convolve the rounded input; while exporting, emit the codes."""
+        rounded = self.input(values)
+        exporting = torch.onnx.is_in_onnx_export()
+        weight = dequantize(self.codes, self.scales, self.zeros, axis=0) if exporting else self.weight
+        convolve = nn.functional.conv1d if len(self.shape) == 3 else nn.functional.conv2d
+        return convolve(rounded, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)

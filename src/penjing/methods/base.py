@@ -1,0 +1,112 @@
+"""What a method is: frozen settings with one verb. Its name registers it; what it did comes out as notes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from penjing.errors import RecipeError, did_you_mean
+from penjing.models.family import Model
+from penjing.models.tower import Batch, Role, Site, Tower
+from penjing.values import Note
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Aids:
+    """What every method is handed besides its target; layer-local methods ignore most of it.
+
+    `select` are batches kept apart from calibration: strengths and float sites are chosen on them. `proxy` scores the
+    model as it stands on the task, on the select data (higher is better); None without data.
+    """
+
+    model: Model
+    select: Sequence[Batch]
+    seed: int
+    scratch: Path
+    proxy: Callable[[], float] | None = None
+
+
+class Method(BaseModel, ABC):
+    """Settings of a compression method and the work itself.
+
+    `scope` says what `apply` gets: one tower after the other. `roles` are the roles it is meant for when a recipe names no
+    towers. `needs_data` methods walk over calibration batches. `stores_float` methods leave floats behind, so a coverage
+    table that shows nothing else says so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    scope: ClassVar[Literal["tower", "model"]] = "tower"
+    roles: ClassVar[tuple[Role, ...]] = ("encoder", "decoder", "connector", "embedding", "head")
+    needs_data: ClassVar[bool] = False
+
+    sites: tuple[str, ...] = Field((), description="globs of site names; all sites the method fits when empty")
+
+    @abstractmethod
+    def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
+        """Compress the target in place and yield a note for every site it looked at."""
+
+    def fits(self, site: Site) -> bool:
+        """Return whether the method can compress this kind of site."""
+        return True
+
+    def chosen(self, tower: Tower) -> list[Site]:
+        """Sites of a tower that the recipe's globs name and the method fits."""
+        return [
+            site
+            for name, site in tower.sites.items()
+            if self.fits(site) and (not self.sites or any(fnmatchcase(name, glob) for glob in self.sites))
+        ]
+
+    def run(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> list[Note]:
+        """Apply to the end: a generator that nobody drains does nothing."""
+        return list(self.apply(target, batches, aids))
+
+
+METHODS: dict[str, type[Method]] = {}
+AnyMethod = TypeVar("AnyMethod", bound=type[Method])
+
+
+def method(name: str) -> Callable[[AnyMethod], AnyMethod]:
+    """Register a method class under the name recipes use."""
+
+    def register(cls: AnyMethod) -> AnyMethod:
+        cls.name = name
+        METHODS[name] = cls
+        return cls
+
+    return register
+
+
+def known_methods() -> dict[str, type[Method]]:
+    """All methods: ours, and those that installed packages offer as entry points of the group `penjing.methods`."""
+    for entry in entry_points(group="penjing.methods"):
+        if entry.name not in METHODS:
+            METHODS[entry.name] = entry.load()
+    return dict(sorted(METHODS.items()))
+
+
+def make(name: str, settings: dict[str, Any]) -> Method:
+    """Build a method from a recipe step; a typo in name or key is an error with the nearest known one."""
+    known = known_methods()
+    if name not in known:
+        raise RecipeError(f"no method called {name!r}", hint=did_you_mean(name, [*known]))
+    try:
+        return known[name](**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(key, [*known[name].model_fields])
+            raise RecipeError(f"method {name!r} has no setting {key!r}", hint=hint) from None
+        raise RecipeError(
+            f"method {name!r}: {key}: {first['msg'].lower()}", hint=f"`penjing methods {name}` explains its settings"
+        ) from None

@@ -1,0 +1,175 @@
+"""Static int8 (W8A8): the fast one for encoders, which are bound by arithmetic and not by memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from penjing.calibrate.stats import Range, RangeRule
+from penjing.calibrate.walk import walk
+from penjing.errors import DataError, RecipeError
+from penjing.layers.static import StaticConv, StaticLinear
+from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
+from penjing.methods.base import Aids, Method, method
+from penjing.models.tower import Batch, Role, Site, Tower
+from penjing.tensor.grid import activation_grid, quantize_pair_safe, relative_error
+from penjing.values import Note
+
+SEARCH_STEPS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+"""Numbers of worst sites left float that are tried, in order, until the tower's output error is small enough."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Swap:
+    """A site's float module, the int8 layer that may replace it, and how far the two differ on calibration inputs."""
+
+    site: Site
+    original: nn.Module
+    layer: StaticLinear | StaticConv
+    error: float
+
+
+@method("static_int8")
+class StaticInt8(Method):
+    """Weights int8 per output channel, inputs uint8 with one range measured on calibration data: y = Q(x) Ŵᵀ.
+
+    In a recipe: `{method: static_int8, towers: [encoder], calibration: percentile}`.
+    Sites whose rounding hurts the tower's output on the select data most stay float until `max_error` is met.
+    """
+
+    roles: ClassVar[tuple[Role, ...]] = ("encoder",)
+    needs_data: ClassVar[bool] = True
+
+    calibration: RangeRule = Field("absmax", description="range of inputs: absmax, percentile or mse")
+    max_error: float = Field(0.1, gt=0, description="relative error of the tower's output that is accepted, select data")
+
+    def fits(self, site: Site) -> bool:
+        """Layers that multiply."""
+        return site.kind in ("linear", "conv")
+
+    @torch.no_grad()
+    def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
+        """Replace sites block by block, then give the worst back until the output is near enough."""
+        if not batches:
+            raise DataError("static_int8 needs calibration data", hint="give --data or --calibration")
+        judged = list(aids.select) or list(batches)
+        wanted = [_flat(target.run(batch)) for batch in judged]
+        swaps: dict[str, _Swap] = {}
+        chosen = {site.name for site in self.chosen(target)}
+        for stretch, _, stats in walk(target, batches, Range):
+            for name, site in stretch.sites.items():
+                if name not in chosen:
+                    continue
+                seen = stats[name]
+                assert isinstance(seen, Range)
+                reason = _why_not(site, seen)
+                if reason:
+                    yield Note(name, self.name, target.name, 32.0, skipped=reason)
+                    continue
+                swaps[name] = self._swap(site, seen)
+                site.replace(swaps[name].layer)
+        floats, error = self._give_back(target, swaps, judged, wanted)
+        for name, swap in swaps.items():
+            if name in floats:
+                why = f"among the {len(floats)} worst sites; the tower's error is {error:.3f} with them float"
+                yield Note(name, self.name, target.name, 32.0, swap.error, skipped=why)
+            else:
+                size_bytes = swap.layer.size_bytes
+                bits = 8.0 * size_bytes / swap.layer.codes.numel()
+                yield Note(name, self.name, target.name, bits, swap.error, size_bytes=size_bytes)
+
+    def _swap(self, site: Site, seen: Range) -> _Swap:
+        """Build the int8 layer of a site; codes of an earlier 8-bit step are kept."""
+        original = site.module
+        low, high = seen.bounds(self.calibration)
+        layer, weight_error = _int8_layer(site)
+        scale, zero = activation_grid(low, high)
+        layer.input.scale.fill_(scale)
+        layer.input.zero.fill_(zero)
+        sample = torch.cat(seen.kept).float()
+        input_error = relative_error(sample, layer.input(sample))
+        return _Swap(site, original, layer, (input_error**2 + weight_error**2) ** 0.5)
+
+    def _give_back(
+        self, tower: Tower, swaps: dict[str, _Swap], judged: Sequence[Batch], wanted: list[Tensor]
+    ) -> tuple[set[str], float]:
+        """Return the worst sites to float, in growing numbers, until the output error is at most `max_error`."""
+        worst = sorted(swaps, key=lambda name: -swaps[name].error)
+        floats: set[str] = set()
+        error = _output_error(tower, judged, wanted)
+        for count in SEARCH_STEPS[1:]:
+            if error <= self.max_error or len(floats) == len(worst):
+                break
+            floats = set(worst[:count])
+            for name in floats:
+                swaps[name].site.replace(swaps[name].original)
+            error = _output_error(tower, judged, wanted)
+        return floats, error
+
+
+def _why_not(site: Site, seen: Range) -> str:
+    if seen.calls == 0:
+        return "never reached by the calibration data"
+    if not seen.finite:
+        raise DataError(f"{site.name} sees inputs that are not finite", hint="look for NaN or inf in data and weights")
+    if isinstance(site.module, (StaticLinear, StaticConv)):
+        return "already static int8"
+    if isinstance(site.module, (IntConv, IntEmbedding)):
+        return "already integer codes from an earlier step"
+    return ""
+
+
+def _int8_layer(site: Site) -> tuple[StaticLinear | StaticConv, float]:
+    """The int8 layer for a site, and the relative error of its weights."""
+    module = site.module
+    if isinstance(module, IntLinear):
+        return _keep_codes(site.name, module), 0.0
+    if isinstance(module, (nn.Conv1d, nn.Conv2d)):
+        convolution = StaticConv(module)
+        # Kernels meet their inputs in another order in every engine: any two weights may become neighbours.
+        scales = module.weight.abs().flatten(1).amax(1).clamp_min(1e-12) / 63
+        codes = (module.weight / scales.view(-1, *[1] * (module.weight.dim() - 1))).round()
+        convolution.codes.copy_(codes)
+        convolution.scales.copy_(scales)
+        return convolution, relative_error(module.weight, convolution.weight)
+    codes, scales = quantize_pair_safe(site.weight)
+    layer = StaticLinear(codes.shape[1], codes.shape[0], site.bias)
+    layer.codes.copy_(codes.T)
+    layer.scales.copy_(scales)
+    return layer, relative_error(site.weight, layer.weight)
+
+
+def _keep_codes(name: str, module: IntLinear) -> StaticLinear:
+    """Take over the codes of an 8-bit symmetric per-channel step; no engine runs any other under int8 activations."""
+    table = module.table
+    if table.bits != 8 or table.group or not table.symmetric:
+        raise RecipeError(
+            f"static_int8 cannot take over {table.bits}-bit codes in groups of {table.group or 'a channel'} at {name}",
+            hint="give that step bits: 8, group: 0, symmetric: true, or other towers",
+        )
+    layer = StaticLinear(table.width, table.rows, module.bias)
+    codes = table.packed.flatten(1)[:, : table.width].to(torch.int16) - 128
+    layer.codes.copy_(codes.clamp(-127, 127).T)
+    layer.scales.copy_(table.scales[:, 0])
+    return layer
+
+
+def _flat(output: Any) -> Tensor:
+    """All tensors of a tower's output, of whatever shape it has, as one vector."""
+    if isinstance(output, Tensor):
+        return output.float().flatten()
+    if hasattr(output, "to_tuple"):
+        output = output.to_tuple()
+    parts = [_flat(part) for part in output if isinstance(part, (Tensor, tuple))]
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def _output_error(tower: Tower, batches: Sequence[Batch], wanted: list[Tensor]) -> float:
+    """Mean relative error of the tower's output over batches."""
+    errors = [relative_error(want, _flat(tower.run(batch))) for batch, want in zip(batches, wanted, strict=True)]
+    return sum(errors) / len(errors)

@@ -1,0 +1,44 @@
+"""Small codes in few bytes: the layout of `MatMulNBits` (2, 4 and 8 bits) and a dense one for any width on disk."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SLOT_BITS = {2: 2, 3: 4, 4: 4, 8: 8}
+"""Bits of the slot in which both engines read a code; 3-bit codes sit in 4-bit slots."""
+
+
+def pack_slots(codes: Tensor, slot_bits: int) -> Tensor:
+    """Pack codes (..., n) uint8 into bytes, the first code in the lowest bits: -> (..., n · slot_bits / 8) uint8."""
+    per_byte = 8 // slot_bits
+    parts = codes.reshape(*codes.shape[:-1], -1, per_byte).to(torch.int32)
+    shifts = torch.arange(per_byte, dtype=torch.int32) * slot_bits
+    return (parts << shifts).sum(-1).to(torch.uint8)
+
+
+def unpack_slots(packed: Tensor, slot_bits: int) -> Tensor:
+    """Undo `pack_slots`: (..., bytes) uint8 -> (..., bytes · 8 / slot_bits) uint8."""
+    if slot_bits == 8:
+        return packed
+    shifts = torch.arange(8 // slot_bits, dtype=torch.int32) * slot_bits
+    parts = (packed.unsqueeze(-1).to(torch.int32) >> shifts) & (2**slot_bits - 1)
+    return parts.flatten(-2).to(torch.uint8)
+
+
+def pack_dense(codes: Tensor, bits: int) -> Tensor:
+    """Pack any number of codes of 1 to 8 bits without gaps, lowest bit first: (...) uint8 -> (ceil(n · bits / 8),)."""
+    flat = codes.reshape(-1)
+    planes = (flat.unsqueeze(-1).to(torch.int32) >> torch.arange(bits, dtype=torch.int32)) & 1
+    stream = torch.nn.functional.pad(planes.reshape(-1), (0, -(flat.numel() * bits) % 8)).reshape(-1, 8)
+    return (stream << torch.arange(8, dtype=torch.int32)).sum(-1).to(torch.uint8)
+
+
+def unpack_dense(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
+    """Undo `pack_dense` into codes of the given shape, uint8."""
+    count = 1
+    for size in shape:
+        count *= size
+    stream = (packed.unsqueeze(-1).to(torch.int32) >> torch.arange(8, dtype=torch.int32)) & 1
+    planes = stream.reshape(-1)[: count * bits].reshape(count, bits)
+    return (planes << torch.arange(bits, dtype=torch.int32)).sum(-1).to(torch.uint8).reshape(shape)
