@@ -1,0 +1,104 @@
+"""Images in: any file becomes an RGB picture, any RGB picture the pixels a model expects. PIL and numpy only."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from penjing.errors import DataError, ModelError
+from penjing.values import FloatArray
+
+MAX_PIXELS = 80_000_000
+"""Larger pictures are refused before a pixel is decoded: a few kilobytes can claim gigabytes."""
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+IMAGE_SETTINGS = ("resize", "resample", "crop", "scale", "mean", "std")
+
+
+def read_image(source: str | Path | bytes) -> Image.Image:
+    """Read a picture from a path or from encoded bytes: RGB, upright, transparency on white, first frame."""
+    name = "image bytes" if isinstance(source, bytes) else str(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
+                return to_rgb(ImageOps.exif_transpose(opened))
+    except FileNotFoundError as error:
+        raise DataError(f"no such image: {name}", hint="check the path, or the file_name column") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name} is not an image", hint="give a JPEG, PNG, WebP, GIF, BMP or TIFF file") from error
+    except Image.DecompressionBombError as error:
+        hint = f"shrink it below {MAX_PIXELS // 1_000_000} million pixels first"
+        raise DataError(f"{name} is too large: {error}", hint=hint) from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise DataError(f"{name} cannot be read: {error}", hint="the file is damaged or cut short") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn any PIL mode into RGB: transparency is laid on white, 16-bit grey is scaled to 8 bits."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def resized(width: int, height: int, resize: Mapping[str, int]) -> tuple[int, int]:
+    """Return (width, height) after a resize to an exact size, or to a shortest edge with the ratio kept."""
+    if "shortest_edge" not in resize:
+        return resize["width"], resize["height"]
+    edge = resize["shortest_edge"]
+    if width <= height:
+        return edge, int(edge * height / width)
+    return int(edge * width / height), edge
+
+
+class ImageFrontEnd:
+    """Turns RGB pictures into pixel values, as the settings of `image_settings` say.
+
+    Resize, centre crop (black where the picture is too small), scale, normalise; equal to the PIL-backed image
+    processors of transformers.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        unknown = sorted(set(settings) - set(IMAGE_SETTINGS))
+        if unknown:
+            raise ModelError(f"unknown image setting {unknown[0]!r}", hint=f"known: {', '.join(IMAGE_SETTINGS)}")
+        self.resize: Mapping[str, int] | None = settings.get("resize")
+        self.filter = FILTERS[settings.get("resample") or "bilinear"]
+        self.crop: Mapping[str, int] | None = settings.get("crop")
+        self.scale: float | None = settings.get("scale")
+        self.mean: list[float] | None = settings.get("mean")
+        self.std: list[float] | None = settings.get("std")
+
+    def __call__(self, image: Image.Image) -> FloatArray:
+        """Return the pixel values of one RGB picture: float32 (3, height, width)."""
+        if self.resize is not None:
+            image = image.resize(resized(image.width, image.height, self.resize), self.filter)
+        if self.crop is not None:
+            left = (image.width - self.crop["width"]) // 2
+            top = (image.height - self.crop["height"]) // 2
+            image = image.crop((left, top, left + self.crop["width"], top + self.crop["height"]))
+        pixels: FloatArray = np.asarray(image, dtype=np.float32)
+        if self.scale is not None:
+            pixels = (pixels.astype(np.float64) * self.scale).astype(np.float32)
+        if self.mean is not None and self.std is not None:
+            mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
+            pixels = (pixels - mean) / std
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))

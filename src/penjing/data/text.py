@@ -1,0 +1,59 @@
+"""Sentences in, token ids out, by the checkpoint's own `tokenizer.json` and nothing of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from penjing.errors import ModelError
+from penjing.values import Array
+
+TEXT_SETTINGS = ("inputs", "max_length", "padding", "pad_id", "pad_token", "pad_side", "lower")
+
+
+class TextFrontEnd:
+    """Turns sentences into the integer inputs of a text encoder; equal to the tokenizers of transformers.
+
+    Settings: `inputs` names the arrays to return (`input_ids`, `attention_mask`), `max_length` cuts, `padding` is
+    `longest` (of the sentences given) or `max_length`, `pad_id`, `pad_token` and `pad_side` say how, `lower`
+    lower-cases first where the tokenizer's file does not.
+    """
+
+    def __init__(self, tokenizer_json: Path, settings: Mapping[str, Any]) -> None:
+        missing = [name for name in TEXT_SETTINGS if name not in settings]
+        if missing:
+            raise ModelError(f"the text settings lack {missing[0]!r}", hint="compress the model again")
+        self.tokenizer = open_tokenizer(tokenizer_json)
+        self.inputs: tuple[str, ...] = tuple(settings["inputs"])
+        self.lower: bool = settings["lower"]
+        length: int = settings["max_length"]
+        self.tokenizer.enable_truncation(length)
+        self.tokenizer.enable_padding(
+            direction=settings["pad_side"],
+            pad_id=settings["pad_id"],
+            pad_token=settings["pad_token"],
+            length=length if settings["padding"] == "max_length" else None,
+        )
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, Array]:
+        """Return the inputs of n sentences: int64 (n, tokens) each."""
+        encodings = self.tokenizer.encode_batch([text.lower() if self.lower else text for text in texts])
+        columns = {
+            "input_ids": [encoding.ids for encoding in encodings],
+            "attention_mask": [encoding.attention_mask for encoding in encodings],
+        }
+        return {name: np.asarray(columns[name], dtype=np.int64).reshape(len(texts), -1) for name in self.inputs}
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """Read a `tokenizer.json`."""
+    if not path.is_file():
+        raise ModelError(f"{path.name} is missing in {path.parent}", hint="save the model's fast tokenizer there")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust library raises plain Exception
+        raise ModelError(f"{path} is not a tokenizer: {error}", hint="save the model's fast tokenizer again") from error

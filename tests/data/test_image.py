@@ -1,0 +1,199 @@
+"""Our image front end against the PIL-backed processors of transformers, and every bad picture."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from penjing.data.image import ImageFrontEnd, read_image, resized
+from penjing.data.image_settings import image_settings
+from penjing.errors import DataError, ModelError
+
+SIZES = [(64, 64), (97, 33), (31, 120), (224, 225), (500, 301), (8, 8)]
+
+
+def picture(width: int, height: int) -> Image.Image:
+    dice = np.random.default_rng(width * 1000 + height)
+    small = dice.integers(0, 256, (max(2, height // 7), max(2, width // 7), 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def processor(name: str, **options: Any) -> Any:
+    transformers = pytest.importorskip("transformers")
+    return getattr(transformers, f"{name}ImageProcessorPil")(**options)
+
+
+PROCESSORS = {
+    "clip": ("CLIP", {}),
+    "clip-small": ("CLIP", {"size": {"shortest_edge": 48}, "crop_size": {"height": 40, "width": 33}}),
+    "clip-crop-larger-than-picture": ("CLIP", {"size": {"shortest_edge": 30}, "crop_size": 41}),
+    "siglip": ("Siglip", {"size": {"height": 64, "width": 96}}),
+    "vit": ("ViT", {}),
+    "vit-lanczos": ("ViT", {"size": 50, "resample": 1}),
+    "deit": ("DeiT", {"size": {"height": 80, "width": 80}, "crop_size": 57}),
+    "bit": ("Bit", {"size": {"shortest_edge": 60}, "crop_size": 60}),
+    "unscaled": ("ViT", {"do_rescale": False, "image_mean": [3.0, 4.0, 5.0], "size": 20}),
+    "bare": ("ViT", {"do_normalize": False, "do_resize": False}),
+}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_equals_transformers(name: str, size: tuple[int, int]) -> None:
+    kind, options = PROCESSORS[name]
+    theirs = processor(kind, **options)
+    image = picture(*size)
+    expected = np.asarray(theirs(image, return_tensors="np")["pixel_values"][0], dtype=np.float32)
+    ours = ImageFrontEnd(image_settings(json.loads(theirs.to_json_string())))(image)
+    assert ours.dtype == np.float32
+    assert ours.shape == expected.shape
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1"])
+def test_colour_modes_equal_transformers(mode: str) -> None:
+    theirs = processor("CLIP", size={"shortest_edge": 32}, crop_size=32)
+    image = picture(40, 50).convert(mode)
+    if mode in ("LA", "RGBA"):
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    data = encoded(image, kind)
+    with Image.open(io.BytesIO(data)) as reopened:
+        expected = theirs(reopened, return_tensors="np")["pixel_values"][0]
+    ours = ImageFrontEnd(image_settings(json.loads(theirs.to_json_string())))(read_image(data))
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.shop
+def test_transparency_is_laid_on_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert read_image(encoded(clear, "PNG")).getpixel((1, 1)) == (255, 255, 255)
+    palette = Image.new("P", (4, 4), 0)
+    assert read_image(encoded(palette, "PNG", transparency=0)).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.shop
+def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+    ramp = np.linspace(0, 65535, 16, dtype=np.uint16).reshape(4, 4)
+    grey = np.asarray(read_image(encoded(Image.fromarray(ramp), "PNG")))[..., 0]
+    np.testing.assert_array_equal(grey, ramp >> 8)
+
+
+@pytest.mark.shop
+def test_pictures_are_turned_upright() -> None:
+    image = Image.new("RGB", (20, 10), "blue")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = read_image(encoded(image, "JPEG", exif=exif.tobytes()))
+    assert upright.size == (10, 20)
+    assert upright.mode == "RGB"
+
+
+@pytest.mark.shop
+def test_reads_paths_and_first_frames(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (6, 5), colour) for colour in ("red", "blue")]
+    path = tmp_path / "moving.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for source in (path, str(path), path.read_bytes()):
+        image = read_image(source)
+        assert (image.size, image.mode) == ((6, 5), "RGB")
+        red, _, blue = np.asarray(image)[0, 0].tolist()
+        assert red > blue
+
+
+@pytest.mark.shop
+def test_bad_pictures_say_what_is_wrong(tmp_path: Path) -> None:
+    whole = encoded(picture(200, 200), "PNG")
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    expected = {
+        "cut.png": "cannot be read",
+        "notes.txt": "is not an image",
+        "empty.png": "is not an image",
+        "absent.png": "no such image",
+    }
+    for name, words in expected.items():
+        with pytest.raises(DataError, match=words) as caught:
+            read_image(tmp_path / name)
+        assert name in caught.value.message
+        assert caught.value.hint
+    with pytest.raises(DataError, match="image bytes"):
+        read_image(b"nonsense")
+
+
+@pytest.mark.shop
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+    bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
+    assert len(bomb) < 100_000
+    with pytest.raises(DataError, match="too large"):
+        read_image(bomb)
+    with pytest.raises(DataError, match="too large"):
+        read_image(encoded(Image.new("1", (10_000, 9_000)), "PNG"))
+
+
+@pytest.mark.shop
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 400))
+def test_shortest_edge_keeps_the_ratio(width: int, height: int, edge: int) -> None:
+    wide, high = resized(width, height, {"shortest_edge": edge})
+    assert min(wide, high) == edge
+    assert abs(max(wide, high) - edge * max(width, height) / min(width, height)) < 1
+
+
+@pytest.mark.shop
+def test_old_files_get_the_defaults_of_their_kind() -> None:
+    old = {"feature_extractor_type": "CLIPFeatureExtractor", "size": 96, "crop_size": 90, "resample": 3}
+    settings = image_settings({**old, "do_resize": True, "do_normalize": True, "do_center_crop": True})
+    assert settings["resize"] == {"shortest_edge": 96}
+    assert settings["crop"] == {"height": 90, "width": 90}
+    assert settings["resample"] == "bicubic"
+    assert settings["scale"] == pytest.approx(1 / 255)
+    assert settings["mean"][0] == pytest.approx(0.48145466)
+    assert ImageFrontEnd(settings)(picture(100, 130)).shape == (3, 90, 90)
+    vit = image_settings({"image_processor_type": "ViTImageProcessorFast", "size": [30, 40], "image_mean": 0.25})
+    assert vit["resize"] == {"height": 30, "width": 40}
+    assert vit["mean"] == [0.25] * 3
+    assert vit["crop"] is None
+    assert json.loads(json.dumps(vit)) == vit
+
+
+@pytest.mark.shop
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({}, "no type"),
+        ({"image_processor_type": "Pix2StructImageProcessor"}, "unknown image processor"),
+        ({"image_processor_type": "ViTImageProcessor", "crop_pct": 0.9}, "crop_pct"),
+        ({"image_processor_type": "ViTImageProcessor", "do_pad": True}, "do_pad"),
+        ({"image_processor_type": "ViTImageProcessor", "size": {"longest_edge": 3}}, "unknown image size"),
+        ({"image_processor_type": "ViTImageProcessor", "resample": 9}, "resampling filter"),
+        ({"image_processor_type": "ViTImageProcessor", "image_std": [1.0]}, "1 channels"),
+    ],
+)
+def test_an_unknown_option_is_never_ignored(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        image_settings(config)
+    assert caught.value.hint
+
+
+@pytest.mark.shop
+def test_options_that_are_off_change_nothing() -> None:
+    plain = image_settings({"image_processor_type": "ViTImageProcessor"})
+    assert image_settings({"image_processor_type": "ViTImageProcessor", "do_pad": False, "pad_size": None}) == plain
+    with pytest.raises(ModelError, match="unknown image setting"):
+        ImageFrontEnd({**plain, "flip": True})
