@@ -1,0 +1,232 @@
+"""The JSON document that every report is made from: `report.json`, and the `penjing.json` manifest holds the same keys.
+
+A field that was not measured is null or left out. Numbers that are not finite count as not measured. Unknown keys are
+kept out of the way, so that a report of a newer penjing still opens. Units are in the names; shares run from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from penjing.errors import ArtifactError
+
+
+def _finite(value: object) -> object:
+    """Read NaN and infinity as not measured."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+Count = Annotated[int | None, BeforeValidator(_finite)]
+
+
+class Part(BaseModel):
+    """Base of all parts: read-only, forgiving towards unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class MetricPart(Part):
+    """A quality with its 95% interval over n items; in `changes`, result - source of the same items."""
+
+    value: Number = None
+    low: Number = None
+    high: Number = None
+    n: int = 0
+
+
+class MeasuresPart(Part):
+    """`measures` of the design: what was measured of one model in one engine."""
+
+    engine: str = ""
+    threads: int = 0
+    size_bytes: Count = None
+    p50_ms: Number = None
+    p95_ms: Number = None
+    peak_rss_bytes: Count = None
+    metrics: Mapping[str, MetricPart] = Field(default_factory=dict)
+
+
+class GoalPart(Part):
+    """A goal of the gate, as checked."""
+
+    goal: str
+    metric: str = ""
+    source: Number = None
+    value: Number = None
+    limit: Number = None
+    met: bool
+    note: str = ""
+
+
+class TowerPart(Part):
+    """A tower before and after, with its `role` (encoder, decoder, …) and `modality` (image, text, audio, mixed)."""
+
+    name: str
+    role: str = ""
+    modality: str = ""
+    blocks: int = 0
+    parameters: int = 0
+    size_bytes_before: Count = None
+    size_bytes_after: Count = None
+    p50_ms_before: Number = None
+    p50_ms_after: Number = None
+
+
+class SitePart(Part):
+    """A place that holds weights: what was done to it (`bits` as stored per weight), or why it was left (`skipped`)."""
+
+    site: str
+    tower: str = ""
+    kind: str = ""
+    method: str = ""
+    bits: Number = None
+    error: Number = None
+    skipped: str = ""
+    parameters: int = 0
+    size_bytes: int = 0
+
+
+class StepPart(Part):
+    """A step of the recipe as it ran; `towers` is empty where it applied to all it fits."""
+
+    method: str
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    towers: tuple[str, ...] = ()
+    seconds: Number = None
+
+
+class ModelPart(Part):
+    """What was compressed. `size_bytes` is its size on disk; the gate compares with 4 bytes per parameter."""
+
+    id: str = "model"
+    revision: str | None = None
+    sha256: str | None = None
+    size_bytes: Count = None
+    parameters: Count = None
+    family: str | None = None
+    architecture: str | None = None
+    task: str | None = None
+    license: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The id, without the folders of this machine where it is an absolute path."""
+        return PurePath(self.id).name if PurePath(self.id).is_absolute() else self.id
+
+
+class MachinePart(Part):
+    """Where it was measured."""
+
+    cpu: str = ""
+    cores: int = 0
+    threads: int = 0
+    memory_bytes: Count = None
+    os: str = ""
+
+
+class DataPart(Part):
+    """The data and the rows of its three disjoint parts."""
+
+    name: str = ""
+    calibrate: int = 0
+    select: int = 0
+    judge: int = 0
+
+
+class SamplePart(Part):
+    """A judged item whose outputs differ: the truth, what the source said, what the result says."""
+
+    id: str = ""
+    language: str = "en"
+    reference: str = ""
+    source: str = ""
+    result: str = ""
+
+
+class Document(Part):
+    """One compression, from the model to the verdict."""
+
+    format: int = 1
+    model: ModelPart = Field(default_factory=ModelPart)
+    artifact: str = ""
+    graphs: tuple[str, ...] = Field((), description="ONNX files of the artifact, as paths in it")
+    published: bool
+    problems: tuple[str, ...] = Field((), description="reasons of a refusal that are not goals: nothing was changed, …")
+    warnings: tuple[str, ...] = Field((), description="what is worth knowing and refused nothing: not faster, …")
+    goals: tuple[GoalPart, ...] = ()
+    source: MeasuresPart = Field(
+        default_factory=MeasuresPart, description="the source as float32 in the result's engine"
+    )
+    result: MeasuresPart = Field(default_factory=MeasuresPart)
+    reference: MeasuresPart | None = Field(None, description="the source in PyTorch eager float32")
+    changes: Mapping[str, MetricPart] = Field(default_factory=dict, description="metric -> paired result - source")
+    towers: tuple[TowerPart, ...] = ()
+    coverage: tuple[SitePart, ...] = ()
+    steps: tuple[StepPart, ...] = ()
+    recipe: str = Field("", description="YAML, as run")
+    seconds: Number = None
+    created: str = Field("", description="date, as text")
+    data: DataPart | None = None
+    samples: tuple[SamplePart, ...] = ()
+    machine: MachinePart = Field(default_factory=MachinePart)
+    versions: Mapping[str, str] = Field(default_factory=dict, description="package -> version")
+
+    @property
+    def artifact_name(self) -> str:
+        """Name of the artifact's folder."""
+        return PurePath(self.artifact).name
+
+
+class InspectedTower(Part):
+    """A tower as `penjing inspect` tells it."""
+
+    name: str
+    role: str = ""
+    modality: str = ""
+    blocks: int = 0
+    parameters: int = 0
+    size_bytes: Count = None
+    macs: Count = None
+    p50_ms: Number = None
+    latency_share: Number = None
+
+
+class Inspection(Part):
+    """The document of `penjing inspect --json`."""
+
+    family: str | None = None
+    architecture: str | None = None
+    parameters: int = 0
+    size_bytes: Count = None
+    tied: tuple[tuple[str, ...], ...] | tuple[str, ...] | bool = ()
+    towers: tuple[InspectedTower, ...] = ()
+
+
+def parse(document: Mapping[str, Any]) -> Document:
+    """Check a JSON object; what cannot be a report is an ArtifactError that names the first wrong field."""
+    try:
+        return Document.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "document"
+        raise ArtifactError(
+            f"not a penjing report: {place}: {first['msg']}", hint="compress again to write it anew"
+        ) from error
+
+
+def read(path: Path) -> Document:
+    """Read `report.json` or `penjing.json`."""
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}", hint="give the folder that `penjing compress` wrote") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged: not JSON", hint="compress again to write it anew") from error
+    return parse(content)

@@ -1,0 +1,77 @@
+"""The report as one HTML file: no scripts, nothing loaded from anywhere, every value escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from penjing.extras import need
+from penjing.report import numbers, plots
+from penjing.report.coverage import bits_text, coverage
+from penjing.report.document import Document
+from penjing.report.rows import comparison, headlines
+from penjing.report.transcripts import pieces
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_SAMPLES = 60
+
+
+def render(document: Document) -> str:
+    """Make the page. Needs the extra `report` (jinja2, matplotlib)."""
+    jinja2 = need("jinja2", "report")
+    safe = need("markupsafe", "report").Markup
+    page = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters |= {
+        "bytes": numbers.bytes_text,
+        "ms": numbers.ms_text,
+        "seconds": numbers.seconds_text,
+        "count": numbers.count_text,
+        "share": numbers.share_text,
+        "bits": bits_text,
+        "shortfall": numbers.shortfall_text,
+        "factor": numbers.factor_text,
+    }
+    drawings = {
+        name: safe(draw(document))
+        for name, draw in {
+            "quality": plots.quality_plot,
+            "bytes": plots.bytes_plot,
+            "ms": plots.ms_plot,
+            "sites": plots.sites_plot,
+        }.items()
+    }
+    text: str = page.get_template("report.html.j2").render(
+        d=document,
+        headlines=headlines(document),
+        rows=comparison(document),
+        towers=coverage(document),
+        plots=drawings,
+        samples=_samples(document),
+        most_sites=plots.MOST_SITES,
+        compressed=sum(not site.skipped for site in document.coverage),
+    )
+    return text
+
+
+def write_report(document: Document, path: Path) -> None:
+    """Write the page to a file."""
+    path.write_text(render(document), encoding="utf8")
+
+
+def _samples(document: Document) -> list[dict[str, Any]]:
+    """Mark the words that differ from the reference, or from the source where nothing says what is right."""
+    return [
+        {
+            "id": sample.id,
+            "reference": sample.reference,
+            "source": pieces(sample.reference or sample.source, sample.source, sample.language),
+            "result": pieces(sample.reference or sample.source, sample.result, sample.language),
+        }
+        for sample in document.samples[:MOST_SAMPLES]
+    ]
