@@ -49,8 +49,8 @@ def test_what_is_no_goal_is_refused_with_the_forms(text):
 
 
 def test_a_mistyped_name_is_refused_with_the_nearest():
-    with pytest.raises(RecipeError, match="no measure called 'acuracy'") as caught:
-        parse_goals(["wer<=1", "vqa/acuracy>=0.5"])
+    with pytest.raises(RecipeError, match="no measure called 'accuraty'") as caught:
+        parse_goals(["wer<=1", "vqa/accuraty>=0.5"])
     assert caught.value.hint == "did you mean 'accuracy'?"
 
 

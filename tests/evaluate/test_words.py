@@ -58,7 +58,7 @@ def test_word_errors_by_hand(reference, hypothesis, errors, words):
 
 
 def test_character_errors_by_hand():
-    errors, characters = character_errors(["abc d", "xy", ""], ["abd d", "", "z"])
+    errors, characters = character_errors(["abc d", "xy", ""], ["abx d", "", "z"])
     assert errors.tolist() == [1, 2, 1]
     assert characters.tolist() == [5, 2, 0]
 

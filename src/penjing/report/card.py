@@ -47,7 +47,7 @@ def write_card(document: Document, path: Path) -> None:
 
 
 def front_matter(document: Document) -> dict[str, Any]:
-    """What the hub reads: base model (of the hub only), library, license, pipeline tag, tags; no key without a value."""
+    """What the hub reads: base model (of the hub only), library, license, pipeline tag, tags; no empty keys."""
     tags = ["penjing", "compressed", *(["onnx", "openvino"] if _has_graphs(document) else [])]
     methods = dict.fromkeys(site.method for site in document.coverage if site.method and not site.skipped)
     known = {
@@ -89,8 +89,8 @@ def _opening(document: Document) -> str:
     weight = f" to {bytes_text(size)}" if size else ""
     return (
         f"# {plain(document.artifact_name or document.model.name)}\n\n"
-        f"{code(document.model.name)} ({model}), compressed{weight} with penjing. `report.html` shows everything that was"
-        " measured, `penjing.json` lists what was done to each weight."
+        f"{code(document.model.name)} ({model}), compressed{weight} with penjing. `report.html` shows everything"
+        " that was measured, `penjing.json` lists what was done to each weight."
     )
 
 

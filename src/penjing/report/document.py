@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from penjing.errors import ArtifactError
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of writing."""
 
 
 def _finite(value: object) -> object:
@@ -22,14 +26,29 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _clean(value: object) -> object:
+    """Drop control characters from all texts of a JSON value, but for tabs and line ends."""
+    if isinstance(value, str):
+        return CONTROL.sub("", value)
+    if isinstance(value, Mapping):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
+
+
 Number = Annotated[float | None, BeforeValidator(_finite)]
 Count = Annotated[int | None, BeforeValidator(_finite)]
 
 
 class Part(BaseModel):
-    """Base of all parts: read-only, forgiving towards unknown keys."""
+    """Base of all parts: read-only, forgiving towards unknown keys, free of characters that steer a terminal."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _printable(cls, content: object) -> object:
+        """Clean every text before it is read."""
+        return _clean(content)
 
 
 class MetricPart(Part):
