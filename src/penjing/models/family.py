@@ -27,14 +27,20 @@ class Component:
     inputs: Mapping[str, torch.Tensor]
     outputs: tuple[str, ...]
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    tower: str = ""
+    """The tower whose work this graph mostly does, for the report's table of milliseconds."""
 
 
 class Family(Protocol):
     """A family of models. `net` is the transformers model, opened in float32 and in eval mode."""
 
-    name: str
-    task: str | None
-    """One of the tasks the runtimes know, or None: weight-only compression and `--format checkpoint`."""
+    @property
+    def name(self) -> str:
+        """What `inspect` calls the family."""
+
+    @property
+    def task(self) -> str | None:
+        """One of the tasks the runtimes know, or None: weight-only compression and `--format checkpoint`."""
 
     def matches(self, config: Any) -> bool:
         """Return whether a transformers config belongs to this family."""

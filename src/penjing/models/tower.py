@@ -39,7 +39,7 @@ class Site:
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weight: (out, in), (out, in / groups, *kernel) or (rows, features). A view: writing to it changes the layer.
+        """The weight: (out, in), (out, in / groups, *kernel) or (rows, features). A view, to read or to write in place.
 
         A transformers `Conv1D` stores (in, out); it is shown the way `nn.Linear` stores it.
         """

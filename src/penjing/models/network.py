@@ -1,0 +1,176 @@
+"""From a checkpoint folder to a network in float32: the class its config names, every weight loaded, none invented."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from penjing.errors import ModelError, did_you_mean
+from penjing.models.checkpoint import read_json
+
+UNTRAINED = ("masked_spec_embed", "mask_token", "num_batches_tracked")
+"""Parameters only pretraining reads; published checkpoints often lack them. They are set to zero, never left random."""
+
+
+def architecture_of(folder: Path) -> type[Any]:
+    """Return the transformers class that config.json names; nothing else is ever run (no remote code)."""
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    raw = read_json(folder / "config.json")
+    if raw.get("quantization_config"):
+        method = raw["quantization_config"].get("quant_method", "quantized")
+        raise ModelError(f"{folder}: already compressed ({method})", hint="give the float checkpoint it was made from")
+    names, kind = raw.get("architectures") or [], raw.get("model_type")
+    if not names:
+        if kind not in CONFIG_MAPPING_NAMES:
+            hint = (
+                did_you_mean(str(kind), list(CONFIG_MAPPING_NAMES))
+                if kind
+                else "config.json needs model_type or architectures"
+            )
+            raise ModelError(f"{folder}: unknown model_type {kind!r}", hint=_short(hint))
+        names = [_first(MODEL_MAPPING_NAMES.get(kind, ""))]
+    found = getattr(transformers, names[0], None) if isinstance(names[0], str) else None
+    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+        return found
+    if raw.get("auto_map"):
+        hint = "the checkpoint brings its own code, which penjing never runs"
+    else:
+        hint = did_you_mean(
+            str(names[0]), [name for name in dir(transformers) if name[:1].isupper() and "Config" not in name]
+        )
+    raise ModelError(f"{folder}: transformers has no architecture {names[0]!r}", hint=_short(hint))
+
+
+def _first(names: Any) -> str:
+    """A mapping holds a class name or several."""
+    return str(names if isinstance(names, str) else names[0])
+
+
+def _short(hint: str) -> str:
+    """A list of hundreds of known names helps nobody."""
+    return hint if len(hint) < 200 else "see the list of models in the documentation of transformers"
+
+
+def blank_network(folder: Path) -> nn.Module:
+    """Build the network of a config in float32 with random weights, to be filled by the caller."""
+    kind = architecture_of(folder)
+    with quiet(), _blamed_on(folder):
+        config = kind.config_class.from_pretrained(folder, local_files_only=True)
+        net: nn.Module = kind._from_config(config, dtype=torch.float32)
+    return net.eval()
+
+
+def load_network(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
+    """Load a checkpoint in float32 and eval mode; also return the names in the file that the network has no place for.
+
+    A weight that the file lacks is an error, not a random number: missing, misshapen, NaN and infinite ones are named.
+    """
+    kind = architecture_of(folder)
+    with quiet(), _blamed_on(folder):
+        net, info = kind.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    _check_keys(net, info, folder)
+    _check_finite(net, folder)
+    net.requires_grad_(False)
+    return net.eval(), tuple(sorted(info["unexpected_keys"]))
+
+
+def _check_keys(net: nn.Module, info: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a checkpoint that leaves a weight without a value."""
+    name = type(net).__name__
+    for entry in info["mismatched_keys"]:
+        key, stored, wanted = entry
+        raise ModelError(
+            f"{folder}: {key} is {tuple(stored)} in the file, {name} wants {tuple(wanted)}",
+            hint="config.json and the weights are of different models",
+        )
+    untrained = [key for key in info["missing_keys"] if key.endswith(UNTRAINED)]
+    missing = sorted(set(info["missing_keys"]) - set(untrained))
+    if missing:
+        unused = sorted(info["unexpected_keys"])
+        raise ModelError(
+            f"{folder}: {len(missing)} weights of {name} are not in the file: {_some(missing)}",
+            hint=f"the file has {_some(unused)} instead: is `architectures` in config.json right?"
+            if unused
+            else "they would be random; save the checkpoint again with every weight",
+        )
+    with torch.no_grad():
+        values = net.state_dict(keep_vars=True)
+        for key in untrained:
+            values[key].zero_()
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    """Name the first few."""
+    shown = list(names)
+    return ", ".join(shown[:most]) + (" …" if len(shown) > most else "")
+
+
+def _check_finite(net: nn.Module, folder: Path) -> None:
+    """Refuse NaN and infinite weights, naming the tensor."""
+    for name, values in net.state_dict().items():
+        if not values.is_floating_point() or torch.isfinite(values.sum()):
+            continue
+        bad = int((~torch.isfinite(values)).sum())
+        if bad:
+            kind = "NaN" if torch.isnan(values).any() else "infinite"
+            raise ModelError(
+                f"{folder}: {name} holds {kind} values ({bad} of {values.numel()})",
+                hint="the checkpoint is damaged or its training diverged; take another one",
+            )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' progress bars, logging and warnings; what matters is raised as an error."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity(logging.CRITICAL)
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+
+@contextmanager
+def _blamed_on(folder: Path) -> Iterator[None]:
+    """Turn whatever transformers says about an unusable checkpoint into one line."""
+    try:
+        yield
+    except ImportError as error:
+        raise ModelError(
+            f"{folder}: {_line(error)}", hint="install what this architecture needs, or take another"
+        ) from error
+    except Exception as error:
+        raise ModelError(
+            f"{folder}: transformers cannot read this checkpoint: {_line(error)}",
+            hint="check config.json, or save the checkpoint again with the installed transformers",
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """The first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

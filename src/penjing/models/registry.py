@@ -1,0 +1,16 @@
+"""The families, in the order they are asked; the generic one comes last and takes what no other knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penjing.models.families.generic import Generic
+from penjing.models.families.whisper import Whisper
+from penjing.models.family import Family
+
+FAMILIES: tuple[Family, ...] = (Whisper(), Generic())
+
+
+def family_of(config: Any) -> Family:
+    """Return the first family that knows a transformers config."""
+    return next(family for family in FAMILIES if family.matches(config))
