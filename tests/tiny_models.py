@@ -114,6 +114,17 @@ def vision_encoder_decoder(folder: Path) -> Path:
     return save("VisionEncoderDecoderModel", config, folder)
 
 
+def t5_untied(folder: Path) -> Path:
+    """T5 1.1: gated, and the file brings a head of its own."""
+    import transformers
+
+    torch.manual_seed(0)
+    net = transformers.T5ForConditionalGeneration(transformers.T5Config(**T5, feed_forward_proj="gated-gelu"))
+    net.lm_head.weight = torch.nn.Parameter(torch.randn_like(net.lm_head.weight))
+    net.save_pretrained(folder)
+    return folder
+
+
 DUAL_ENCODERS: Mapping[str, Builder] = {
     "clip": builder("CLIPModel", "CLIPConfig", text_config=TEXT, vision_config=IMAGE, projection_dim=16),
     "siglip": builder("SiglipModel", "SiglipConfig", text_config=TEXT, vision_config=IMAGE),
@@ -167,6 +178,19 @@ VISION_LANGUAGE: Mapping[str, Builder] = {
         scale_factor=2,
         **SPECIAL,
     ),
+    "qwen2_vl": builder(
+        "Qwen2VLForConditionalGeneration",
+        "Qwen2VLConfig",
+        text_config={
+            **LLAMA,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
+        },
+        vision_config={"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "patch_size": 8},
+        image_token_id=95,
+        video_token_id=94,
+        vision_start_token_id=93,
+        vision_end_token_id=92,
+    ),
     "blip": builder(
         "BlipForConditionalGeneration",
         "BlipConfig",
@@ -185,9 +209,7 @@ LANGUAGE: Mapping[str, Builder] = {
     ),
     "opt": builder("OPTForCausalLM", "OPTConfig", **TEXT, ffn_dim=64, word_embed_proj_dim=32),
     "t5": builder("T5ForConditionalGeneration", "T5Config", **T5),
-    "t5_gated": builder(
-        "T5ForConditionalGeneration", "T5Config", **T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False
-    ),
+    "t5_untied": t5_untied,
     "bart": builder("BartForConditionalGeneration", "BartConfig", **SEQ2SEQ, max_position_embeddings=64),
 }
 CLASSIFIERS: Mapping[str, Builder] = {

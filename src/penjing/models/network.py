@@ -16,6 +16,7 @@ from penjing.models.checkpoint import read_json
 
 UNTRAINED = ("masked_spec_embed", "mask_token", "num_batches_tracked")
 """Parameters only pretraining reads; published checkpoints often lack them. They are set to zero, never left random."""
+LONGEST_REASON = 200
 
 
 def architecture_of(folder: Path) -> type[Any]:
@@ -29,35 +30,29 @@ def architecture_of(folder: Path) -> type[Any]:
         method = raw["quantization_config"].get("quant_method", "quantized")
         raise ModelError(f"{folder}: already compressed ({method})", hint="give the float checkpoint it was made from")
     names, kind = raw.get("architectures") or [], raw.get("model_type")
-    if not names:
-        if kind not in CONFIG_MAPPING_NAMES:
-            hint = (
-                did_you_mean(str(kind), list(CONFIG_MAPPING_NAMES))
-                if kind
-                else "config.json needs model_type or architectures"
-            )
-            raise ModelError(f"{folder}: unknown model_type {kind!r}", hint=_short(hint))
-        names = [_first(MODEL_MAPPING_NAMES.get(kind, ""))]
-    found = getattr(transformers, names[0], None) if isinstance(names[0], str) else None
+    if kind not in CONFIG_MAPPING_NAMES and not (kind is None and names):
+        raise _unknown(folder, "model_type", kind, list(CONFIG_MAPPING_NAMES), raw)
+    names = names or [_first(MODEL_MAPPING_NAMES.get(str(kind), ""))]
+    found = getattr(transformers, str(names[0]), None)
     if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
         return found
+    known = [name for name in dir(transformers) if name[:1].isupper() and "Config" not in name]
+    raise _unknown(folder, "architecture", names[0], known, raw)
+
+
+def _unknown(folder: Path, what: str, name: Any, known: list[str], raw: Mapping[str, Any]) -> ModelError:
+    """Say that transformers does not know a name, with the nearest one it does."""
     if raw.get("auto_map"):
         hint = "the checkpoint brings its own code, which penjing never runs"
     else:
-        hint = did_you_mean(
-            str(names[0]), [name for name in dir(transformers) if name[:1].isupper() and "Config" not in name]
-        )
-    raise ModelError(f"{folder}: transformers has no architecture {names[0]!r}", hint=_short(hint))
+        hint = did_you_mean(str(name), known) if name else "config.json should have `architectures` and `model_type`"
+    hint = hint if len(hint) <= LONGEST_REASON else "see the list of models in the documentation of transformers"
+    return ModelError(f"{folder}: transformers knows no {what} {name!r}", hint=hint)
 
 
 def _first(names: Any) -> str:
     """A mapping holds a class name or several."""
     return str(names if isinstance(names, str) else names[0])
-
-
-def _short(hint: str) -> str:
-    """A list of hundreds of known names helps nobody."""
-    return hint if len(hint) < 200 else "see the list of models in the documentation of transformers"
 
 
 def blank_network(folder: Path) -> nn.Module:
@@ -171,6 +166,6 @@ def _blamed_on(folder: Path) -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    """The first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    """What it says, on one line of bearable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "…"

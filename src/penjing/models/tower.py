@@ -117,13 +117,14 @@ def find_places(root: nn.Module) -> Iterator[Site]:
 
     `nn.MultiheadAttention` reads the weight of its `out_proj` without calling it, so nothing in there is a place.
     """
-    for path, parent in root.named_modules():
-        if isinstance(parent, nn.MultiheadAttention):
-            continue
-        for attribute, child in parent._modules.items():
-            kind = None if child is None else site_kind(child)
-            if kind is not None:
-                yield Site(f"{path}.{attribute}" if path else attribute, kind, parent, attribute)
+    modules = dict(root.named_modules(remove_duplicate=False))
+    seen: set[tuple[int, str]] = set()
+    for path, module in modules.items():
+        above, _, attribute = path.rpartition(".")
+        parent, kind = modules[above], site_kind(module)
+        if path and kind and not isinstance(parent, nn.MultiheadAttention) and (id(parent), attribute) not in seen:
+            seen.add((id(parent), attribute))
+            yield Site(path, kind, parent, attribute)
 
 
 def find_sites(root: nn.Module, within: nn.Module) -> dict[str, Site]:
