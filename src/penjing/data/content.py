@@ -1,0 +1,54 @@
+"""What a row is about, whatever file it came in: its decoded pixels or samples and its texts, as one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Hashable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from penjing.data.audio import audio_length, decode_audio
+from penjing.data.image import read_image
+from penjing.data.row import Row
+
+
+def content_key(row: Row) -> str:
+    """sha256 of a row's decoded pixels or samples and its text fields; the id and the encoding do not count."""
+    digest = hashlib.sha256(text_key(row).encode())
+    if row.file is not None and row.media == "image":
+        image = read_image(row.file)
+        digest.update(f"image {image.size}".encode())
+        digest.update(image.tobytes())
+    elif row.file is not None:
+        sound = decode_audio(row.file)
+        digest.update(f"audio {sound.rate_hz} {sound.samples.shape}".encode())
+        digest.update(np.ascontiguousarray(sound.samples).data)
+    return digest.hexdigest()
+
+
+def text_key(row: Row) -> str:
+    """The text fields of a row in one canonical string."""
+    return json.dumps(dict(sorted(row.fields.items())), ensure_ascii=False)
+
+
+def outline(row: Row) -> Hashable:
+    """What equal contents share at the least, without decoding: texts, the length of a sound, the sides of an image."""
+    if row.file is None:
+        return text_key(row), None
+    return text_key(row), audio_length(row.file) if row.media == "audio" else image_sides(row.file)
+
+
+def image_sides(source: Path | bytes) -> tuple[int, ...]:
+    """Read the two sides of an image in pixels, shorter first, from its header; () where there is none to read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+                return tuple(sorted(opened.size))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ()

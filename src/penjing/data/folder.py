@@ -1,0 +1,102 @@
+"""Folders as data sets: a metadata table, transcripts beside the files, or classes as subfolders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from penjing.data.records import Record, read_records, utf8
+from penjing.data.row import DataSet
+from penjing.data.rows import check_columns, data_set, media_of
+from penjing.errors import DataError
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+
+
+def load_folder(folder: Path) -> DataSet:
+    """Read a folder of images or sounds, as imagefolder and audiofolder of `datasets` do, and with transcripts.
+
+    In this order: `metadata.jsonl` or `metadata.csv`; files with a transcript of the same stem beside them
+    (`a.ogg`, `a.txt`); one subfolder per class (`cat/1.png` has the label `cat`); else files without any text.
+    """
+    tables = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(tables) > 1:
+        raise DataError(f"{folder} has both {' and '.join(METADATA)}", hint="keep one of them")
+    name = folder.resolve().name
+    if tables:
+        return data_set(name, _in_table(tables[0]), folder)
+    beside, inside = _with_transcripts(folder), _in_classes(folder)
+    if beside and inside:
+        raise DataError(f"{folder} has files both beside and inside of its subfolders", hint="move one kind away")
+    if not beside and not inside:
+        raise _nothing(folder)
+    return data_set(name, beside or inside, folder)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """List what is right inside a folder, by name; hidden files do not count."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}", hint="check the permissions") from error
+
+
+def _in_table(table: Path) -> list[Record]:
+    """Records of a metadata table, each with a file name."""
+    records = read_records(table)
+    if not records:
+        raise DataError(f"{table} has no rows", hint="an empty set can neither calibrate nor judge")
+    check_columns(table.name, records, must="file_name")
+    for record in records:
+        if not record.values.get("file_name"):
+            raise DataError(f"{record.place} has no file_name", hint="fill it in or remove the row")
+    return records
+
+
+def _media(folder: Path) -> list[Path]:
+    """List the images and sounds right inside a folder, by name."""
+    return [path for path in _entries(folder) if media_of(path) and path.is_file()]
+
+
+def _with_transcripts(folder: Path) -> list[Record]:
+    """Records of a flat folder; where one file has a transcript, all of them need one."""
+    files = _media(folder)
+    spoken = any(path.with_suffix(".txt").is_file() for path in files)
+    records = []
+    for path in files:
+        values: dict[str, Any] = {"file_name": path.name}
+        if spoken:
+            values["text"] = _transcript(path.with_suffix(".txt"), path)
+        records.append(Record(path.name, values))
+    return records
+
+
+def _transcript(path: Path, media: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"{media.name} has no transcript {path.name}", hint="other files of the folder have one")
+    text = utf8(path.read_bytes(), path.name).removeprefix("\ufeff").strip()
+    if not text:
+        raise DataError(f"{path.name} is empty", hint=f"write down what is said in {media.name}, or remove both")
+    return text
+
+
+def _in_classes(folder: Path) -> list[Record]:
+    """Records of a folder with one subfolder per class."""
+    classes = [path for path in _entries(folder) if path.is_dir()]
+    return [
+        Record(f"{label.name}/{path.name}", {"file_name": f"{label.name}/{path.name}", "label": label.name})
+        for label in classes
+        for path in _media(label)
+    ]
+
+
+def _nothing(folder: Path) -> DataError:
+    """Say what is there instead of images and sounds."""
+    inside = [path.name for path in _entries(folder)]
+    if not inside:
+        return DataError(f"{folder} is empty", hint="put images or sounds and a metadata.jsonl into it")
+    deeper = next((path for path in sorted(folder.glob("*/*")) if path.is_dir() and _media(path)), None)
+    table = next((path.parent for name in METADATA for path in sorted(folder.glob(f"*/{name}"))), None)
+    place = table or (deeper.parent if deeper else None)
+    hint = f"did you mean {place}?" if place else f"it has {', '.join(inside[:3])}" + (" …" if len(inside) > 3 else "")
+    return DataError(f"{folder} has no images or sounds that can be read", hint=hint)

@@ -1,0 +1,150 @@
+"""Records become rows: known columns, files that exist, ids that are unique."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from penjing.data.records import Record
+from penjing.data.row import DataSet, Media, Row
+from penjing.errors import DataError, did_you_mean
+
+TEXT_COLUMNS = ("text", "label", "question", "answer", "language")
+FILE_COLUMNS = ("file_name", "image", "audio")
+OTHER_COLUMNS = ("id", "part")
+SYNONYMS = {"text": ("transcription", "transcript", "sentence", "caption")}
+"""Names of the column `text` in well-known sets, taken in this order where there is no `text`."""
+PARTS = ("calibrate", "select", "judge")
+IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".w64"}
+
+
+class _File(NamedTuple):
+    """The image or sound of a record: what it is, where it is, what it is called inside its set."""
+
+    media: Media | None
+    file: Path | bytes | None
+    title: str
+
+
+def media_of(name: str | Path) -> Media | None:
+    """Tell image from audio by the ending of a file name; None for anything else."""
+    ending = Path(name).suffix.lower()
+    return "image" if ending in IMAGES else "audio" if ending in SOUNDS else None
+
+
+def check_columns(name: str, records: Sequence[Record], must: str = "") -> None:
+    """Refuse a table without a known text column, unless it has nothing but files; `must` names a required column."""
+    found = sorted({column for record in records for column in record.values if isinstance(column, str)})
+    synonyms = [synonym for group in SYNONYMS.values() for synonym in group]
+    known = [*TEXT_COLUMNS, *synonyms, *FILE_COLUMNS, *OTHER_COLUMNS]
+    unknown = [column for column in found if column not in known]
+    if must and must not in found:
+        hint = f"it has {', '.join(found)}; {must} is the path of the image or sound, relative to {name}"
+        raise DataError(f"{name} has no column {must!r}", hint=hint)
+    if any(column in (*TEXT_COLUMNS, *synonyms) for column in found):
+        return
+    if unknown or not any(column in FILE_COLUMNS for column in found):
+        near = [hint for column in unknown if (hint := did_you_mean(column, [*TEXT_COLUMNS])).startswith("did")]
+        hint = near[0] if near else f"it has {', '.join(found)}" if found else "every row is empty"
+        raise DataError(f"{name} has none of the columns {', '.join(TEXT_COLUMNS)}", hint=hint)
+
+
+def data_set(name: str, records: Sequence[Record], folder: Path | None = None) -> DataSet:
+    """Build rows in the order of the records. File names are relative to `folder` and may not leave it.
+
+    A row's id is its `id` column, else its file name, else a hash of its text. A file that stands in several rows (five
+    captions of one picture) gets `#2`, `#3` … behind its later ids; two rows that are wholly equal are an error.
+    """
+    if not records:
+        raise DataError(f"{name} has no rows", hint="an empty set can neither calibrate nor judge")
+    fixed = any(record.values.get("part") in PARTS for record in records)
+    rows, parts, seen = [], {}, _Seen()
+    for record in records:
+        fields = _fields(record)
+        found = _file(record, folder)
+        if not fields and found.file is None:
+            raise DataError(f"{record.place} has neither a file nor a text", hint="fill it in or remove it")
+        row = Row(seen.new_id(record, fields, found), fields, found.media, found.file)
+        rows.append(row)
+        if fixed:
+            parts[row.id] = _part(record)
+    return DataSet(name, tuple(rows), parts)
+
+
+class _Seen:
+    """Ids and contents met so far."""
+
+    def __init__(self) -> None:
+        self._places: dict[Any, str] = {}
+        self._times: dict[str, int] = {}
+
+    def new_id(self, record: Record, fields: Mapping[str, str], found: _File) -> str:
+        """Name a record, or say which earlier one it repeats."""
+        given = record.values.get("id")
+        content = json.dumps(dict(sorted(fields.items())), ensure_ascii=False).encode()
+        if isinstance(found.file, bytes):
+            content += hashlib.sha256(found.file).digest()
+        base = str(given) if given not in (None, "") else found.title or hashlib.sha256(content).hexdigest()[:16]
+        key = base if given not in (None, "") else (base, content)
+        if key in self._places:
+            what = f"has the id {base!r} of" if key == base else "repeats"
+            raise DataError(f"{record.place} {what} {self._places[key]}", hint="remove one of the two rows")
+        self._places[key] = record.place
+        self._times[base] = self._times.get(base, 0) + 1
+        return base if self._times[base] == 1 else f"{base}#{self._times[base]}"
+
+
+def _fields(record: Record) -> dict[str, str]:
+    """Keep the known text columns that hold something; numbers and truth values become text."""
+    fields = {}
+    for column in TEXT_COLUMNS:
+        names = (column, *SYNONYMS.get(column, ()))
+        value = next((record.values[name] for name in names if record.values.get(name) not in (None, "")), None)
+        if value is None:
+            continue
+        if not isinstance(value, str | int | float):
+            raise DataError(f"{record.place}: {column} is a {type(value).__name__}", hint="give one text per row")
+        fields[column] = str(value)
+    return fields
+
+
+def _part(record: Record) -> str:
+    part = str(record.values.get("part"))
+    if part not in PARTS:
+        raise DataError(f"{record.place}: there is no part {part!r}", hint=did_you_mean(part, [*PARTS]))
+    return part
+
+
+def _file(record: Record, folder: Path | None) -> _File:
+    """Find the image or sound of a record: a path, or `{"bytes": …, "path": …}` as `datasets` stores media."""
+    column = next((name for name in FILE_COLUMNS if record.values.get(name)), None)
+    if column is None:
+        return _File(None, None, "")
+    value = record.values[column]
+    kind: Media | None = "image" if column == "image" else "audio" if column == "audio" else None
+    if isinstance(value, Mapping) and value.get("bytes"):
+        return _File(kind, bytes(value["bytes"]), PurePosixPath(value.get("path") or "").name)
+    if isinstance(value, Mapping) and value.get("path"):
+        return _File(kind, Path(value["path"]), PurePosixPath(value["path"]).name)
+    if not isinstance(value, str) or folder is None:
+        raise DataError(f"{record.place}: {column} is not a file name", hint="give a path relative to the folder")
+    return _local(record.place, value, folder)
+
+
+def _local(place: str, name: str, folder: Path) -> _File:
+    """Resolve a file name inside a folder."""
+    inside = PurePosixPath(name)
+    if inside.is_absolute() or ".." in inside.parts or "\0" in name:
+        raise DataError(f"{place}: {name} is outside of the folder", hint="give a path relative to the folder")
+    if not (folder / inside).is_file():
+        raise DataError(f"{place}: no such file: {name}", hint=f"it should be in {folder}")
+    media = media_of(name)
+    if media is None:
+        raise DataError(
+            f"{place}: {name} is neither an image nor a sound", hint="JPEG, PNG, WAV, FLAC, Ogg and MP3 work"
+        )
+    return _File(media, folder / inside, str(inside))

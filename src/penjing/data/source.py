@@ -1,0 +1,87 @@
+"""From what the user typed after --data to rows: a built-in name, a folder, a table or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from penjing.data.folder import load_folder
+from penjing.data.hub import HUB_ID, load_from_hub
+from penjing.data.records import read_records
+from penjing.data.row import DataSet
+from penjing.data.rows import check_columns, data_set
+from penjing.errors import DataError, did_you_mean
+
+TABLES = (".jsonl", ".csv", ".parquet")
+
+
+def load_dataset(spec: str, *, limit: int | None = None) -> DataSet:
+    """Open a data set, with at most `limit` rows: a fixed choice spread over the set and over its own parts.
+
+    A built-in name goes before a folder of the same name: write `./speech` for the folder.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"a limit of {limit} rows leaves nothing", hint="give a limit of at least 1")
+    if spec in BUILTIN:
+        return limited(BUILTIN[spec](), limit)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return limited(load_folder(path), limit)
+    if path.is_file():
+        return limited(_load_table(path), limit)
+    if HUB_ID.fullmatch(spec) and not path.parent.exists():
+        return load_from_hub(spec, limit)
+    if path.suffix or "/" in spec or "\\" in spec:
+        raise DataError(
+            f"no such data: {spec}", hint="give a folder, a .jsonl or .parquet file, or owner/name on the hub"
+        )
+    hint = f"{did_you_mean(spec, [*BUILTIN])}; a set of the hub is owner/name"
+    raise DataError(f"no folder, file or built-in set is called {spec!r}", hint=hint)
+
+
+def limited(data: DataSet, limit: int | None) -> DataSet:
+    """Keep `limit` rows in their order, drawn by a hash of their ids and from each of the set's own parts alike."""
+    if limit is None or limit >= len(data.rows):
+        return data
+    members: dict[str, list[str]] = {}
+    for row in data.rows:
+        members.setdefault(data.parts.get(row.id, ""), []).append(row.id)
+    places = {}
+    for ids in members.values():
+        for rank, row_id in enumerate(sorted(ids, key=_draw)):
+            places[row_id] = ((rank + 0.5) / len(ids), _draw(row_id))
+    kept = set(sorted(places, key=places.__getitem__)[:limit])
+    parts = {row_id: part for row_id, part in data.parts.items() if row_id in kept}
+    return DataSet(data.name, tuple(row for row in data.rows if row.id in kept), parts)
+
+
+def _draw(row_id: str) -> str:
+    """A row's lot; salted, so that it says nothing about the part that `split` gives the row."""
+    return hashlib.sha256(f"limit:{row_id}".encode()).hexdigest()
+
+
+def _load_table(path: Path) -> DataSet:
+    if path.suffix.lower() not in TABLES:
+        raise DataError(
+            f"{path} is no data set", hint=f"files end in {', '.join(TABLES)}; images and sounds go into a folder"
+        )
+    records = read_records(path)
+    if records:
+        check_columns(path.name, records)
+    return data_set(path.name, records, path.parent)
+
+
+def _speech() -> DataSet:
+    """100 English sentences, spoken; 60 judge, 20 select, 20 calibrate."""
+    return load_folder(Path(__file__).parent / "builtin" / "speech")
+
+
+def _pictures() -> DataSet:
+    """Drawn shapes with captions."""
+    from penjing.data.pictures import load_pictures
+
+    return load_pictures()
+
+
+BUILTIN: dict[str, Callable[[], DataSet]] = {"pictures": _pictures, "speech": _speech}

@@ -1,0 +1,67 @@
+"""Long sound in pieces a model can take: windows that touch, cover everything and are cut where it is quiet."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penjing.values import FloatArray
+
+HOP_S = 0.01
+"""Grid of the loudness curve, and of the cuts."""
+PAUSE_S = 0.25
+"""A cut wants this much quiet around it: shorter than a pause between words, longer than a stop consonant."""
+LONG_PAUSE_S = 1.0
+"""Among equal pauses the middle of the longest wins: loudness over this span counts, but little."""
+LONG_PAUSE_WEIGHT = 0.1
+
+
+def windows(
+    samples: FloatArray, rate_hz: int, longest_s: float = 28.0, shortest_s: float = 12.0
+) -> list[tuple[int, int]]:
+    """Cut samples (n,) into consecutive (start, end) that cover all of it, cut at the quietest points.
+
+    A sound of at most `longest_s` is one window. Of a longer one every window lasts from `shortest_s` to `longest_s`,
+    the last one too; that needs `longest_s >= 2 * shortest_s`.
+    """
+    if not 0 < 2 * shortest_s <= longest_s:
+        raise ValueError(f"longest_s ({longest_s}) must be at least twice shortest_s ({shortest_s})")
+    longest, shortest = int(longest_s * rate_hz), int(shortest_s * rate_hz)
+    if len(samples) <= longest:
+        return [(0, len(samples))] if len(samples) else []
+    hop = max(1, round(HOP_S * rate_hz))
+    curve = loudness(samples, hop)
+    cuts = [0]
+    while len(samples) - cuts[-1] > longest:
+        first = cuts[-1] + shortest
+        last = min(cuts[-1] + longest, len(samples) - shortest)
+        cuts.append(_quietest(curve, hop, first, last))
+    return list(zip(cuts, [*cuts[1:], len(samples)], strict=True))
+
+
+def loudness(samples: FloatArray, hop: int) -> NDArray[np.float64]:
+    """Mean square of samples (n,) around each point of a grid of `hop` samples: (n // hop + 1,)."""
+    count = len(samples) // hop
+    energy = np.square(samples[: count * hop], dtype=np.float64).reshape(count, hop).mean(axis=1)
+    short = _smoothed(energy, max(1, round(PAUSE_S / HOP_S / 2)))
+    long = _smoothed(energy, max(1, round(LONG_PAUSE_S / HOP_S / 2)))
+    return short + LONG_PAUSE_WEIGHT * long
+
+
+def _smoothed(energy: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Mean of the `reach` values before and after each border between values (n,) -> (n + 1,), shorter at the ends."""
+    total = np.concatenate([[0.0], np.cumsum(energy)])
+    border = np.arange(len(total))
+    left, right = np.maximum(border - reach, 0), np.minimum(border + reach, len(energy))
+    mean: NDArray[np.float64] = (total[right] - total[left]) / np.maximum(right - left, 1)
+    return mean
+
+
+def _quietest(curve: NDArray[np.float64], hop: int, first: int, last: int) -> int:
+    """The sample in [first, last] where the curve is lowest; the middle one where several are equally low."""
+    begin, end = -(-first // hop), last // hop
+    if end < begin:
+        return last
+    part = curve[begin : end + 1]
+    lowest = np.flatnonzero(part <= part.min() + 1e-12)
+    return int(begin + lowest[len(lowest) // 2]) * hop

@@ -1,0 +1,137 @@
+"""Sounds of every format, rate and number of channels, and every kind of bad one."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from penjing.data.audio import audio_length, decode_audio, read_audio
+from penjing.errors import DataError
+
+pytestmark = pytest.mark.shop
+
+FORMATS = [("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_24"), ("ogg", "VORBIS"), ("ogg", "OPUS"), ("mp3", None)]
+
+
+def tone(rate_hz: int, seconds: float = 1.0, hz: float = 440.0) -> np.ndarray[Any, Any]:
+    at = np.arange(int(rate_hz * seconds)) / rate_hz
+    return (0.5 * np.sin(2 * np.pi * hz * at)).astype(np.float32)
+
+
+def encoded(samples: np.ndarray[Any, Any], rate_hz: int, kind: str = "wav", subtype: str | None = "FLOAT") -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate_hz, format=kind, subtype=subtype)
+    return stream.getvalue()
+
+
+def error_of(source: Any, **options: Any) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read_audio(source, **options)
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize(("kind", "subtype"), FORMATS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_format_gives_the_same_tone(kind: str, subtype: str | None, channels: int, tmp_path: Path) -> None:
+    path = tmp_path / f"tone.{kind}"
+    path.write_bytes(encoded(np.stack([tone(48000)] * channels, axis=1), 48000, kind, subtype))
+    samples = read_audio(path)
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    assert samples.flags["C_CONTIGUOUS"]
+    assert abs(samples.size - 16000) < 1600
+    spectrum = np.abs(np.fft.rfft(samples[:16000], 16000))
+    assert abs(int(spectrum.argmax()) - 440) <= 1
+    assert np.array_equal(samples, read_audio(path.read_bytes()))
+    assert np.array_equal(samples, read_audio(str(path)))
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 22050, 44100, 48000, 96000])
+def test_resampling_keeps_tone_and_length(rate_hz: int) -> None:
+    samples = read_audio(encoded(tone(rate_hz), rate_hz))
+    assert abs(samples.size - 16000) <= 1
+    middle = slice(2000, 14000)
+    assert np.abs(samples[middle] - tone(16000)[middle]).max() < 2e-3
+
+
+def test_same_rate_is_left_untouched() -> None:
+    assert np.array_equal(read_audio(encoded(tone(16000), 16000)), tone(16000))
+
+
+def test_nothing_above_half_the_rate_folds_back() -> None:
+    samples = read_audio(encoded(tone(48000, hz=11000.0), 48000))
+    assert np.abs(samples[1000:-1000]).max() < 1e-3
+
+
+def test_channels_are_averaged() -> None:
+    left, right = tone(16000, hz=300), tone(16000, hz=700)
+    samples = read_audio(encoded(np.stack([left, right], axis=1), 16000))
+    assert np.allclose(samples, (left + right) / 2, atol=1e-6)
+
+
+def test_decode_keeps_channels_and_rate() -> None:
+    sound = decode_audio(encoded(np.zeros((441, 3), np.float32), 44100))
+    assert sound.samples.shape == (441, 3)
+    assert sound.rate_hz == 44100
+
+
+def test_length_from_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "tone.flac"
+    path.write_bytes(encoded(tone(22050, 2.0), 22050, "flac", "PCM_16"))
+    assert audio_length(path) == (44100, 22050)
+    assert audio_length(b"nothing") == (0, 0)
+    assert audio_length(tmp_path / "none.wav") == (0, 0)
+
+
+@pytest.mark.parametrize("content", [b"this is text, not sound\n" * 100, b"\x89PNG\r\n\x1a\n" + bytes(500), b"RIFF"])
+def test_not_a_sound(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    path.write_bytes(content)
+    error = error_of(path)
+    assert "call.wav is not a sound" in error.message
+    assert "ffmpeg" in error.hint
+    assert "not a sound" in error_of(content).message
+
+
+def test_missing_folder_and_empty_file(tmp_path: Path) -> None:
+    assert "no such sound" in error_of(tmp_path / "none.wav").message
+    assert "is a folder" in error_of(tmp_path).message
+    (tmp_path / "empty.wav").touch()
+    assert "empty (0 bytes)" in error_of(tmp_path / "empty.wav").message
+
+
+def test_zero_length() -> None:
+    assert "no samples" in error_of(encoded(np.zeros(0, np.float32), 16000)).message
+
+
+def test_shorter_than_a_sample_of_the_model() -> None:
+    assert "shorter than one sample" in error_of(encoded(tone(48000)[:1], 48000), rate_hz=8000).message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_finite(value: float) -> None:
+    samples = tone(16000)
+    samples[77] = value
+    assert "not finite" in error_of(encoded(samples, 16000)).message
+
+
+def test_unreasonably_long_is_refused_from_the_header() -> None:
+    error = error_of(encoded(tone(8000, 3.0), 8000), longest_s=2.0)
+    assert "more than 2 s (3 s)" in error.message
+    assert read_audio(encoded(tone(8000, 2.0), 8000), 8000, longest_s=2.0).size == 16000
+
+
+def test_cut_short_file_is_read_or_refused() -> None:
+    whole = encoded(tone(16000), 16000, "flac", "PCM_16")
+    try:
+        length = read_audio(whole[: len(whole) // 2]).size
+    except DataError:
+        length = 0
+    assert length < 16000
