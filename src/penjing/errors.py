@@ -14,6 +14,8 @@ PenjingError                 exit code 3 unless a subclass says otherwise
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PenjingError(Exception):
     """Base of all errors raised on purpose: a message of one line and a hint that says what to do next."""
@@ -62,9 +64,10 @@ class MissingExtra(UserError):
 
 
 class GoalNotMet(PenjingError):
-    """A goal failed; nothing was published."""
+    """A goal failed; nothing was published. `document` is what `compress --json` prints."""
 
     exit_code = 1
+    document: dict[str, Any] | None = None
 
 
 class Interrupted(PenjingError):

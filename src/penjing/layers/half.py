@@ -13,6 +13,11 @@ def store_half(module: nn.Module, parameter: str = "weight") -> None:
     values = getattr(module, parameter)
     with torch.no_grad():
         values.copy_(values.half().float())
+    mark_half(module, parameter)
+
+
+def mark_half(module: nn.Module, parameter: str) -> None:
+    """Mark a parameter, whose values are float16 already, to be stored in two bytes."""
     setattr(module, MARK, (*getattr(module, MARK, ()), parameter))
 
 

@@ -37,8 +37,7 @@ class Method(BaseModel, ABC):
     """Settings of a compression method and the work itself.
 
     `scope` says what `apply` gets: one tower after the other. `roles` are the roles it is meant for when a recipe names no
-    towers. `needs_data` methods walk over calibration batches. `stores_float` methods leave floats behind, so a coverage
-    table that shows nothing else says so.
+    towers. `needs_data` methods walk over calibration batches.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +56,10 @@ class Method(BaseModel, ABC):
     def fits(self, site: Site) -> bool:
         """Return whether the method can compress this kind of site."""
         return True
+
+    def conflict(self, earlier: Method) -> str:
+        """Say why this method cannot follow an earlier one on the same tower; empty where it can."""
+        return ""
 
     def chosen(self, tower: Tower) -> list[Site]:
         """Sites of a tower that the recipe's globs name and the method fits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,7 +11,7 @@ from torch import nn
 
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
 from penjing.methods.base import Aids, Method, method
-from penjing.models.tower import Batch, Site, Tower
+from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.grid import quantize, relative_error
 from penjing.values import Note
 
@@ -23,6 +23,9 @@ class Rtn(Method):
     In a recipe: `{method: rtn, bits: 4, group: 64, towers: [decoder]}`.
     Symmetric: s = max|w| / (2^(bits-1) - 1), code = round(w / s). Asymmetric: the grid spans [min, max].
     """
+
+    # An untied output head decides between near-equal words: it stays float unless a recipe names it.
+    roles: ClassVar[tuple[Role, ...]] = ("encoder", "decoder", "connector", "embedding")
 
     bits: Literal[8, 4, 3, 2] = Field(8, description="bits of a weight; 3-bit codes take 4 in the engines")
     group: Literal[0, 32, 64, 128] = Field(0, description="inputs that share a scale; 0 is the whole channel")

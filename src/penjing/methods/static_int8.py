@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from penjing.errors import DataError, RecipeError
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
 from penjing.methods.base import Aids, Method, method
+from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.grid import activation_grid, quantize_pair_safe, relative_error
 from penjing.values import Note
@@ -52,13 +53,18 @@ class StaticInt8(Method):
         """Layers that multiply."""
         return site.kind in ("linear", "conv")
 
+    def conflict(self, earlier: Method) -> str:
+        """No engine multiplies int8 activations by 2-, 3- or 4-bit codes."""
+        bits, group = getattr(earlier, "bits", 8), getattr(earlier, "group", 0)
+        return f"{bits}-bit codes cannot meet int8 activations" if bits != 8 or group else ""
+
     @torch.no_grad()
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Replace sites block by block, then give the worst back until the output is near enough."""
         if not batches:
             raise DataError("static_int8 needs calibration data", hint="give --data or --calibration")
         judged = list(aids.select) or list(batches)
-        wanted = [_flat(target.run(batch)) for batch in judged]
+        wanted = [flat_output(target.run(batch)) for batch in judged]
         swaps: dict[str, _Swap] = {}
         chosen = {site.name for site in self.chosen(target)}
         for stretch, _, stats in walk(target, batches, Range):
@@ -159,17 +165,7 @@ def _keep_codes(name: str, module: IntLinear) -> StaticLinear:
     return layer
 
 
-def _flat(output: Any) -> Tensor:
-    """All tensors of a tower's output, of whatever shape it has, as one vector."""
-    if isinstance(output, Tensor):
-        return output.float().flatten()
-    if hasattr(output, "to_tuple"):
-        output = output.to_tuple()
-    parts = [_flat(part) for part in output if isinstance(part, (Tensor, tuple))]
-    return torch.cat(parts) if parts else torch.zeros(0)
-
-
 def _output_error(tower: Tower, batches: Sequence[Batch], wanted: list[Tensor]) -> float:
     """Mean relative error of the tower's output over batches."""
-    errors = [relative_error(want, _flat(tower.run(batch))) for batch, want in zip(batches, wanted, strict=True)]
+    errors = [relative_error(want, flat_output(tower.run(batch))) for batch, want in zip(batches, wanted, strict=True)]
     return sum(errors) / len(errors)

@@ -1,1 +1,39 @@
 """Engines that run an artifact's components, and runners that know one task each. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from penjing.runtimes.engine import Engine, choose_engine
+
+__all__ = ["Engine", "choose_engine", "load", "open_runner"]
+
+
+def load(path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False) -> Any:
+    """Open an artifact and return a runner for its task: `transcribe` for speech, `embed_images`, `embed_texts` for search.
+
+    Neither torch nor transformers is imported. `exact` turns off what engines round on their own.
+    """
+    from penjing.artifact.manifest import read_manifest
+
+    folder = Path(path)
+    return open_runner(folder, read_manifest(folder), choose_engine(engine, threads, exact=exact))
+
+
+def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
+    """Open the runner of the manifest's task."""
+    from penjing.errors import ArtifactError
+
+    task, settings = manifest.get("task"), manifest.get("settings", {})
+    if task == "speech-seq2seq":
+        from penjing.runtimes.speech import open_speech
+
+        return open_speech(folder, settings, engine)
+    if task == "dual-encoder":
+        from penjing.runtimes.dual import open_dual
+
+        return open_dual(folder, settings, engine)
+    raise ArtifactError(
+        f"{folder} has no task that the engines run", hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch"
+    )

@@ -151,8 +151,8 @@ class Whisper:
         grown_names = tuple("present." + name.format("decoder") for name in names)
         return [
             Component("encoder_model", listener, {"input_features": features}, heard_names,
-                      {"input_features": {0: "batch", 2: "2*frames"}}),
-            Component("decoder_with_past_model", speller, inputs, ("logits", *grown_names), dynamic),
+                      {"input_features": {0: "batch", 2: "2*frames"}}, "encoder"),
+            Component("decoder_with_past_model", speller, inputs, ("logits", *grown_names), dynamic, "decoder"),
         ]  # fmt: skip
 
     def settings(self, net: Any, folder: Path | None) -> dict[str, Any]:
@@ -188,7 +188,11 @@ def _tower(net: Any, name: str, module: nn.Module, sites: dict[str, Site]) -> To
     owned = set()
     for key, _ in net.named_parameters():
         place = key.rpartition(".")[0]
-        if key.startswith(f"model.{name}.") and not key.startswith("model.decoder.embed_tokens") and not _is_cross(place):
+        if (
+            key.startswith(f"model.{name}.")
+            and not key.startswith("model.decoder.embed_tokens")
+            and not _is_cross(place)
+        ):
             owned.add(key)
         if name == "encoder" and _is_cross(place):
             owned.add(key)

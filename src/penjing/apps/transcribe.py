@@ -1,0 +1,75 @@
+"""Speech recognition on files: any rate, any length, one result per file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from penjing.data.audio import read_audio
+from penjing.data.windows import windows
+from penjing.errors import ArtifactError, DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the sound and what was said in it."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One file's text. `seconds` is the wall time from opening the file to its text, the model already loaded."""
+
+    file: str
+    text: str
+    language: str | None
+    seconds: float
+    audio_seconds: float
+    segments: tuple[Segment, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return one entry of `transcribe --json`."""
+        segments = [{"start": part.start_s, "end": part.end_s, "text": part.text} for part in self.segments]
+        return {
+            "file": self.file,
+            "text": self.text,
+            "language": self.language,
+            "seconds": self.seconds,
+            "audio_seconds": self.audio_seconds,
+            "segments": segments,
+        }
+
+
+def check_files(files: Sequence[str]) -> None:
+    """Refuse missing files before the model is loaded."""
+    for name in files:
+        if not Path(name).is_file():
+            raise DataError(f"{name} is not a file", hint="give sound files: wav, flac, ogg or mp3")
+
+
+def transcribe_files(runner: Any, files: Sequence[str], language: str | None = None) -> Iterator[Transcript]:
+    """Transcribe file after file."""
+    if runner.task != "speech-seq2seq":
+        raise ArtifactError(f"this artifact does {runner.task}, not speech recognition", hint="give a Whisper artifact")
+    for name in files:
+        yield transcribe_file(runner, name, language)
+
+
+def transcribe_file(runner: Any, name: str, language: str | None = None) -> Transcript:
+    """Read a file, cut it at its quietest points into windows the model can hear, and transcribe these."""
+    start = time.perf_counter()
+    samples = read_audio(name, runner.sampling_rate_hz)
+    segments: list[Segment] = []
+    for first, last in windows(samples, runner.sampling_rate_hz):
+        heard = runner.transcribe(samples[first:last], language)
+        language = language or heard.language  # one file, one language: what its beginning is in
+        segments.append(Segment(first / runner.sampling_rate_hz, last / runner.sampling_rate_hz, heard.text))
+    text = " ".join(segment.text for segment in segments if segment.text)
+    seconds = time.perf_counter() - start
+    return Transcript(name, text, language, seconds, samples.size / runner.sampling_rate_hz, tuple(segments))

@@ -1,0 +1,158 @@
+"""A compressed network on disk as safetensors: integer codes, scales, and a list of the layers that hold them.
+
+It serves `--format checkpoint`, and it is what a finished step leaves for `--resume`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from penjing.errors import ArtifactError
+from penjing.layers.half import half_tensors, mark_half
+from penjing.layers.static import StaticConv, StaticLinear
+from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
+from penjing.models.network import blank_network
+from penjing.tensor.pack import pack_dense, pack_slots, unpack_dense, unpack_slots
+
+WEIGHTS = "model.safetensors"
+LAYERS = "layers.json"
+CONFIG_FILES = ("*.json", "*.txt", "*.model")
+"""What a checkpoint folder holds besides weights: configuration and tokenizer files."""
+
+
+def copy_configuration(source: Path, target: Path) -> None:
+    """Copy configuration and tokenizer files exactly as they are; weight indexes stay behind."""
+    for pattern in CONFIG_FILES:
+        for path in sorted(source.glob(pattern)):
+            if path.is_file() and not path.name.endswith(".index.json") and path.name not in (LAYERS, "penjing.json"):
+                shutil.copyfile(path, target / path.name)
+
+
+def save_network(net: nn.Module, source: Path, folder: Path) -> None:
+    """Write a network with compressed layers; `source` is the folder its configuration comes from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy_configuration(source, folder)
+    layers = _describe(net)
+    halves = half_tensors(net)
+    tensors: dict[str, Tensor] = {}
+    seen: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in net.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape)
+        if tensor.numel() and place in seen:
+            continue
+        seen[place] = name
+        tensors[name] = tensor.half() if name in halves else tensor.contiguous()
+    _pack_odd_widths(net, tensors)
+    save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
+    document = {"layers": layers, "halves": sorted(halves)}
+    (folder / LAYERS).write_text(json.dumps(document, indent=1) + "\n", encoding="utf8")
+
+
+def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
+    """Rebuild a network that `save_network` wrote, into `net` (of the same architecture) or a blank one."""
+    if not (folder / LAYERS).is_file():
+        raise ArtifactError(f"{folder} holds no compressed checkpoint", hint="compress with --format checkpoint")
+    document = json.loads((folder / LAYERS).read_text(encoding="utf8"))
+    net = blank_network(folder) if net is None else net
+    for name, spec in document["layers"].items():
+        parent, _, attribute = name.rpartition(".")
+        place = net.get_submodule(parent)
+        setattr(place, attribute, _blank_layer(spec, place.get_submodule(attribute), net))
+    tensors = load_file(str(folder / WEIGHTS))
+    _unpack_odd_widths(net, tensors)
+    missing, unexpected = net.load_state_dict(tensors, strict=False)
+    own = net.state_dict()
+    filled = {own[name].data_ptr() for name in tensors if name in own}
+    lost = [name for name in missing if own[name].numel() and own[name].data_ptr() not in filled]
+    if lost or unexpected:
+        raise ArtifactError(f"{folder / WEIGHTS} does not fit: {[*lost, *unexpected][0]}", hint="compress again")
+    for name in document["halves"]:
+        module, _, parameter = name.rpartition(".")
+        mark_half(net.get_submodule(module), parameter)
+    return net.eval()
+
+
+def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
+    """How to rebuild every compressed layer, by its name in the network. A table read twice is described once."""
+    tables: dict[int, str] = {}
+    layers: dict[str, dict[str, Any]] = {}
+    for name, module in net.named_modules(remove_duplicate=False):
+        if isinstance(module, (IntLinear, IntEmbedding)):
+            spec: dict[str, Any] = {"layer": type(module).__name__}
+            table = module.table
+            if id(table) in tables and tables[id(table)] != name:
+                spec["shares"] = tables[id(table)]
+            else:
+                tables[id(table)] = name
+                spec |= {key: getattr(table, key) for key in ("rows", "width", "bits", "group", "symmetric")}
+            if isinstance(module, IntEmbedding):
+                spec["row_scale"] = module.row_scale
+                spec["padding_idx"] = module.padding_idx
+            else:
+                spec["bias"] = module.bias is not None
+            layers[name] = spec
+        elif isinstance(module, IntConv):
+            layers[name] = {"layer": "IntConv", "bits": module.bits}
+        elif isinstance(module, StaticLinear):
+            layers[name] = {
+                "layer": "StaticLinear",
+                "rows": module.out_features,
+                "width": module.in_features,
+                "bias": module.bias is not None,
+            }
+        elif isinstance(module, StaticConv):
+            layers[name] = {"layer": "StaticConv"}
+    return layers
+
+
+def _blank_layer(spec: Mapping[str, Any], original: nn.Module, net: nn.Module) -> nn.Module:
+    """Build one layer as described, its tensors still empty."""
+    kind = spec["layer"]
+    if kind in ("IntLinear", "IntEmbedding"):
+        if "shares" in spec:
+            table: Any = net.get_submodule(spec["shares"]).table
+        else:
+            table = IntTable(spec["rows"], spec["width"], spec["bits"], spec["group"], spec["symmetric"])
+        if kind == "IntEmbedding":
+            return IntEmbedding(table, spec["row_scale"], spec["padding_idx"])
+        return IntLinear(table, torch.zeros(table.rows) if spec["bias"] else None)
+    if kind == "StaticLinear":
+        return StaticLinear(spec["width"], spec["rows"], torch.zeros(spec["rows"]) if spec["bias"] else None)
+    assert isinstance(original, (nn.Conv1d, nn.Conv2d))
+    return IntConv(original, spec["bits"]) if kind == "IntConv" else StaticConv(original)
+
+
+def _odd_tables(net: nn.Module) -> dict[str, IntTable]:
+    """Tables whose slots in the engines are wider than their codes."""
+    return {
+        name: module
+        for name, module in net.named_modules()
+        if isinstance(module, IntTable) and module.bits != module.slot_bits
+    }
+
+
+def _pack_odd_widths(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Store 3-bit codes in three bits: the engines' 4-bit slots are for `onnx/` only."""
+    for name, table in _odd_tables(net).items():
+        slots = tensors.get(f"{name}.packed")
+        if slots is not None:
+            tensors[f"{name}.packed"] = pack_dense(unpack_slots(slots, table.slot_bits) - table.shift, table.bits)
+
+
+def _unpack_odd_widths(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Undo `_pack_odd_widths`."""
+    for name, table in _odd_tables(net).items():
+        dense = tensors.get(f"{name}.packed")
+        if dense is not None:
+            shape = (*table.packed.shape[:2], table.block)
+            codes = unpack_dense(dense, table.bits, shape) + table.shift
+            tensors[f"{name}.packed"] = pack_slots(codes, table.slot_bits)
+

@@ -1,0 +1,194 @@
+"""The commands. Each turns its arguments into one call of the library; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penjing.cli.output import progress, say, say_json
+
+app = typer.Typer(
+    name="penjing",
+    help="Compress multimodal models until they run well on an ordinary CPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Engine = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")]
+Threads = Annotated[int | None, typer.Option(help="Threads; all cores by default.")]
+Data = Annotated[str | None, typer.Option(help="Folder, .jsonl, .parquet, hub dataset or built-in name.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Compress multimodal models until they run well on an ordinary CPU."""
+    if version:
+        from penjing import __version__
+
+        print(f"penjing {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def inspect(model: str, threads: Threads = None, json: Json = False, debug: Debug = False) -> None:
+    """Show towers, parameters, bytes, MACs and measured milliseconds of a model or an artifact."""
+    import penjing
+
+    found = penjing.inspect(model, threads=threads)
+    if json:
+        say_json(found)
+        return
+    from rich.console import Console
+
+    from penjing.report.tables import print_inspection
+
+    print_inspection(Console(), found)
+
+
+@app.command()
+def compress(  # noqa: PLR0913 - the options of the contract
+    model: Annotated[str | None, typer.Argument(help="Model folder or hub id; may stand in the recipe instead.")] = None,
+    out: Annotated[str, typer.Option("-o", "--out", help="Folder to write the artifact to.")] = ...,  # type: ignore[assignment]
+    recipe: Annotated[str | None, typer.Option(help="Recipe file or built-in recipe.")] = None,
+    data: Data = None,
+    calibration: Annotated[str | None, typer.Option(help="Calibrate on this data instead; all of --data judges.")] = None,
+    goal: Annotated[list[str] | None, typer.Option(help='What must be reached, as in "wer<=+0.01"; repeatable.')] = None,
+    format: Annotated[list[str] | None, typer.Option(help="onnx or checkpoint; repeatable.")] = None,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an artifact that stands at OUT.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compress a model, measure it, and publish it if it met its goals."""
+    from penjing.pipeline.compress import compress as run
+    from penjing.pipeline.job import Options
+
+    options = Options(data, calibration, recipe, goal or (), format or (), engine, threads, seed, resume, overwrite)
+    with progress() as tell:
+        found = run(model, out, options, tell=tell)
+    if json:
+        say_json(found)
+    else:
+        show_artifact(Path(out))
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913 - the options of the contract
+    model: Annotated[str, typer.Argument(help="Artifact, model folder or hub id.")],
+    data: Annotated[str, typer.Option(help="Folder, .jsonl, .parquet, hub dataset or built-in name.")],
+    against: Annotated[str | None, typer.Option(help="Another model or artifact, measured in turns with the first.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task to judge by; the model's own by default.")] = None,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a model or an artifact on data: its task's metric, bytes, milliseconds, memory."""
+    import penjing
+
+    with progress() as tell:
+        found = penjing.evaluate(model, data, against=against, task=task, engine=engine, threads=threads, tell=tell)
+    if json:
+        say_json(found)
+        return
+    from rich.console import Console
+
+    from penjing.report.tables import print_evaluation
+
+    print_evaluation(Console(), found["measures"], found["against"])
+
+
+@app.command()
+def report(artifact: str, json: Json = False, debug: Debug = False) -> None:
+    """Show the report of an artifact, and write its report.html anew."""
+    from penjing.artifact.manifest import read_manifest
+    from penjing.pipeline.write import write_page
+
+    manifest = read_manifest(Path(artifact))
+    if json:
+        say_json(manifest)
+        return
+    show_artifact(Path(artifact))
+    say(f"wrote {write_page(Path(artifact), manifest)}")
+
+
+@app.command()
+def transcribe(
+    artifact: Annotated[str, typer.Argument(help="A speech artifact.")],
+    files: Annotated[list[str], typer.Argument(help="Sound files: wav, flac, ogg, mp3, any rate.")],
+    language: Annotated[str | None, typer.Option(help="Language code; guessed by multilingual models.")] = None,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write down what is said in sound files."""
+    from penjing.apps.transcribe import check_files, transcribe_files
+    from penjing.runtimes import load
+
+    check_files(files)
+    runner = load(artifact, engine=engine, threads=threads)
+    results = []
+    for found in transcribe_files(runner, files, language):
+        results.append(found.as_json())
+        if not json:
+            print(f"{found.file}: {found.text}" if len(files) > 1 else found.text, flush=True)
+    if json:
+        say_json({"results": results})
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe.")] = None, json: Json = False, debug: Debug = False
+) -> None:
+    """List the built-in recipes, or print one."""
+    from penjing.recipe import builtin_recipes, read_recipe
+
+    known = builtin_recipes()
+    if name is not None:
+        found = read_recipe(name)
+        if json:
+            say_json(found.as_json())
+        else:
+            print(known.get(name) or found.as_yaml(), end="")
+    elif json:
+        say_json({"recipes": {key: read_recipe(key).as_json() for key in known}})
+    else:
+        for key, text in known.items():
+            print(f"{key:14} {text.splitlines()[0].lstrip('# ')}")
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Explain this method.")] = None, json: Json = False, debug: Debug = False
+) -> None:
+    """List the methods, or explain one."""
+    from penjing.cli.explain import explain_method, method_json
+    from penjing.methods import known_methods
+
+    known = known_methods()
+    if json:
+        say_json({"methods": {key: method_json(cls) for key, cls in known.items() if name in (None, key)}})
+    elif name is not None:
+        print(explain_method(name), end="")
+    else:
+        for key, cls in known.items():
+            print(f"{key:14} {(cls.__doc__ or '').strip().splitlines()[0]}")
+
+
+def show_artifact(folder: Path) -> None:
+    """Print the before/after table of an artifact."""
+    from rich.console import Console
+
+    from penjing.report.document import read
+    from penjing.report.tables import print_result
+
+    print_result(Console(), read(folder / "penjing.json"))

@@ -1,0 +1,1 @@
+"""Bring a runner, rows and metrics together: quality, speed and memory of whatever runs. Torch-free."""

@@ -1,0 +1,116 @@
+"""Run the steps of a recipe on a model, one after the other; a finished step is kept, so that a killed run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import penjing
+from penjing.artifact.checkpoint import load_network, save_network
+from penjing.methods import Aids, Method
+from penjing.models.family import Model
+from penjing.models.tower import Batch
+from penjing.pipeline.job import Tell
+from penjing.recipe import Recipe, Step
+from penjing.values import Note
+
+NOTES = "notes.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Inputs of the towers: for statistics, and for choices made on rows kept apart. `key` identifies the rows."""
+
+    batches: Sequence[Batch]
+    select: Sequence[Batch]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step as it ran: its notes and how long it took."""
+
+    step: Step
+    notes: tuple[Note, ...]
+    seconds: float
+
+
+def run_steps(
+    model: Model, recipe: Recipe, calibration: Calibration, work: Path, tell: Tell, *, resume: bool
+) -> list[StepDone]:
+    """Compress the model in place. With `resume`, start after the last step that `work` holds for this very run."""
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    keys = _keys(model, recipe, calibration)
+    done = _finished(recipe, keys, work)
+    if done:
+        load_network(work / keys[len(done) - 1], model.net)
+    for place in range(len(done), len(recipe.steps)):
+        done.append(_run_step(model, recipe.steps[place], calibration, recipe.seed, work, tell))
+        _keep(model, done[-1], work / keys[place])
+    return done
+
+
+def _run_step(
+    model: Model, step: Step, calibration: Calibration, seed: int, work: Path, tell: Tell
+) -> StepDone:
+    start = time.perf_counter()
+    method: Method = step.method
+    targets = step.targets(model.towers)
+    aids = Aids(model, calibration.select, seed, work)
+    notes: list[Note] = []
+    total = sum(len(method.chosen(tower)) for tower in targets)
+    label = f"{method.name}: {', '.join(tower.name for tower in targets)}"
+    tell(label, 0, total)
+    for tower in targets:
+        for note in method.apply(tower, calibration.batches, aids):
+            notes.append(note)
+            tell(label, len(notes), total)
+    return StepDone(step, tuple(notes), time.perf_counter() - start)
+
+
+def _keys(model: Model, recipe: Recipe, calibration: Calibration) -> list[str]:
+    """One key per step: a hash of model, data, seed, version, and the recipe up to and including the step."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([penjing.__version__, model.source["sha256"], calibration.key, recipe.seed]).encode())
+    keys = []
+    for step in recipe.steps:
+        digest.update(json.dumps(step.as_json(), sort_keys=True).encode())
+        keys.append(digest.hexdigest()[:16])
+    return keys
+
+
+def _keep(model: Model, done: StepDone, folder: Path) -> None:
+    """Write the network after a step; it counts only once it has its final name. Only the newest step is kept whole."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    save_network(model.net, model.folder, partial)
+    document = {"seconds": done.seconds, "notes": [note.as_json() for note in done.notes]}
+    (partial / NOTES).write_text(json.dumps(document), encoding="utf8")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    for older in folder.parent.iterdir():
+        if older != folder:
+            for weights in older.glob("*.safetensors"):
+                weights.unlink()
+
+
+def _finished(recipe: Recipe, keys: Sequence[str], work: Path) -> list[StepDone]:
+    """The longest run of finished steps that `work` holds, ending at one whose weights are still there."""
+    done: list[StepDone] = []
+    complete = 0
+    for step, key in zip(recipe.steps, keys, strict=True):
+        notes = work / key / NOTES
+        if not notes.is_file():
+            break
+        document: Mapping[str, Any] = json.loads(notes.read_text(encoding="utf8"))
+        done.append(StepDone(step, tuple(Note(**note) for note in document["notes"]), document["seconds"]))
+        if any((work / key).glob("*.safetensors")):
+            complete = len(done)
+    return done[:complete]

@@ -1,0 +1,149 @@
+"""Put what was measured into the documents people and programs read: report, manifest, card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from penjing.artifact.manifest import FORMAT, NAME, file_hashes, write_json
+from penjing.evaluate.goals import GoalResult
+from penjing.extras import have
+from penjing.models.family import Model
+from penjing.pipeline.job import Job
+from penjing.pipeline.machine import describe_machine
+from penjing.pipeline.measure import Comparison
+from penjing.pipeline.steps import StepDone
+from penjing.recipe import Recipe
+
+PACKAGES = ("penjing", "torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy", "tokenizers")
+SAMPLES = 20
+RESULT_KEYS = ("artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds")
+
+
+def report_document(  # noqa: PLR0913 - the one place where everything that is known comes together
+    job: Job,
+    model: Model,
+    recipe: Recipe,
+    done: Sequence[StepDone],
+    comparison: Comparison,
+    goals: Sequence[GoalResult],
+    problems: Sequence[str],
+    coverage: Sequence[Mapping[str, Any]],
+    towers: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Build the document that report.json, the manifest and the HTML report share (see report/document.py)."""
+    return {
+        "format": FORMAT,
+        "task": model.family.task,
+        "model": {
+            **model.source,
+            "family": model.family.name,
+            "architecture": type(model.net).__name__,
+            "task": model.family.task,
+        },
+        "artifact": str(job.out),
+        "published": all(goal.met for goal in goals) and not problems,
+        "problems": [*problems],
+        "warnings": warnings(comparison),
+        "goals": [goal.as_json() for goal in goals],
+        "source": comparison.source.as_json(),
+        "result": comparison.result.as_json(),
+        "changes": {name: change.as_json() for name, change in comparison.changes.items()},
+        "towers": [*towers],
+        "coverage": [*coverage],
+        "steps": [{**step_json(step), "seconds": step.seconds} for step in done],
+        "recipe": recipe.as_yaml(),
+        "data": data_json(job),
+        "samples": samples(comparison),
+        "machine": describe_machine(job.engine.threads),
+        "versions": package_versions(),
+        "created": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def step_json(done: StepDone) -> dict[str, Any]:
+    """A step as the report shows it."""
+    settings = {key: value for key, value in done.step.as_json().items() if key not in ("method", "towers")}
+    return {"method": done.step.method.name, "settings": settings, "towers": [*done.step.towers]}
+
+
+def warnings(comparison: Comparison) -> list[str]:
+    """What refuses nothing and is worth knowing."""
+    before, after = comparison.source.p50_ms, comparison.result.p50_ms
+    if before and after and after >= before:
+        return [f"not faster: {after:.1f} ms per item, the source takes {before:.1f} ms in the same engine"]
+    return []
+
+
+def data_json(job: Job) -> dict[str, Any] | None:
+    """Which data, and how many rows each part had."""
+    if job.parts is None:
+        return None
+    counts = {name: len(getattr(job.parts, name)) for name in ("calibrate", "select", "judge")}
+    return {"name": job.data.name if job.data else "calibration only", **counts}
+
+
+def samples(comparison: Comparison) -> list[dict[str, str]]:
+    """Judged items of which source and result say different things."""
+    if comparison.said is None:
+        return []
+    source, result = comparison.said
+    different = [key for key in source.transcripts if source.transcripts[key][1] != result.transcripts[key][1]]
+    return [
+        {"id": key, "reference": source.transcripts[key][0], "source": source.transcripts[key][1],
+         "result": result.transcripts[key][1]}
+        for key in different[:SAMPLES]
+    ]  # fmt: skip
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that shape the result."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_artifact(folder: Path, model: Model, document: Mapping[str, Any]) -> None:
+    """Write recipe, reports, card and, last, the manifest with the hash of every file."""
+    from penjing.report.card import write_card
+    from penjing.report.document import parse
+
+    (folder / "recipe.yaml").write_text(document["recipe"], encoding="utf8")
+    write_report(folder, document)
+    write_card(parse(document), folder / "README.md")
+    manifest = {**document, "settings": dict(model.settings)}
+    write_json(folder / NAME, {**manifest, "files": file_hashes(folder)})
+
+
+def write_report(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write report.json, and report.html where the packages for it are installed."""
+    write_json(folder / "report.json", document)
+    if have("matplotlib") and have("jinja2"):
+        write_page(folder, document)
+
+
+def write_page(folder: Path, document: Mapping[str, Any]) -> Path:
+    """Write report.html; needs the extra `report`."""
+    from penjing.report.document import parse
+    from penjing.report.html import write_report as write
+
+    write(parse(document), folder / "report.html")
+    return folder / "report.html"
+
+
+def write_refusal(folder: Path, document: Mapping[str, Any]) -> None:
+    """Leave the report of a refused run where the work is kept."""
+    write_report(folder, document)
+
+
+def result_json(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of `compress --json` (design section 6)."""
+    return json.loads(json.dumps({key: document[key] for key in RESULT_KEYS}))  # type: ignore[no-any-return]

@@ -1,0 +1,120 @@
+"""Token by token with a key-value cache. A decoder is started with what it listens to, then fed tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from penjing.runtimes.engine import Graph
+from penjing.values import Array, Arrays, FloatArray
+
+LOOP_TURNS = 3
+MIN_LOOP_TOKENS = 12
+
+
+class Decoder(Protocol):
+    """A decoder with its cache inside."""
+
+    def start(self, heard: Arrays) -> None:
+        """Forget all past tokens and listen to these cross-attention keys and values from now on."""
+
+    def rewind(self) -> None:
+        """Forget all past tokens, listen on."""
+
+    def step(self, tokens: Sequence[int]) -> FloatArray:
+        """Read tokens and return the logits after the last one, (vocabulary,) float32."""
+
+
+class GraphDecoder:
+    """A decoder graph with explicit `past_key_values` inputs and `present` outputs, in any engine."""
+
+    def __init__(self, graph: Graph, settings: Mapping[str, Any]) -> None:
+        self._graph = graph
+        shape = settings["decoder"]
+        self._empty = np.zeros((1, shape["heads"], 0, shape["head_width"]), np.float32)
+        self._past: dict[str, Array] = {}
+
+    def start(self, heard: Arrays) -> None:
+        """Take `present.N.encoder.*` as the encoder's side of the past, and an empty decoder side."""
+        self._past = {name.replace("present.", "past_key_values."): array for name, array in heard.items()}
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Empty the decoder's side of the past."""
+        for name in self._graph.inputs:
+            if ".decoder." in name:
+                self._past[name] = self._empty
+
+    def step(self, tokens: Sequence[int]) -> FloatArray:
+        """Run the graph and keep what it says is present."""
+        found = self._graph({"input_ids": np.array([tokens], np.int64), **self._past})
+        for name, array in found.items():
+            if name.startswith("present."):
+                self._past[name.replace("present.", "past_key_values.")] = array
+        logits: FloatArray = found["logits"][0, -1]
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """Tokens without the end token, the mean log-likelihood of a token, and whether the decoder began to loop."""
+
+    tokens: tuple[int, ...]
+    mean_log_likelihood: float
+    looped: bool
+
+
+def greedy(decoder: Decoder, prompt: Sequence[int], end: int, limit: int, banned: Banned | None = None) -> Spelled:
+    """Take the most likely token until `end`, until `limit` tokens, or until the same words come round and round."""
+    tokens: list[int] = []
+    log_likelihood = 0.0
+    logits = decoder.step(prompt)
+    for place in range(limit):
+        allowed = banned(logits, first=place == 0) if banned else logits
+        best = int(allowed.argmax())
+        log_likelihood += float(allowed[best] - _log_sum_exp(allowed))
+        if best == end:
+            break
+        tokens.append(best)
+        period = loop_period(tokens)
+        if period:
+            kept = tokens[: len(tokens) - LOOP_TURNS * period + period]
+            return Spelled(tuple(kept), log_likelihood / (place + 1), True)
+        if place + 1 < limit:
+            logits = decoder.step([best])
+    return Spelled(tuple(tokens), log_likelihood / (len(tokens) + 1), False)
+
+
+def loop_period(tokens: Sequence[int]) -> int:
+    """Length of the phrase that the last tokens repeat LOOP_TURNS times, 0 where they repeat none.
+
+    A phrase has at least MIN_LOOP_TOKENS tokens in all its turns together, so that "no no no" is speech and not a loop.
+    """
+    for period in range(1, len(tokens) // LOOP_TURNS + 1):
+        stretch = tokens[-LOOP_TURNS * period :]
+        if period * LOOP_TURNS >= MIN_LOOP_TOKENS and all(
+            stretch[place] == stretch[place % period] for place in range(period, len(stretch))
+        ):
+            return period
+    return 0
+
+
+class Banned:
+    """Sets the logits of tokens that must not appear to minus infinity; some only as the first token."""
+
+    def __init__(self, always: Collection[int], at_first: Collection[int]) -> None:
+        self._always = np.array(sorted(always), np.int64)
+        self._at_first = np.array(sorted({*always, *at_first}), np.int64)
+
+    def __call__(self, logits: FloatArray, *, first: bool) -> FloatArray:
+        """Change the logits in place and return them."""
+        logits[self._at_first if first else self._always] = -np.inf
+        return logits
+
+
+def _log_sum_exp(logits: FloatArray) -> float:
+    top = logits.max()
+    return float(top + np.log(np.exp(logits - top).sum()))

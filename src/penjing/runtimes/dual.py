@@ -1,0 +1,88 @@
+"""Two encoders into one space: pictures or sounds on one side, texts on the other. Knows the task, no family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penjing.data.audio import read_audio
+from penjing.data.image import ImageFrontEnd, read_image
+from penjing.data.row import Row
+from penjing.data.text import TextFrontEnd
+from penjing.errors import DataError
+from penjing.runtimes.engine import Engine, Graph
+from penjing.values import FloatArray
+
+GRAPHS = {"image": "vision_model", "audio": "audio_model", "text": "text_model"}
+EMBEDS = {"image": "image_embeds", "audio": "audio_embeds", "text": "text_embeds"}
+
+
+class DualRunner:
+    """Embeds pictures or sounds, and texts, as unit vectors whose product is the cosine."""
+
+    task = "dual-encoder"
+
+    def __init__(self, graphs: Mapping[str, Graph], settings: Mapping[str, Any], tokenizer_path: Path) -> None:
+        self.settings = settings
+        self.media = "image" if settings.get("image") else "audio"
+        self._graphs = graphs
+        self._text = TextFrontEnd(tokenizer_path, settings["text"])
+        self._image = ImageFrontEnd(settings["image"]) if settings.get("image") else None
+        self._mel: Any = None
+        if self._image is None:
+            from penjing.data.mel import ClapMel
+
+            self._mel = ClapMel(settings["audio"])
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Texts -> (texts, width) unit vectors."""
+        return self._run("text", self._text(list(texts)))
+
+    def embed_images(self, images: Sequence[Any]) -> FloatArray:
+        """Pictures (paths, encoded bytes or PIL images) -> (images, width) unit vectors."""
+        if self._image is None:
+            raise DataError("this model hears, it does not see", hint="give it sounds")
+        read = [self._image(image if hasattr(image, "convert") else read_image(image)) for image in images]
+        return self._run("image", {"pixel_values": np.stack(read)})
+
+    def embed_sounds(self, sounds: Sequence[Any]) -> FloatArray:
+        """Sounds (paths, encoded bytes or mono samples at the model's rate) -> (sounds, width) unit vectors."""
+        if self._mel is None:
+            raise DataError("this model sees, it does not hear", hint="give it pictures")
+        rate_hz = self.settings["audio"]["sampling_rate"]
+        heard = [
+            self._mel(sound if isinstance(sound, np.ndarray) else read_audio(sound, rate_hz)) for sound in sounds
+        ]
+        return self._run("audio", {name: np.stack([one[name] for one in heard]) for name in heard[0]})
+
+    def embed_rows(self, rows: Sequence[Row]) -> FloatArray:
+        """The pictures or sounds of rows -> (rows, width) unit vectors."""
+        for row in rows:
+            if row.file is None or row.media != self.media:
+                raise DataError(f"row {row.id!r} has no {self.media}", hint=f"this model embeds {self.media}s")
+        files = [row.file for row in rows]
+        return self.embed_images(files) if self.media == "image" else self.embed_sounds(files)
+
+    def run_synthetic(self) -> None:
+        """Run both graphs once on arbitrary input, to measure memory."""
+        from PIL import Image
+
+        self.embed_texts(["a picture of a red bus"])
+        if self.media == "image":
+            self.embed_images([Image.new("RGB", (320, 240), (120, 90, 60))])
+        else:
+            self.embed_sounds([np.zeros(self.settings["audio"]["sampling_rate"] * 2, np.float32)])
+
+    def _run(self, side: str, arrays: Mapping[str, Any]) -> FloatArray:
+        embeds: FloatArray = self._graphs[side](arrays)[EMBEDS[side]]
+        return embeds / np.maximum(np.linalg.norm(embeds, axis=-1, keepdims=True), 1e-12)
+
+
+def open_dual(folder: Path, settings: Mapping[str, Any], engine: Engine) -> DualRunner:
+    """Open the two graphs of a dual encoder artifact."""
+    sides = ["image" if settings.get("image") else "audio", "text"]
+    graphs = {side: engine.open(folder / "onnx" / f"{GRAPHS[side]}.onnx") for side in sides}
+    return DualRunner(graphs, settings, folder / "tokenizer.json")

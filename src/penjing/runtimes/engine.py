@@ -1,0 +1,84 @@
+"""Engines: whatever runs one ONNX graph. A graph is a function from named arrays to named arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from penjing.errors import EngineError, did_you_mean
+from penjing.extras import have, need
+from penjing.values import Array, Arrays
+
+EngineName = Literal["openvino", "onnxruntime", "torch"]
+ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime", "torch")
+
+
+class Graph(Protocol):
+    """One component in one engine. `inputs` and `outputs` are its tensor names."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+    def __call__(self, arrays: Arrays) -> dict[str, Array]:
+        """Run the graph once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A choice of engine and how it runs.
+
+    `exact` turns off what engines do on their own (int8 activations on the fly), so that answers equal the torch
+    reference. `cache` lets the engine keep compiled graphs in the user's cache folder.
+    """
+
+    name: EngineName
+    threads: int
+    exact: bool = False
+    cache: bool = True
+
+    def open(self, path: Path) -> Graph:
+        """Open one graph file."""
+        if not path.exists():
+            raise EngineError(f"{path} does not exist", hint="is this a whole artifact?")
+        if self.name == "openvino":
+            from penjing.runtimes.openvino import OpenVinoGraph
+
+            return OpenVinoGraph(path, self)
+        if self.name == "onnxruntime":
+            from penjing.runtimes.onnx import OnnxRuntimeGraph
+
+            return OnnxRuntimeGraph(path, self)
+        raise EngineError(
+            "the engine torch runs models, not ONNX graphs",
+            hint="use --engine openvino or onnxruntime on an artifact; torch needs its checkpoint/",
+        )
+
+
+def choose_engine(name: str = "auto", threads: int | None = None, *, exact: bool = False) -> Engine:
+    """Resolve `auto` (OpenVINO where installed, else ONNX Runtime) and the number of threads (all cores)."""
+    if name == "auto":
+        name = "openvino" if have("openvino") else "onnxruntime"
+    for engine in ENGINES:
+        if engine == name:
+            if engine == "openvino":
+                need("openvino", "openvino")
+            if threads is not None and threads < 1:
+                raise EngineError(f"{threads} threads cannot run anything", hint="give --threads 1 or more")
+            return Engine(engine, threads or available_cores(), exact)
+    raise EngineError(f"no engine called {name!r}", hint=did_you_mean(name, ["auto", *ENGINES]))
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder() -> Path:
+    """Where engines keep compiled graphs: $PENJING_CACHE, else the user's cache folder."""
+    base = os.environ.get("PENJING_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penjing"

@@ -1,0 +1,55 @@
+"""ONNX Runtime: the portable engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penjing.errors import EngineError
+from penjing.extras import need
+from penjing.values import Array, Arrays
+
+if TYPE_CHECKING:
+    from penjing.runtimes.engine import Engine
+
+WARNING_LEVEL = 3
+"""Only errors: the CPU provider warns of nodes it keeps in float, which the coverage table already says."""
+
+
+class OnnxRuntimeGraph:
+    """A graph in ONNX Runtime's CPU provider."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = engine.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = WARNING_LEVEL
+        # Spinning threads of one session starve the next one on a small machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        model: str | bytes = _exact_copy(path) if engine.exact else str(path)
+        try:
+            self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # every failure to load is a bare exception of its own kind in ONNX Runtime
+            raise EngineError(f"ONNX Runtime cannot open {path.name}: {error}", hint="is the artifact whole?") from error
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.outputs = [value.name for value in self._session.get_outputs()]
+
+    def __call__(self, arrays: Arrays) -> dict[str, Array]:
+        """Run the graph on the inputs it has; other arrays are ignored."""
+        feed = {name: arrays[name] for name in self.inputs}
+        return dict(zip(self.outputs, self._session.run(None, feed), strict=True))
+
+
+def _exact_copy(path: Path) -> bytes:
+    """The graph with float activations: `MatMulNBits` nodes asked for accuracy level 0."""
+    onnx = need("onnx", "compress")
+    graph = onnx.load(str(path))
+    for node in graph.graph.node:
+        if node.op_type == "MatMulNBits":
+            for attribute in node.attribute:
+                if attribute.name == "accuracy_level":
+                    attribute.i = 0
+    data: bytes = graph.SerializeToString()
+    return data

@@ -1,0 +1,67 @@
+"""OpenVINO: the fast engine on x86."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from penjing.errors import EngineError
+from penjing.values import Array, Arrays
+
+if TYPE_CHECKING:
+    from penjing.runtimes.engine import Engine
+
+_CORE: list[Any] = []
+
+
+def core() -> Any:
+    """The one OpenVINO core of this process; making one loads every plugin."""
+    if not _CORE:
+        import openvino
+
+        _CORE.append(openvino.Core())
+    return _CORE[0]
+
+
+def properties(engine: Engine) -> dict[str, str]:
+    """Compile options. Without the precision hint OpenVINO picks bfloat16 where the chip knows it, which is slow."""
+    from penjing.runtimes.engine import cache_folder
+
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": str(engine.threads),
+        "NUM_STREAMS": "1",
+    }
+    if engine.exact:
+        options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
+    if engine.cache:
+        options["CACHE_DIR"] = str(cache_folder() / "openvino")
+    return options
+
+
+class OpenVinoGraph:
+    """A graph in OpenVINO's CPU plugin."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        self._request = compile_graph(path, path, engine).create_infer_request()
+        model = self._request.get_compiled_model()
+        self.inputs = [port.get_any_name() for port in model.inputs]
+        self.outputs = [port.get_any_name() for port in model.outputs]
+
+    def __call__(self, arrays: Arrays) -> dict[str, Array]:
+        """Run the graph on the inputs it has; other arrays are ignored. Outputs are copies."""
+        self._request.infer({name: np.ascontiguousarray(arrays[name]) for name in self.inputs}, share_inputs=True)
+        return {name: self._request.get_output_tensor(place).data.copy() for place, name in enumerate(self.outputs)}
+
+
+def compile_graph(model: Any, path: Path, engine: Engine) -> Any:
+    """Compile a path or a changed model; a graph that OpenVINO cannot run is an EngineError."""
+    try:
+        return core().compile_model(model if not isinstance(model, Path) else str(model), "CPU", properties(engine))
+    except RuntimeError as error:
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "unknown reason")
+        raise EngineError(
+            f"OpenVINO cannot open {path.name}: {reason}", hint="try --engine onnxruntime; is the artifact whole?"
+        ) from error

@@ -1,0 +1,59 @@
+"""A decoder graph in OpenVINO with its cache inside the engine: the past never travels through Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from penjing.runtimes.openvino import compile_graph, core
+from penjing.values import Arrays, FloatArray
+
+if TYPE_CHECKING:
+    from penjing.runtimes.engine import Engine
+
+
+class StatefulDecoder:
+    """Turns `past_key_values.*.decoder.*` and `present.*` of an ONNX decoder into variables of the engine."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        import openvino
+
+        model = core().read_model(str(path))
+        self._heard_names = [port.get_any_name() for port in model.inputs if ".encoder." in port.get_any_name()]
+        self._make_stateful(model)
+        self._request: Any = compile_graph(model, path, engine).create_infer_request()
+        self._tensor = openvino.Tensor
+        self._logits = self._request.model_outputs[0]
+
+    @staticmethod
+    def _make_stateful(model: Any) -> None:
+        import openvino
+        from openvino._offline_transformations import apply_make_stateful_transformation
+
+        # One clip at a time: a batch axis left open would start the variables with no rows at all.
+        shapes = {port.get_any_name(): openvino.PartialShape([1, *list(port.partial_shape)[1:]]) for port in model.inputs}
+        model.reshape(shapes)
+        past = [name for name in shapes if name.startswith("past_key_values.") and ".decoder." in name]
+        apply_make_stateful_transformation(model, {name: name.replace("past_key_values.", "present.") for name in past})
+
+    def start(self, heard: Arrays) -> None:
+        """Listen to these keys and values, shared with the engine, not copied."""
+        for name in self._heard_names:
+            array = np.ascontiguousarray(heard[name.replace("past_key_values.", "present.")])
+            self._request.set_tensor(name, self._tensor(array, shared_memory=True))
+        self._heard = heard  # the engine reads this memory at every step
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Empty the variables."""
+        self._request.reset_state()
+
+    def step(self, tokens: Sequence[int]) -> FloatArray:
+        """Run the graph; its variables grow by themselves."""
+        self._request.set_tensor("input_ids", self._tensor(np.array([tokens], np.int64)))
+        self._request.infer()
+        logits: FloatArray = self._request.get_tensor(self._logits).data[0, -1]
+        return logits

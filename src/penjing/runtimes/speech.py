@@ -1,0 +1,121 @@
+"""Speech to text with an encoder that hears a clip once and a decoder that spells it. Knows the task, no family."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penjing.data.mel import WhisperMel
+from penjing.data.speech_prompt import BUCKETS_S, frames_for, language_token, prompt_tokens
+from penjing.runtimes.decoding import Banned, Decoder, GraphDecoder, Spelled, greedy
+from penjing.runtimes.engine import Engine, Graph
+from penjing.values import FloatArray
+
+MAX_TOKENS_PER_S = 12
+"""Nobody speaks faster than this many word pieces a second; a decoder that does is looping."""
+
+MIN_TOKEN_LIMIT = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was heard in one window: the text, its tokens, the language and the mean log-likelihood of a token."""
+
+    text: str
+    tokens: tuple[int, ...]
+    language: str | None
+    mean_log_likelihood: float
+
+
+class SpeechRunner:
+    """Transcribes windows of at most 30 s."""
+
+    task = "speech-seq2seq"
+
+    def __init__(self, encoder: Graph, decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.settings = settings
+        self.sampling_rate_hz: int = settings["audio"]["sampling_rate"]
+        self._encoder, self._decoder = encoder, decoder
+        self._mel = WhisperMel(settings["audio"])
+        self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        generation = settings["generation"]
+        self._banned = Banned(generation["suppress"], generation["begin_suppress"])
+
+    @property
+    def longest_s(self) -> float:
+        """Longest window the model hears."""
+        audio = self.settings["audio"]
+        return float(self.settings["max_frames"] * audio["hop_length"] / audio["sampling_rate"])
+
+    @property
+    def languages(self) -> list[str]:
+        """Language codes the model knows; empty for a model of one language."""
+        return [*self.settings["generation"]["languages"]]
+
+    def transcribe(self, samples: FloatArray, language: str | None = None) -> Heard:
+        """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.
+
+        A decoder that begins to loop, which it does now and then on little silence, hears the clip once more at the
+        model's full length.
+        """
+        frames = frames_for(samples.size, self.settings)
+        heard, spelled = self._spell(samples, frames, language)
+        if spelled.looped and frames < self.settings["max_frames"]:
+            heard, spelled = self._spell(samples, self.settings["max_frames"], language)
+        text = self._tokenizer.decode(list(spelled.tokens), skip_special_tokens=True).strip()
+        return Heard(text, spelled.tokens, heard, spelled.mean_log_likelihood)
+
+    def _spell(self, samples: FloatArray, frames: int, language: str | None) -> tuple[str | None, Spelled]:
+        """Run encoder and decoder once; returns the language spoken, given or guessed, and what was spelled."""
+        generation = self.settings["generation"]
+        self._decoder.start(self._listen(samples, frames))
+        if generation["languages"] and language is None:
+            language = self._guess_language()
+        prompt = prompt_tokens(generation, language)
+        limit = generation["max_tokens"] // 2 - len(prompt)
+        seconds = samples.size / self.sampling_rate_hz
+        limit = min(limit, max(MIN_TOKEN_LIMIT, int(seconds * MAX_TOKENS_PER_S)))
+        return language, greedy(self._decoder, prompt, generation["eos"], limit, self._banned)
+
+    def _listen(self, samples: FloatArray, frames: int) -> dict[str, Any]:
+        return self._encoder({"input_features": self._mel(samples, frames)[None]})
+
+    def _guess_language(self) -> str:
+        """The most likely language token after the start token; the decoder starts afresh afterwards."""
+        languages = self.settings["generation"]["languages"]
+        logits = self._decoder.step([self.settings["generation"]["start"]])
+        self._decoder.rewind()
+        return max(languages, key=lambda code: float(logits[language_token(self.settings["generation"], code)]))
+
+    def warm_up(self, buckets_s: Sequence[float] = BUCKETS_S) -> float:
+        """Run every length once, since engines pay for a new shape at first sight; returns the seconds it took."""
+        start = time.perf_counter()
+        frames_per_s = self.sampling_rate_hz / self.settings["audio"]["hop_length"]
+        for bucket_s in buckets_s:
+            frames = min(int(bucket_s * frames_per_s), self.settings["max_frames"])
+            heard = self._listen(np.zeros(self.sampling_rate_hz, np.float32), frames)
+        self._decoder.start(heard)
+        self._decoder.step(prompt_tokens(self.settings["generation"], None))
+        self._decoder.step([self.settings["generation"]["eos"]])
+        return time.perf_counter() - start
+
+
+def open_speech(folder: Path, settings: Mapping[str, Any], engine: Engine) -> SpeechRunner:
+    """Open the two graphs of a speech artifact."""
+    encoder = engine.open(folder / "onnx" / "encoder_model.onnx")
+    decoder_path = folder / "onnx" / "decoder_with_past_model.onnx"
+    decoder: Decoder
+    if engine.name == "openvino":
+        from penjing.runtimes.openvino_decoder import StatefulDecoder
+
+        decoder = StatefulDecoder(decoder_path, engine)
+    else:
+        decoder = GraphDecoder(engine.open(decoder_path), settings)
+    return SpeechRunner(encoder, decoder, settings, folder / "tokenizer.json")
