@@ -89,8 +89,7 @@ def load_network(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
 def _check_keys(net: nn.Module, info: Mapping[str, Any], folder: Path) -> None:
     """Refuse a checkpoint that leaves a weight without a value."""
     name = type(net).__name__
-    for entry in info["mismatched_keys"]:
-        key, stored, wanted = entry
+    for key, stored, wanted in sorted(info["mismatched_keys"]):
         raise ModelError(
             f"{folder}: {key} is {tuple(stored)} in the file, {name} wants {tuple(wanted)}",
             hint="config.json and the weights are of different models",
