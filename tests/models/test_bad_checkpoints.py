@@ -102,13 +102,14 @@ BAD: dict[str, tuple[Breaks, str, str]] = {
     "both unknown": (config(model_type="qqqqqqqq", architectures=["Qqqqqqqq"]), "qqqqqqqq", "documentation"),
     "not said": (config(model_type=None, architectures=None), "no model_type None", "should have"),
     "not a model": (config(architectures=["BertConfig"]), "knows no architecture 'BertConfig'", "did you mean"),
-    "not even a name": (config(architectures=[3]), "knows no architecture 3", "documentation"),
+    "not even a name": (config(architectures=[3]), r"architectures in config.json is \[3\]", "class names"),
+    "no list of names": (config(architectures="BertModel"), "is 'BertModel'", "list of class names"),
     "code of its own": (
         config(architectures=["MyModel"], auto_map={"AutoModel": "mine.MyModel"}),
         "knows no architecture 'MyModel'",
         "never runs",
     ),
-    "already quantized": (config(quantization_config={"quant_method": "gptq"}), r"compressed \(gptq\)", "float"),
+    "already quantized": (config(quantization_config={"quant_method": "gptq"}), "already compressed", "float"),
     "impossible sizes": (config(num_attention_heads=5), "hidden size", "config.json"),
     "wrong type": (config(hidden_size="wide"), "hidden_size", "config.json"),
 }

@@ -75,6 +75,7 @@ def test_bytes_behind_the_last_tensor_are_found(whole):
         b"[]",
         b'{"a": 3}',
         b'{"a": {}}',
+        b'{"a\\n": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
         b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
         b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}',
         b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": ["x", 4]}}',

@@ -129,7 +129,7 @@ def check_safetensors(path: Path) -> set[str]:
     try:
         header = json.loads(text)
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = max((_end_of(entry) for entry in tensors.values()), default=0)
+        end = max((_end_of(name, entry) for name, entry in tensors.items()), default=0)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{path}: the header is damaged", hint=FETCH_AGAIN) from error
     if LENGTH_BYTES + length + end != size:
@@ -140,12 +140,13 @@ def check_safetensors(path: Path) -> set[str]:
     return set(tensors)
 
 
-def _end_of(entry: Mapping[str, Any]) -> int:
-    """Return where a tensor ends; its offsets must fit its shape and dtype."""
+def _end_of(name: str, entry: Mapping[str, Any]) -> int:
+    """Return where a tensor ends; its offsets must fit its shape and dtype, its name must be printable."""
     first, last = (int(offset) for offset in entry["data_offsets"])
     bits = BITS.get(str(entry["dtype"]))
-    if first < 0 or last < first or (bits and (last - first) * 8 != bits * math.prod(entry["shape"])):
-        raise ValueError("offsets do not fit the shape")
+    misfit = bits is not None and (last - first) * 8 != bits * math.prod(entry["shape"])
+    if not name.isprintable() or first < 0 or last < first or misfit:
+        raise ValueError("a name or offsets that cannot be")
     return last
 
 

@@ -27,17 +27,24 @@ def architecture_of(folder: Path) -> type[Any]:
 
     raw = read_json(folder / "config.json")
     if raw.get("quantization_config"):
-        method = raw["quantization_config"].get("quant_method", "quantized")
-        raise ModelError(f"{folder}: already compressed ({method})", hint="give the float checkpoint it was made from")
-    names, kind = raw.get("architectures") or [], raw.get("model_type")
-    if kind not in CONFIG_MAPPING_NAMES and not (kind is None and names):
+        raise ModelError(f"{folder}: already compressed", hint="give the float checkpoint it was made from")
+    names, kind = raw.get("architectures"), raw.get("model_type")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ModelError(
+            f"{folder}: architectures in config.json is {names!r}", hint="it should be a list of class names"
+        )
+    name = names[0] if names else None
+    if str(kind) not in CONFIG_MAPPING_NAMES and not (kind is None and name):
         raise _unknown(folder, "model_type", kind, list(CONFIG_MAPPING_NAMES), raw)
-    names = names or [_first(MODEL_MAPPING_NAMES.get(str(kind), ""))]
-    found = getattr(transformers, str(names[0]), None)
+    name = name or _first(MODEL_MAPPING_NAMES.get(str(kind), ""))
+    found: Any = getattr(transformers, str(name), None)
     if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
         return found
+    if hasattr(found, "_backends"):
+        needs = ", ".join(found._backends)
+        raise ModelError(f"{folder}: {name} needs {needs}", hint="install it, or take another architecture")
     known = [name for name in dir(transformers) if name[:1].isupper() and "Config" not in name]
-    raise _unknown(folder, "architecture", names[0], known, raw)
+    raise _unknown(folder, "architecture", name, known, raw)
 
 
 def _unknown(folder: Path, what: str, name: Any, known: list[str], raw: Mapping[str, Any]) -> ModelError:
@@ -52,7 +59,7 @@ def _unknown(folder: Path, what: str, name: Any, known: list[str], raw: Mapping[
 
 def _first(names: Any) -> str:
     """A mapping holds a class name or several."""
-    return str(names if isinstance(names, str) else names[0])
+    return names if isinstance(names, str) else str(names[0])
 
 
 def blank_network(folder: Path) -> nn.Module:

@@ -21,7 +21,7 @@ from penjing.models.network import quiet
 from penjing.models.tower import Batch
 
 RUNS = 5
-BUDGET_S = 20.0
+BUDGET_S = 10.0
 SEED = 0
 Shape = tuple[int, ...]
 Entries = Sequence[tuple[nn.Module, str]]

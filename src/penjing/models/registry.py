@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from penjing.models.families.dual_encoder import DualEncoder
 from penjing.models.families.generic import Generic
 from penjing.models.families.whisper import Whisper
 from penjing.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (Whisper(), Generic())
+FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Generic())
 
 
 def family_of(config: Any) -> Family:
