@@ -52,12 +52,18 @@ def inspect(model: str, threads: Threads = None, json: Json = False, debug: Debu
 
 @app.command()
 def compress(  # noqa: PLR0913 - the options of the contract
-    model: Annotated[str | None, typer.Argument(help="Model folder or hub id; may stand in the recipe instead.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="Model folder or hub id; may stand in the recipe instead.")
+    ] = None,
     out: Annotated[str, typer.Option("-o", "--out", help="Folder to write the artifact to.")] = ...,  # type: ignore[assignment]
     recipe: Annotated[str | None, typer.Option(help="Recipe file or built-in recipe.")] = None,
     data: Data = None,
-    calibration: Annotated[str | None, typer.Option(help="Calibrate on this data instead; all of --data judges.")] = None,
-    goal: Annotated[list[str] | None, typer.Option(help='What must be reached, as in "wer<=+0.01"; repeatable.')] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="Calibrate on this data instead; all of --data judges.")
+    ] = None,
+    goal: Annotated[
+        list[str] | None, typer.Option(help='What must be reached, as in "wer<=+0.01"; repeatable.')
+    ] = None,
     format: Annotated[list[str] | None, typer.Option(help="onnx or checkpoint; repeatable.")] = None,
     engine: Engine = "auto",
     threads: Threads = None,
@@ -84,7 +90,9 @@ def compress(  # noqa: PLR0913 - the options of the contract
 def evaluate(  # noqa: PLR0913 - the options of the contract
     model: Annotated[str, typer.Argument(help="Artifact, model folder or hub id.")],
     data: Annotated[str, typer.Option(help="Folder, .jsonl, .parquet, hub dataset or built-in name.")],
-    against: Annotated[str | None, typer.Option(help="Another model or artifact, measured in turns with the first.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Another model or artifact, measured in turns with the first.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Task to judge by; the model's own by default.")] = None,
     engine: Engine = "auto",
     threads: Threads = None,
@@ -147,7 +155,9 @@ def transcribe(
 
 @app.command()
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this recipe.")] = None, json: Json = False, debug: Debug = False
+    name: Annotated[str | None, typer.Argument(help="Print this recipe.")] = None,
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """List the built-in recipes, or print one."""
     from penjing.recipe import builtin_recipes, read_recipe
@@ -168,7 +178,9 @@ def recipes(
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Explain this method.")] = None, json: Json = False, debug: Debug = False
+    name: Annotated[str | None, typer.Argument(help="Explain this method.")] = None,
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """List the methods, or explain one."""
     from penjing.cli.explain import explain_method, method_json

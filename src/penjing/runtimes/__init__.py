@@ -35,5 +35,6 @@ def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
 
         return open_dual(folder, settings, engine)
     raise ArtifactError(
-        f"{folder} has no task that the engines run", hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch"
+        f"{folder} has no task that the engines run",
+        hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",
     )

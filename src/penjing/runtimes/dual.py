@@ -53,9 +53,7 @@ class DualRunner:
         if self._mel is None:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
         rate_hz = self.settings["audio"]["sampling_rate"]
-        heard = [
-            self._mel(sound if isinstance(sound, np.ndarray) else read_audio(sound, rate_hz)) for sound in sounds
-        ]
+        heard = [self._mel(sound if isinstance(sound, np.ndarray) else read_audio(sound, rate_hz)) for sound in sounds]
         return self._run("audio", {name: np.stack([one[name] for one in heard]) for name in heard[0]})
 
     def embed_rows(self, rows: Sequence[Row]) -> FloatArray:

@@ -32,7 +32,9 @@ class OnnxRuntimeGraph:
         try:
             self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # every failure to load is a bare exception of its own kind in ONNX Runtime
-            raise EngineError(f"ONNX Runtime cannot open {path.name}: {error}", hint="is the artifact whole?") from error
+            raise EngineError(
+                f"ONNX Runtime cannot open {path.name}: {error}", hint="is the artifact whole?"
+            ) from error
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.outputs = [value.name for value in self._session.get_outputs()]
 

@@ -34,7 +34,9 @@ class StatefulDecoder:
         from openvino._offline_transformations import apply_make_stateful_transformation
 
         # One clip at a time: a batch axis left open would start the variables with no rows at all.
-        shapes = {port.get_any_name(): openvino.PartialShape([1, *list(port.partial_shape)[1:]]) for port in model.inputs}
+        shapes = {
+            port.get_any_name(): openvino.PartialShape([1, *list(port.partial_shape)[1:]]) for port in model.inputs
+        }
         model.reshape(shapes)
         past = [name for name in shapes if name.startswith("past_key_values.") and ".decoder." in name]
         apply_make_stateful_transformation(model, {name: name.replace("past_key_values.", "present.") for name in past})

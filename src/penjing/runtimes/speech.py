@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from penjing.data.mel import WhisperMel
-from penjing.data.speech_prompt import BUCKETS_S, frames_for, language_token, prompt_tokens
+from penjing.data.speech_prompt import buckets, frames_for, language_token, prompt_tokens, silent_frames
 from penjing.runtimes.decoding import Banned, Decoder, GraphDecoder, Spelled, greedy
 from penjing.runtimes.engine import Engine, Graph
-from penjing.values import FloatArray
+from penjing.values import Array, Arrays, FloatArray
 
 MAX_TOKENS_PER_S = 12
 """Nobody speaks faster than this many word pieces a second; a decoder that does is looping."""
@@ -46,6 +46,8 @@ class SpeechRunner:
         self._mel = WhisperMel(settings["audio"])
         self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
         generation = settings["generation"]
+        self._silence: Arrays = {}
+        self._silent_places = 0
         self._banned = Banned(generation["suppress"], generation["begin_suppress"])
 
     @property
@@ -75,7 +77,7 @@ class SpeechRunner:
     def _spell(self, samples: FloatArray, frames: int, language: str | None) -> tuple[str | None, Spelled]:
         """Run encoder and decoder once; returns the language spoken, given or guessed, and what was spelled."""
         generation = self.settings["generation"]
-        self._decoder.start(self._listen(samples, frames))
+        self._decoder.start(self._with_silence(self._listen(samples, frames), frames))
         if generation["languages"] and language is None:
             language = self._guess_language()
         prompt = prompt_tokens(generation, language)
@@ -84,8 +86,20 @@ class SpeechRunner:
         limit = min(limit, max(MIN_TOKEN_LIMIT, int(seconds * MAX_TOKENS_PER_S)))
         return language, greedy(self._decoder, prompt, generation["eos"], limit, self._banned)
 
-    def _listen(self, samples: FloatArray, frames: int) -> dict[str, Any]:
+    def _listen(self, samples: FloatArray, frames: int) -> dict[str, Array]:
         return self._encoder({"input_features": self._mel(samples, frames)[None]})
+
+    def _with_silence(self, heard: Arrays, frames: int) -> dict[str, Array]:
+        """Append what the encoder makes of silence at the places after the clip; see SILENCE_S."""
+        first, last = frames // 2, (frames + silent_frames(frames, self.settings)) // 2
+        if last > self._silent_places:
+            everything = int(self.settings["max_frames"])
+            length = min(everything, max(2 * last, everything // 2))
+            self._silence = self._listen(np.zeros(1, np.float32), length)
+            self._silent_places = length // 2
+        return {
+            name: np.concatenate([array, self._silence[name][:, :, first:last]], 2) for name, array in heard.items()
+        }
 
     def _guess_language(self) -> str:
         """The most likely language token after the start token; the decoder starts afresh afterwards."""
@@ -94,13 +108,12 @@ class SpeechRunner:
         self._decoder.rewind()
         return max(languages, key=lambda code: float(logits[language_token(self.settings["generation"], code)]))
 
-    def warm_up(self, buckets_s: Sequence[float] = BUCKETS_S) -> float:
-        """Run every length once, since engines pay for a new shape at first sight; returns the seconds it took."""
+    def warm_up(self, longest_s: float = 30.0) -> float:
+        """Run every length up to `longest_s` once, since engines pay for a new shape; returns the seconds it took."""
         start = time.perf_counter()
-        frames_per_s = self.sampling_rate_hz / self.settings["audio"]["hop_length"]
-        for bucket_s in buckets_s:
-            frames = min(int(bucket_s * frames_per_s), self.settings["max_frames"])
-            heard = self._listen(np.zeros(self.sampling_rate_hz, np.float32), frames)
+        frames = [frames for frames, bucket_s in buckets(self.settings) if bucket_s <= longest_s]
+        for length in frames:
+            heard = self._with_silence(self._listen(np.zeros(1, np.float32), length), length)
         self._decoder.start(heard)
         self._decoder.step(prompt_tokens(self.settings["generation"], None))
         self._decoder.step([self.settings["generation"]["eos"]])
