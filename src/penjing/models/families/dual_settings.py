@@ -134,11 +134,7 @@ def _must_lower(folder: Path, tokenizer: Any) -> bool:
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
-    config = folder / "tokenizer_config.json"
-    wanted = config.is_file() and bool(read_json(config).get("do_lower_case"))
-    if not wanted and not _lowers(tokenizer.backend_tokenizer):
-        return False
-    return path.is_file() and not _lowers(Tokenizer.from_file(str(path)))
+    return path.is_file() and _lowers(tokenizer.backend_tokenizer) and not _lowers(Tokenizer.from_file(str(path)))
 
 
 def _lowers(tokenizer: Any) -> bool:
