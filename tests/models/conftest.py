@@ -17,9 +17,13 @@ Folders = Callable[[str], Path]
 Opened = Callable[[str], Model]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def two_threads():
-    torch.set_num_threads(2)
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny models gain nothing from a second thread, and lose a lot where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
