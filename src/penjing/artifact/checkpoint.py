@@ -155,4 +155,3 @@ def _unpack_odd_widths(net: nn.Module, tensors: dict[str, Tensor]) -> None:
             shape = (*table.packed.shape[:2], table.block)
             codes = unpack_dense(dense, table.bits, shape) + table.shift
             tensors[f"{name}.packed"] = pack_slots(codes, table.slot_bits)
-

@@ -70,7 +70,8 @@ def _dynamic_shapes(component: Component) -> tuple[Any, ...]:
         return int(factor) * dims[base] if factor else dims[base]
 
     shapes = [
-        {axis: dim(axis_name) for axis, axis_name in component.dynamic.get(name, {}).items()} for name in component.inputs
+        {axis: dim(axis_name) for axis, axis_name in component.dynamic.get(name, {}).items()}
+        for name in component.inputs
     ]
     parameters = _forward_names(component.module)
     if len(parameters) == len(shapes):
@@ -95,7 +96,7 @@ def _store_halves(graph: onnx.ModelProto, module: nn.Module) -> None:
 
 
 def _forget_origin(graph: onnx.ModelProto) -> None:
-    """Drop metadata that holds source paths and torch names: it differs between machines and tells what it should not."""
+    """Drop metadata that holds source paths and torch names: it differs between machines and tells too much."""
     graph.doc_string = ""
     del graph.metadata_props[:]
     for part in (graph.graph, *graph.functions):

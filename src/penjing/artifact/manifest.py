@@ -41,7 +41,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON object the way all of ours are written: two spaces, keys in the order given, a newline at the end."""
+    """Write a JSON object the way all of ours are written: two spaces, keys in the order given, a last newline."""
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf8")
 
 

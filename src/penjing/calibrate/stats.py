@@ -51,7 +51,8 @@ class Range(Statistic):
             low, high = (_quantile(sample, share) for share in (1 - PERCENTILE / 100, PERCENTILE / 100))
             return min(low, 0.0), max(high, 0.0)
         return min(
-            ((self.low * shrink, self.high * shrink) for shrink in RANGE_SHRINKS), key=lambda b: _range_error(sample, *b)
+            ((self.low * shrink, self.high * shrink) for shrink in RANGE_SHRINKS),
+            key=lambda b: _range_error(sample, *b),
         )
 
 

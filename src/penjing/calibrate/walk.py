@@ -5,7 +5,8 @@
 
 The caller compresses inside the loop, and the next block is fed by what the compressed one really produces. No hook
 outlives its step. Sites outside the blocks (a convolutional stem, a projection at the end) come first and last, as a
-block of their own. Call it under `torch.no_grad()`: a decorator on a generator does not cover the loop that consumes it.
+block of their own. Call it under `torch.no_grad()`: a decorator on a generator does not cover the loop that
+consumes it.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class Call:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stretch:
-    """A block and its sites by name; for the sites outside all blocks, `module` is the whole tower and `calls` empty."""
+    """A block and its sites by name; for the sites outside all blocks, `module` is the whole tower, `calls` empty."""
 
     module: nn.Module
     sites: Mapping[str, Site]
     outside: bool = False
 
 
-class _Reached(Exception):  # noqa: N818 - a signal, not an error
+class _Reached(Exception):
     """The first block was reached; what follows need not run."""
 
 
@@ -97,7 +98,7 @@ def _reached_before_blocks(tower: Tower, sites: Mapping[str, Site], batches: Seq
     seen: set[str] = set()
     with contextlib.ExitStack() as hooks:
         for name, site in sites.items():
-            hook = site.module.register_forward_pre_hook(lambda module, args, name=name: seen.add(name))  # type: ignore[misc]
+            hook = site.module.register_forward_pre_hook(lambda module, args, name=name: seen.add(name))
             hooks.callback(hook.remove)
         _first_call(tower, batches[0])
     return seen
@@ -136,7 +137,7 @@ def _watch(sites: Mapping[str, Site], observe: Observe) -> Iterator[dict[str, St
     with contextlib.ExitStack() as hooks:
         for name, site in sites.items():
             hook = site.module.register_forward_pre_hook(
-                lambda module, args, name=name: stats[name].see(args[0].detach())  # type: ignore[misc]
+                lambda module, args, name=name: stats[name].see(args[0].detach())
             )
             hooks.callback(hook.remove)
         with torch.no_grad():

@@ -1,6 +1,6 @@
 """Peak memory of running an artifact, measured in a process of its own: open it, run one item, ask the system.
 
-    python -m penjing.judge.footprint ARTIFACT ENGINE THREADS
+python -m penjing.judge.footprint ARTIFACT ENGINE THREADS
 """
 
 from __future__ import annotations

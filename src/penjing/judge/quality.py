@@ -56,7 +56,7 @@ def transcribe_row(runner: Any, row: Row) -> str:
 
 
 def compare_outputs(pairs: Sequence[tuple[Graph, Graph, Arrays]]) -> dict[str, ItemScores]:
-    """Without data: cosine of every component's outputs on synthetic inputs, and the divergence of logits where there are.
+    """Without data: cosine of every component's outputs on synthetic inputs, and divergence where there are logits.
 
     `pairs` are (source graph, result graph, inputs).
     """

@@ -13,7 +13,9 @@ from penjing.runtimes.engine import Graph
 from penjing.values import Arrays, Latency
 
 
-def item_latencies(runners: Mapping[str, Any], rows: Sequence[Row], threads: int, rounds: int = 12) -> dict[str, Latency]:
+def item_latencies(
+    runners: Mapping[str, Any], rows: Sequence[Row], threads: int, rounds: int = 12
+) -> dict[str, Latency]:
     """Time each runner on the same rows, round after round; file to answer."""
     functions = {name: _one_item(runner, rows) for name, runner in runners.items()}
     samples = interleave(functions, rounds=rounds, warm_up=min(2, len(rows)))

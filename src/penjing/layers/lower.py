@@ -1,13 +1,17 @@
 """The operators that compressed layers emit while a graph is exported: their own integer codes, never requantized.
 
-A layer computes its reference in torch; under `torch.onnx.is_in_onnx_export()` it calls these instead, so that the codes a
-method chose are the codes on disk.
+A layer computes its reference in torch; under `torch.onnx.is_in_onnx_export()` it calls these instead, so that the
+codes a method chose are the codes on disk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
 
 DEPLOYED_ACCURACY_LEVEL = 4
 """`MatMulNBits` may quantize activations to int8 on the fly; exact mode sets 0 when the graph is opened."""
@@ -18,7 +22,7 @@ def matmul_nbits(values: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor |
     out, groups, group_bytes = packed.shape
     block = _block_size(width, groups)
     inputs = [values, packed, scales] + ([zeros] if zeros is not None else [])
-    attributes: dict[str, int | float | str | bool | list[int] | list[float] | list[str] | list[bool]] = {
+    attributes: Attributes = {
         "K": width,
         "N": out,
         "bits": group_bytes * 8 // block,
@@ -53,9 +57,7 @@ def quantize_dequantize(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
 
 def dequantize(codes: Tensor, scale: Tensor, zero: Tensor, axis: int | None = None) -> Tensor:
     """Emit DequantizeLinear, per tensor or along an axis."""
-    attributes: dict[str, int | float | str | bool | list[int] | list[float] | list[str] | list[bool]] = (
-        {} if axis is None else {"axis": axis}
-    )
+    attributes: Attributes = {} if axis is None else {"axis": axis}
     return torch.onnx.ops.symbolic(
         "DequantizeLinear", [codes, scale, zero], attributes, dtype=torch.float32, shape=codes.shape, version=21
     )

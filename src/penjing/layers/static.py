@@ -1,7 +1,7 @@
 """Layers with int8 weights and statically quantized uint8 activations (W8A8): QuantizeLinear / DequantizeLinear graphs.
 
-Activations are uint8 with one scale and zero point for the tensor, weights int8 symmetric with one scale per output channel:
-the one combination that is fast in ONNX Runtime (S8S8 is three times slower there) and in OpenVINO.
+Activations are uint8 with one scale and zero point for the tensor, weights int8 symmetric with one scale per output
+channel: the one combination that is fast in ONNX Runtime (S8S8 is three times slower there) and in OpenVINO.
 """
 
 from __future__ import annotations

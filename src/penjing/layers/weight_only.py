@@ -1,7 +1,7 @@
 """Layers with integer weights and float activations: linear, embedding, convolution.
 
-Linear and embedding share one layout, that of `MatMulNBits`: codes (out, groups, bytes) uint8 with float scales, so that an
-output head tied to its embedding is one table in memory and on disk.
+Linear and embedding share one layout, that of `MatMulNBits`: codes (out, groups, bytes) uint8 with float scales, so
+that an output head tied to its embedding is one table in memory and on disk.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def block_of(width: int, group: int) -> int:
 
 
 class IntTable(nn.Module):
-    """Integer codes of a matrix (rows, width) in the engines' layout; what linear and embedding layers have in common."""
+    """Integer codes of a matrix (rows, width) in the engines' layout; what linear and embedding layers share."""
 
     packed: Tensor
     scales: Tensor
@@ -59,7 +59,7 @@ class IntTable(nn.Module):
 
     def store(self, found: Codes) -> None:
         """Take the codes that a method chose, in its groups, into the engines' blocks."""
-        rows, groups, group = found.codes.shape
+        rows, _, group = found.codes.shape
         repeats = max(1, group // self.block) if not self.group else 1
         scales, zeros = (part.repeat_interleave(repeats, 1) for part in (found.scales, found.zeros))
         codes = found.codes.reshape(rows, -1) + self.shift
@@ -136,10 +136,10 @@ class IntEmbedding(nn.Module):
         """Look rows up and dequantize only these, in the reference as in the graph."""
         table = self.table
         codes = nn.functional.embedding(ids, table.packed.flatten(1)).float()
-        codes = _split_slots(codes, table.slot_bits).unflatten(-1, (table.scales.shape[1], table.block))
+        codes = _split_slots(codes, table.slot_bits).reshape(*ids.shape, table.scales.shape[1], table.block)
         scales = nn.functional.embedding(ids, table.scales).unsqueeze(-1)
         if table.zeros is None:
-            rows = (codes - 2.0 ** (table.slot_bits - 1)) * scales
+            rows: Tensor = (codes - 2.0 ** (table.slot_bits - 1)) * scales
         else:
             zeros = _split_slots(nn.functional.embedding(ids, table.zeros).float(), table.slot_bits)
             rows = (codes - zeros[..., : table.scales.shape[1]].unsqueeze(-1)) * scales

@@ -36,8 +36,8 @@ class Aids:
 class Method(BaseModel, ABC):
     """Settings of a compression method and the work itself.
 
-    `scope` says what `apply` gets: one tower after the other. `roles` are the roles it is meant for when a recipe names no
-    towers. `needs_data` methods walk over calibration batches.
+    `scope` says what `apply` gets: one tower after the other. `roles` are the roles it is meant for when a recipe
+    names no towers. `needs_data` methods walk over calibration batches.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -47,7 +47,9 @@ class StaticInt8(Method):
     needs_data: ClassVar[bool] = True
 
     calibration: RangeRule = Field("absmax", description="range of inputs: absmax, percentile or mse")
-    max_error: float = Field(0.1, gt=0, description="relative error of the tower's output that is accepted, select data")
+    max_error: float = Field(
+        0.1, gt=0, description="relative error of the tower's output that is accepted, select data"
+    )
 
     def fits(self, site: Site) -> bool:
         """Layers that multiply."""

@@ -11,7 +11,7 @@ __all__ = ["Engine", "choose_engine", "load", "open_runner"]
 
 
 def load(path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False) -> Any:
-    """Open an artifact and return a runner for its task: `transcribe` for speech, `embed_images`, `embed_texts` for search.
+    """Open an artifact and return a runner for its task, which can `transcribe`, or `embed_images` and `embed_texts`.
 
     Neither torch nor transformers is imported. `exact` turns off what engines round on their own.
     """

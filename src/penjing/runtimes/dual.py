@@ -76,7 +76,8 @@ class DualRunner:
 
     def _run(self, side: str, arrays: Mapping[str, Any]) -> FloatArray:
         embeds: FloatArray = self._graphs[side](arrays)[EMBEDS[side]]
-        return embeds / np.maximum(np.linalg.norm(embeds, axis=-1, keepdims=True), 1e-12)
+        unit: FloatArray = embeds / np.maximum(np.linalg.norm(embeds, axis=-1, keepdims=True), 1e-12)
+        return unit
 
 
 def open_dual(folder: Path, settings: Mapping[str, Any], engine: Engine) -> DualRunner:

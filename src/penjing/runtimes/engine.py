@@ -19,8 +19,13 @@ ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime", "torch")
 class Graph(Protocol):
     """One component in one engine. `inputs` and `outputs` are its tensor names."""
 
-    inputs: Sequence[str]
-    outputs: Sequence[str]
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Names of the inputs, in order."""
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Names of the outputs, in order."""
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class SpeechRunner:
 
     def _guess_language(self) -> str:
         """The most likely language token after the start token; the decoder starts afresh afterwards."""
-        languages = self.settings["generation"]["languages"]
+        languages: Mapping[str, int] = self.settings["generation"]["languages"]
         logits = self._decoder.step([self.settings["generation"]["start"]])
         self._decoder.rewind()
         return max(languages, key=lambda code: float(logits[language_token(self.settings["generation"], code)]))

@@ -1,8 +1,8 @@
 """Quantization grids: round(W / s) · s with one scale per group of inputs, and the scale that loses least.
 
 All weights are (out, in). A group is a run of `group` inputs of one output channel that shares a scale; group 0 is the
-whole channel. Codes are unsigned; a code c stands for (c - zero) · scale, and symmetric grids have zero = 2^(bits-1), which
-is what both engines assume of `MatMulNBits` without a zero-point input.
+whole channel. Codes are unsigned; a code c stands for (c - zero) · scale, and symmetric grids have zero = 2^(bits-1),
+which is what both engines assume of `MatMulNBits` without a zero-point input.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def to_groups(weight: Tensor, group: int) -> Tensor:
 
 
 def fit_symmetric(groups: Tensor, bits: int, shrink: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
-    """Scales and zeros of a symmetric grid: s = shrink · max|w| / (2^(bits-1) - 1). groups (..., group) -> two (...)."""
+    """Scales and zeros of a symmetric grid, s = shrink · max|w| / (2^(bits-1) - 1): (..., group) -> two (...)."""
     half = 2 ** (bits - 1)
     # Two bits keep all four codes: with 2^(bits-1) - 1 = 1 the code -2 would lie beyond the largest weight.
     steps = half - 1 if bits > 2 else 1.5
@@ -61,7 +61,7 @@ def fit_asymmetric(groups: Tensor, bits: int, shrink: float | Tensor = 1.0) -> t
 
 
 def encode(groups: Tensor, scales: Tensor, zeros: Tensor, bits: int) -> Tensor:
-    """Nearest codes: round(w / s) + z, halves to even as ONNX rounds. (..., group) -> (..., group) float, whole numbers."""
+    """Nearest codes, round(w / s) + z, halves to even as ONNX rounds: (..., group) -> (..., group), whole floats."""
     return ((groups / scales.unsqueeze(-1)).round() + zeros.unsqueeze(-1)).clamp(0, 2**bits - 1)
 
 
@@ -94,13 +94,14 @@ def _least_error(groups: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Te
 def quantize_pair_safe(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round weights (out, in) to int8, one scale per row, such that no 16-bit lane ever saturates on any CPU.
 
-    Chips without VNNI multiply uint8 activations by int8 weights and add neighbours (2k, 2k+1) in 16 bits (`vpmaddubsw`), which
-    saturates: 255 · (|a| + |b|) must stay below 2^15, so |a| + |b| <= 128 for neighbours of one sign. Widening the scale by
-    the largest such pair costs about 15% of a step; the usual remedy, 7-bit weights, costs a whole bit.
+    Chips without VNNI multiply uint8 activations by int8 weights and add neighbours (2k, 2k+1) in 16 bits
+    (`vpmaddubsw`), which saturates: 255 · (|a| + |b|) must stay below 2^15, so |a| + |b| <= 128 for neighbours of one
+    sign. Widening the scale by the largest such pair costs about 15% of a step; the usual remedy, 7-bit weights,
+    costs a whole bit.
     Returns codes (out, in) int8 and scales (out,).
     """
     weight = weight.detach().float()
-    padded = nn.functional.pad(weight, (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
+    padded = nn.functional.pad(weight, (0, weight.shape[1] % 2)).reshape(weight.shape[0], -1, 2)
     pair = torch.maximum(padded.clamp_min(0).sum(-1), padded.clamp_max(0).sum(-1).abs()).amax(1)
     scales = torch.maximum(weight.abs().amax(1) / 127, pair / (PAIR_LIMIT - 1)).clamp_min(TINY)
     return (weight / scales.unsqueeze(1)).round().clamp(-127, 127).to(torch.int8), scales

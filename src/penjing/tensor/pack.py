@@ -22,7 +22,7 @@ def unpack_slots(packed: Tensor, slot_bits: int) -> Tensor:
     if slot_bits == 8:
         return packed
     shifts = torch.arange(8 // slot_bits, dtype=torch.int32) * slot_bits
-    parts = (packed.unsqueeze(-1).to(torch.int32) >> shifts) & (2**slot_bits - 1)
+    parts: Tensor = (packed.unsqueeze(-1).to(torch.int32) >> shifts) & (2**slot_bits - 1)
     return parts.flatten(-2).to(torch.uint8)
 
 
