@@ -10,7 +10,7 @@ import io
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from PIL import Image, ImageDraw
@@ -44,6 +44,8 @@ BACKGROUNDS: dict[str, Colour] = {
     "lime": (176, 226, 112),
 }
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "ring", "hexagon", "heart", "arrow")
+HOLDERS = ("circle", "square", "hexagon", "heart")
+"""Shapes with room for something inside."""
 RADII = {"small": 0.12, "large": 0.22}
 """Radius of the circle around a shape, as a share of the picture's side."""
 NUMBERS = {2: "two", 3: "three", 4: "four"}
@@ -100,25 +102,31 @@ def pick(dice: random.Random, options: Sequence[Choice]) -> Choice:
     return options[int(dice.random() * len(options))]
 
 
+def visible(*on: Colour) -> tuple[str, ...]:
+    """Names of the colours that stand out from all of these: a distance of at least 100 in RGB."""
+    return tuple(name for name, colour in COLOURS.items() if all(math.dist(colour, base) >= 100 for base in on))
+
+
 def imagine(seed: int) -> Scene:
     """Make up a scene: 1 in 10 shows one thing, 2 in 10 a count of things, 7 in 10 two things in a relation."""
     dice = random.Random(seed)
     background = pick(dice, tuple(BACKGROUNDS))
-    first = Thing(pick(dice, tuple(RADII)), pick(dice, tuple(COLOURS)), pick(dice, SHAPES))
+    colours = visible(BACKGROUNDS[background])
+    first = Thing(pick(dice, tuple(RADII)), pick(dice, colours), pick(dice, SHAPES))
     kind = dice.random()
     if kind < 0.1:
         return Scene((first,), "", background)
     if kind < 0.3:
         count = pick(dice, tuple(NUMBERS))
-        return Scene((Thing("small", first.colour, first.shape),) * count, "", background)
+        return Scene((replace(first, size="small"),) * count, "", background)
     relation = pick(dice, RELATIONS)
-    second = Thing(pick(dice, tuple(RADII)), pick(dice, tuple(COLOURS)), pick(dice, SHAPES))
     if relation == "inside":
-        other = pick(dice, tuple(colour for colour in COLOURS if colour != first.colour))
-        holder = Thing("large", other, pick(dice, ("circle", "square", "hexagon", "heart")))
-        return Scene((Thing("small", first.colour, first.shape), holder), relation, background)
+        around = pick(dice, visible(BACKGROUNDS[background], COLOURS[first.colour]))
+        holder = Thing("large", around, pick(dice, HOLDERS))
+        return Scene((replace(first, size="small"), holder), relation, background)
+    second = Thing(pick(dice, tuple(RADII)), pick(dice, colours), pick(dice, SHAPES))
     if second == first:
-        second = Thing(first.size, pick(dice, tuple(c for c in COLOURS if c != first.colour)), first.shape)
+        second = replace(first, colour=pick(dice, tuple(colour for colour in colours if colour != first.colour)))
     return Scene((first, second), relation, background)
 
 
