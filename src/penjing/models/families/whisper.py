@@ -93,9 +93,16 @@ def _heads(values: Tensor, attention: Any) -> Tensor:
 
 
 def _attend(attention: Any, values: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(Q Kᵀ / √d) V and the output projection."""
-    query = _heads(attention.q_proj(values), attention)
-    mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    """softmax(Q Kᵀ / √d) V and the output projection.
+
+    Spelled out, and the scale on Q alone: a fused operator exports as a scaling and a transposition of all keys, which
+    costs a decoder that reads one token a quarter of its time.
+    """
+    query = _heads(attention.q_proj(values), attention) * attention.head_dim**-0.5
+    scores = query @ key.transpose(2, 3)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    mixed = torch.softmax(scores, -1) @ value
     return attention.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
