@@ -1,12 +1,12 @@
 """A recipe: what is done to which towers, in order, and what the result must reach. YAML, validated whole before any work.
 
-    version: 1
-    model: openai/whisper-base        # optional when MODEL is on the command line; same for data
-    seed: 0
-    steps:
-      - {method: static_int8, towers: [encoder], calibration: percentile}
-      - {method: rtn, bits: 8, towers: [decoder, embedding]}
-    goals: ["wer<=+0.01", "size_bytes<=30%"]
+version: 1
+model: openai/whisper-base        # optional when MODEL is on the command line; same for data
+seed: 0
+steps:
+  - {method: static_int8, towers: [encoder], calibration: percentile}
+  - {method: rtn, bits: 8, towers: [decoder, embedding]}
+goals: ["wer<=+0.01", "size_bytes<=30%"]
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Step:
             if not any(_answers(tower, wanted) for tower in towers):
                 known = [name for tower in towers for name in (tower.name, tower.role, tower.modality)]
                 raise RecipeError(
-                    f"step {self.method.name}: no tower called {wanted!r}", hint=did_you_mean(wanted, [*dict.fromkeys(known)])
+                    f"step {self.method.name}: no tower called {wanted!r}",
+                    hint=did_you_mean(wanted, [*dict.fromkeys(known)]),
                 )
         return [tower for tower in towers if any(_answers(tower, wanted) for wanted in self.towers)]
 
@@ -126,7 +127,10 @@ def builtin_recipes() -> dict[str, str]:
     """The text of every built-in recipe by name."""
     folder = files("penjing") / "recipes"
     found = [entry for entry in folder.iterdir() if entry.name.endswith(".yaml")]
-    return {entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf8") for entry in sorted(found, key=lambda e: e.name)}
+    return {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf8")
+        for entry in sorted(found, key=lambda e: e.name)
+    }
 
 
 def default_recipe(task: str | None) -> Recipe:

@@ -145,9 +145,7 @@ def measure(job: Job, model: Model, before: Any, folder: Path, formats: tuple[Fo
     return compare_checkpoints(before, tower_outputs(model, seed=0), source_bytes, folder)
 
 
-def gate(
-    job: Job, recipe: Recipe, comparison: Comparison, done: list[StepDone]
-) -> tuple[list[GoalResult], list[str]]:
+def gate(job: Job, recipe: Recipe, comparison: Comparison, done: list[StepDone]) -> tuple[list[GoalResult], list[str]]:
     """Hold the result against the goals, and against having changed nothing."""
     goals = job.goals or recipe.goals or default_goals([*comparison.result.metrics])
     results = [goal.check(comparison.source, comparison.result, comparison.changes) for goal in goals]
@@ -171,4 +169,3 @@ def refusal(job: Job, document: dict[str, Any], goals: list[GoalResult], problem
     error = GoalNotMet(f"not published: {'; '.join([*failed, *problems])}", hint=f"the report is {report}")
     error.document = result_json(document)
     return error
-

@@ -28,7 +28,9 @@ def coverage_table(model: Model, done: Sequence[StepDone], parameters: Mapping[s
             if earlier is None or not note.skipped or earlier.skipped:
                 notes[note.site] = note
     return [
-        _row(tower, site, notes.get(name), parameters[name]) for tower in model.towers for name, site in tower.sites.items()
+        _row(tower, site, notes.get(name), parameters[name])
+        for tower in model.towers
+        for name, site in tower.sites.items()
     ]
 
 

@@ -78,7 +78,8 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> tuple[Any,
     model = open_model(name)
     if model.family.task is None:
         raise EngineError(
-            f"{type(model.net).__name__} has no task that can be judged yet", hint="`penjing compress` compares its outputs"
+            f"{type(model.net).__name__} has no task that can be judged yet",
+            hint="`penjing compress` compares its outputs",
         )
     if engine.name == "torch":
         return reference_runner(model), None, 4 * int(model.source["parameters"])

@@ -29,6 +29,12 @@ def cpu_name() -> str:
     lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
     found = {key.strip(): value.strip() for key, value in lines.items()}
     flags = set(found.get("flags", "").split())
-    names = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "avx512f": "AVX-512", "avx2": "AVX2"}
+    names = {
+        "amx_int8": "AMX",
+        "avx512_vnni": "AVX-512 VNNI",
+        "avx_vnni": "AVX VNNI",
+        "avx512f": "AVX-512",
+        "avx2": "AVX2",
+    }
     best = next((name for flag, name in names.items() if flag in flags), "")
     return f"{found.get('model name', platform.machine())} ({best})" if best else found.get("model name", "")

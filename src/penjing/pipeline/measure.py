@@ -55,9 +55,7 @@ def runnable(model: Model, folder: Path) -> None:
         (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
 
 
-def compare(
-    model: Model, source: Path, result: Path, rows: Sequence[Row], engine: Engine, tell: Tell
-) -> Comparison:
+def compare(model: Model, source: Path, result: Path, rows: Sequence[Row], engine: Engine, tell: Tell) -> Comparison:
     """Measure two folders of graphs of the same model. Without rows, outputs are compared on synthetic inputs."""
     manifest: dict[str, Any] = {"task": model.family.task, "settings": dict(model.settings)}
     components = model.family.components(model.net)
@@ -70,7 +68,9 @@ def compare(
         tower_ms[component.tower] = (times["source"].p50_ms, times["result"].p50_ms)
         pairs.append((graphs[0], graphs[1], inputs))
     if rows:
-        runners = {name: open_runner(folder, manifest, engine) for name, folder in (("source", source), ("result", result))}
+        runners = {
+            name: open_runner(folder, manifest, engine) for name, folder in (("source", source), ("result", result))
+        }
         judged = {
             name: judge(runner, rows, lambda done, total, name=name: tell(f"judge {name}", done, total))  # type: ignore[misc]
             for name, runner in runners.items()

@@ -57,9 +57,7 @@ def run_steps(
     return done
 
 
-def _run_step(
-    model: Model, step: Step, calibration: Calibration, seed: int, work: Path, tell: Tell
-) -> StepDone:
+def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, work: Path, tell: Tell) -> StepDone:
     start = time.perf_counter()
     method: Method = step.method
     targets = step.targets(model.towers)
