@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penjing.data.audio import read_audio
+from penjing.data.audio import audio_length, read_audio
 from penjing.data.windows import windows
 from penjing.errors import ArtifactError, DataError
 
@@ -51,6 +52,17 @@ def check_files(files: Sequence[str]) -> None:
     for name in files:
         if not Path(name).is_file():
             raise DataError(f"{name} is not a file", hint="give sound files: wav, flac, ogg or mp3")
+
+
+def warm_up(runner: Any, files: Sequence[str]) -> None:
+    """Let the engine see the lengths that these files need before the clock starts; a file that cannot be read waits."""
+    lengths_s = []
+    for name in files:
+        with contextlib.suppress(DataError):
+            count, rate_hz = audio_length(name)
+            lengths_s.append(min(count / rate_hz, runner.longest_s))
+    if lengths_s:
+        runner.warm_up(lengths_s)
 
 
 def transcribe_files(runner: Any, files: Sequence[str], language: str | None = None) -> Iterator[Transcript]:

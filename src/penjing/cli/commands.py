@@ -139,11 +139,13 @@ def transcribe(
     debug: Debug = False,
 ) -> None:
     """Write down what is said in sound files."""
-    from penjing.apps.transcribe import check_files, transcribe_files
+    from penjing.apps.transcribe import check_files, transcribe_files, warm_up
     from penjing.runtimes import load
 
     check_files(files)
-    runner = load(artifact, engine=engine, threads=threads)
+    runner = load(artifact, engine=engine, threads=threads, warm_up=False)
+    if len(files) > 1:
+        warm_up(runner, files)
     results = []
     for found in transcribe_files(runner, files, language):
         results.append(found.as_json())

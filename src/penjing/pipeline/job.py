@@ -75,7 +75,7 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     named = model or (recipe.model if recipe else None)
     if named is None:
         raise RecipeError("no model named", hint="give MODEL, or `model:` in the recipe")
-    engine = choose_engine(options.engine, options.threads)
+    engine = choose_engine(options.engine, options.threads, cache=False)
     place = Path(out).absolute()
     check_out(place, overwrite=options.overwrite)
     data = options.data or (recipe.data if recipe else None)

@@ -10,15 +10,21 @@ from penjing.runtimes.engine import Engine, choose_engine
 __all__ = ["Engine", "choose_engine", "load", "open_runner"]
 
 
-def load(path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False) -> Any:
+def load(
+    path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False, warm_up: bool = True
+) -> Any:
     """Open an artifact and return a runner for its task, which can `transcribe`, or `embed_images` and `embed_texts`.
 
-    Neither torch nor transformers is imported. `exact` turns off what engines round on their own.
+    Neither torch nor transformers is imported. `exact` turns off what engines round on their own. `warm_up` runs every
+    shape a speech model uses once, so that the first answer is as quick as all others.
     """
     from penjing.artifact.manifest import read_manifest
 
     folder = Path(path)
-    return open_runner(folder, read_manifest(folder), choose_engine(engine, threads, exact=exact))
+    runner = open_runner(folder, read_manifest(folder), choose_engine(engine, threads, exact=exact))
+    if warm_up and hasattr(runner, "warm_up"):
+        runner.warm_up()
+    return runner
 
 
 def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
@@ -29,7 +35,7 @@ def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
     if task == "speech-seq2seq":
         from penjing.runtimes.speech import open_speech
 
-        return open_speech(folder, settings, engine)
+        return open_speech(folder, manifest, engine)
     if task == "dual-encoder":
         from penjing.runtimes.dual import open_dual
 

@@ -62,7 +62,7 @@ class Engine:
         )
 
 
-def choose_engine(name: str = "auto", threads: int | None = None, *, exact: bool = False) -> Engine:
+def choose_engine(name: str = "auto", threads: int | None = None, *, exact: bool = False, cache: bool = True) -> Engine:
     """Resolve `auto` (OpenVINO where installed, else ONNX Runtime) and the number of threads (all cores)."""
     if name == "auto":
         name = "openvino" if have("openvino") else "onnxruntime"
@@ -72,7 +72,7 @@ def choose_engine(name: str = "auto", threads: int | None = None, *, exact: bool
                 need("openvino", "openvino")
             if threads is not None and threads < 1:
                 raise EngineError(f"{threads} threads cannot run anything", hint="give --threads 1 or more")
-            return Engine(engine, threads or available_cores(), exact)
+            return Engine(engine, threads or available_cores(), exact, cache)
     raise EngineError(f"no engine called {name!r}", hint=did_you_mean(name, ["auto", *ENGINES]))
 
 

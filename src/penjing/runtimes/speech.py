@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 from penjing.data.mel import WhisperMel
 from penjing.data.speech_prompt import buckets, frames_for, language_token, prompt_tokens, silent_frames
 from penjing.runtimes.decoding import Banned, Decoder, GraphDecoder, Spelled, greedy
-from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.engine import Engine, Graph, cache_folder
+from penjing.runtimes.silence import Silence
 from penjing.values import Array, Arrays, FloatArray
 
 MAX_TOKENS_PER_S = 12
@@ -37,7 +38,14 @@ class SpeechRunner:
 
     task = "speech-seq2seq"
 
-    def __init__(self, encoder: Graph, decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path) -> None:
+    def __init__(
+        self,
+        encoder: Graph,
+        decoder: Decoder,
+        settings: Mapping[str, Any],
+        tokenizer_path: Path,
+        silence_cache: Path | None = None,
+    ) -> None:
         from tokenizers import Tokenizer
 
         self.settings = settings
@@ -46,8 +54,7 @@ class SpeechRunner:
         self._mel = WhisperMel(settings["audio"])
         self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
         generation = settings["generation"]
-        self._silence: Arrays = {}
-        self._silent_places = 0
+        self._silence = Silence(self._listen_to_silence, settings["max_frames"], silence_cache)
         self._banned = Banned(generation["suppress"], generation["begin_suppress"])
 
     @property
@@ -89,17 +96,13 @@ class SpeechRunner:
     def _listen(self, samples: FloatArray, frames: int) -> dict[str, Array]:
         return self._encoder({"input_features": self._mel(samples, frames)[None]})
 
+    def _listen_to_silence(self, frames: int) -> dict[str, Array]:
+        return self._listen(np.zeros(1, np.float32), frames)
+
     def _with_silence(self, heard: Arrays, frames: int) -> dict[str, Array]:
         """Append what the encoder makes of silence at the places after the clip; see SILENCE_S."""
-        first, last = frames // 2, (frames + silent_frames(frames, self.settings)) // 2
-        if last > self._silent_places:
-            everything = int(self.settings["max_frames"])
-            length = min(everything, max(2 * last, everything // 2))
-            self._silence = self._listen(np.zeros(1, np.float32), length)
-            self._silent_places = length // 2
-        return {
-            name: np.concatenate([array, self._silence[name][:, :, first:last]], 2) for name, array in heard.items()
-        }
+        silent = self._silence.after(frames // 2, (frames + silent_frames(frames, self.settings)) // 2)
+        return {name: np.concatenate([array, silent[name]], 2) for name, array in heard.items()}
 
     def _guess_language(self) -> str:
         """The most likely language token after the start token; the decoder starts afresh afterwards."""
@@ -108,20 +111,24 @@ class SpeechRunner:
         self._decoder.rewind()
         return max(languages, key=lambda code: float(logits[language_token(self.settings["generation"], code)]))
 
-    def warm_up(self, longest_s: float = 30.0) -> float:
-        """Run every length up to `longest_s` once, since engines pay for a new shape; returns the seconds it took."""
+    def warm_up(self, clip_lengths_s: Sequence[float] = ()) -> float:
+        """Run the lengths that these clips need (all where none is named) once; returns the seconds it took.
+
+        Engines pay for every new shape; a transcription afterwards does not.
+        """
         start = time.perf_counter()
-        frames = [frames for frames, bucket_s in buckets(self.settings) if bucket_s <= longest_s]
-        for length in frames:
-            heard = self._with_silence(self._listen(np.zeros(1, np.float32), length), length)
-        self._decoder.start(heard)
-        self._decoder.step(prompt_tokens(self.settings["generation"], None))
-        self._decoder.step([self.settings["generation"]["eos"]])
+        lengths = {frames_for(int(length * self.sampling_rate_hz), self.settings) for length in clip_lengths_s}
+        for frames in sorted(lengths) or [frames for frames, _ in buckets(self.settings)]:
+            heard = self._with_silence(self._listen_to_silence(frames), frames)
+            self._decoder.start(heard)
+            self._decoder.step(prompt_tokens(self.settings["generation"], None))
+            self._decoder.step([self.settings["generation"]["eos"]])
         return time.perf_counter() - start
 
 
-def open_speech(folder: Path, settings: Mapping[str, Any], engine: Engine) -> SpeechRunner:
+def open_speech(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> SpeechRunner:
     """Open the two graphs of a speech artifact."""
+    settings = manifest["settings"]
     encoder = engine.open(folder / "onnx" / "encoder_model.onnx")
     decoder_path = folder / "onnx" / "decoder_with_past_model.onnx"
     decoder: Decoder
@@ -131,4 +138,12 @@ def open_speech(folder: Path, settings: Mapping[str, Any], engine: Engine) -> Sp
         decoder = StatefulDecoder(decoder_path, engine)
     else:
         decoder = GraphDecoder(engine.open(decoder_path), settings)
-    return SpeechRunner(encoder, decoder, settings, folder / "tokenizer.json")
+    return SpeechRunner(encoder, decoder, settings, folder / "tokenizer.json", _silence_cache(manifest, engine))
+
+
+def _silence_cache(manifest: Mapping[str, Any], engine: Engine) -> Path | None:
+    """A file of its own for every encoder, engine and precision; none for graphs that are not published."""
+    digest = manifest.get("files", {}).get("onnx/encoder_model.onnx")
+    if digest is None or not engine.cache:
+        return None
+    return cache_folder() / "silence" / f"{digest[:32]}-{engine.name}{'-exact' if engine.exact else ''}.npz"
