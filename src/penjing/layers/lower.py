@@ -17,10 +17,11 @@ DEPLOYED_ACCURACY_LEVEL = 4
 """`MatMulNBits` may quantize activations to int8 on the fly; exact mode sets 0 when the graph is opened."""
 
 
-def matmul_nbits(values: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor | None, width: int) -> Tensor:
-    """Emit com.microsoft::MatMulNBits. values (..., in), packed (out, groups, bytes), scales (out, groups)."""
-    out, groups, group_bytes = packed.shape
-    block = _block_size(width, groups)
+def matmul_nbits(
+    values: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor | None, width: int, block: int
+) -> Tensor:
+    """Emit com.microsoft::MatMulNBits. values (..., width), packed (out, groups, bytes), scales (out, groups)."""
+    out, _, group_bytes = packed.shape
     inputs = [values, packed, scales] + ([zeros] if zeros is not None else [])
     attributes: Attributes = {
         "K": width,
@@ -37,14 +38,6 @@ def matmul_nbits(values: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor |
         shape=(*values.shape[:-1], out),
         version=1,
     )
-
-
-def _block_size(width: int, groups: int) -> int:
-    """The power of two that cuts `width` into this many groups."""
-    block = 16
-    while -(-width // block) > groups:
-        block *= 2
-    return block
 
 
 def quantize_dequantize(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:

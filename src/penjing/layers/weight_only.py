@@ -113,7 +113,7 @@ class IntLinear(nn.Module):
         if not torch.onnx.is_in_onnx_export():
             return nn.functional.linear(values, self.weight, self.bias)
         table = self.table
-        product = matmul_nbits(values, table.packed, table.scales, table.zeros, table.width)
+        product = matmul_nbits(values, table.packed, table.scales, table.zeros, table.width, table.block)
         return product if self.bias is None else product + self.bias
 
 

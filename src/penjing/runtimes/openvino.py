@@ -13,6 +13,9 @@ from penjing.values import Array, Arrays
 if TYPE_CHECKING:
     from penjing.runtimes.engine import Engine
 
+RESULT_SUFFIX = "/sink_port_0"
+"""What OpenVINO adds to the name of an output."""
+
 _CORE: list[Any] = []
 
 
@@ -47,13 +50,22 @@ class OpenVinoGraph:
     def __init__(self, path: Path, engine: Engine) -> None:
         self._request = compile_graph(path, path, engine).create_infer_request()
         model = self._request.get_compiled_model()
-        self.inputs = [port.get_any_name() for port in model.inputs]
-        self.outputs = [port.get_any_name() for port in model.outputs]
+        self.inputs = [_name_of(port) for port in model.inputs]
+        self.outputs = [_name_of(port) for port in model.outputs]
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph on the inputs it has; other arrays are ignored. Outputs are copies."""
         self._request.infer({name: np.ascontiguousarray(arrays[name]) for name in self.inputs}, share_inputs=True)
         return {name: self._request.get_output_tensor(place).data.copy() for place, name in enumerate(self.outputs)}
+
+
+def _name_of(port: Any) -> str:
+    """The name an input or output has in the ONNX graph.
+
+    Compiling fuses nodes, and the names of a fused one's tensors gather on one port: any of them may come first.
+    """
+    name: str = port.node.get_friendly_name().removesuffix(RESULT_SUFFIX)
+    return name if name in port.get_names() else str(port.get_any_name())
 
 
 def compile_graph(model: Any, path: Path, engine: Engine) -> Any:
