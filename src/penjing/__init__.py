@@ -1,34 +1,99 @@
 """penjing: compress multimodal models until they run well on an ordinary CPU.
 
-The whole public API: `inspect`, `compress`, `evaluate` (they need the extra `compress`) and `load` (torch-free).
-Importing the package loads none of the machine-learning libraries.
+The whole public API: `inspect`, `compress` (they need the extra `compress`), `evaluate` and `load` (torch-free for
+artifacts). Importing the package loads none of the machine-learning libraries.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+from penjing.extras import workshop
 
 __all__ = ["__version__", "compress", "evaluate", "inspect", "load"]
 __version__ = version("penjing")
+import_module("penjing.evaluate")  # the room, now, or it would later take the name of the function below
 
-_HOMES = {
-    "inspect": "penjing.pipeline",
-    "compress": "penjing.pipeline",
-    "evaluate": "penjing.pipeline",
-    "load": "penjing.runtimes",
-}
+Tell = Callable[[str, int, int], None]
+"""Called with (what is being done, items done, items in all); (what, 0, 0) starts something uncounted."""
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public function when it is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'penjing' has no attribute {name!r}")
-    import importlib
+def inspect(model: str | Path, *, threads: int | None = None) -> dict[str, Any]:
+    """Towers, parameters, bytes, operations and measured milliseconds of a model or an artifact.
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    Returns the document of `penjing inspect --json`.
+    """
+    found: dict[str, Any] = _call("pipeline.inspect:inspect", str(model), threads=threads)
+    return found
 
 
-def __dir__() -> list[str]:
-    """List the public names."""
-    return __all__
+def compress(  # noqa: PLR0913 - the options of the command
+    model: str | Path | None,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    calibration: str | Path | None = None,
+    recipe: str | Path | None = None,
+    goals: Sequence[str] = (),
+    formats: Sequence[str] = (),
+    engine: str = "auto",
+    threads: int | None = None,
+    seed: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """Compress a model folder or hub id into the artifact `out`; the arguments are those of `penjing compress`.
+
+    Returns the document of `penjing compress --json`. Raises `penjing.errors.GoalNotMet`, with that document as its
+    `document`, when the gate refuses; nothing is published then.
+    """
+    given = [_text(name) for name in (data, calibration, recipe)]
+    options = _call("pipeline.job:Options", *given, goals, formats, engine, threads, seed, resume, overwrite)
+    found: dict[str, Any] = _call("pipeline.compress:compress", _text(model), out, options, **_told(tell))
+    return found
+
+
+def evaluate(  # noqa: PLR0913 - the options of the command
+    model: str | Path,
+    data: str | Path,
+    *,
+    against: str | Path | None = None,
+    task: str | None = None,
+    engine: str = "auto",
+    threads: int | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """Measure a model or an artifact on data, alone or against another; artifacts need no torch.
+
+    Returns the document of `penjing evaluate --json`.
+    """
+    options = {"against": _text(against), "task": task, "engine": engine, "threads": threads}
+    found: dict[str, Any] = _call("pipeline.evaluate:evaluate", str(model), str(data), **options, **_told(tell))
+    return found
+
+
+def load(
+    path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False, warm_up: bool = True
+) -> Any:
+    """Open an artifact as a runner of its task, without torch; see `penjing.runtimes.load`."""
+    return _call("runtimes:load", path, engine, threads, exact=exact, warm_up=warm_up)
+
+
+def _text(name: str | Path | None) -> str | None:
+    return None if name is None else str(name)
+
+
+def _told(tell: Tell | None) -> dict[str, Any]:
+    return {} if tell is None else {"tell": tell}
+
+
+def _call(place: str, *args: Any, **options: Any) -> Any:
+    """Import a function when it is called; where a package that it needs is not installed, say how to get it."""
+    module, _, name = place.partition(":")
+    with workshop():
+        return getattr(import_module(f"penjing.{module}"), name)(*args, **options)

@@ -1,4 +1,6 @@
-"""A recipe: what is done to which towers, in order, and what the result must reach. YAML, validated whole before any work.
+"""A recipe: what is done to which towers, in order, and what the result must reach.
+
+YAML, validated whole before any model is opened:
 
 version: 1
 model: openai/whisper-base        # optional when MODEL is on the command line; same for data
@@ -24,6 +26,7 @@ from penjing.evaluate.goals import Goal, parse_goals
 from penjing.methods import Method, make
 from penjing.models.tower import Tower
 
+FEW_SITES = 5
 KEYS = ("version", "model", "data", "seed", "steps", "goals")
 DEFAULTS = {"speech-seq2seq": "speech", "dual-encoder": "dual-encoder", None: "weights"}
 """The recipe that is used where none is named, by task."""
@@ -103,15 +106,16 @@ def _check_globs(step: Step, towers: Sequence[Tower]) -> None:
     for glob in step.method.sites:
         one = step.method.model_copy(update={"sites": (glob,)})
         if not any(one.chosen(tower) for tower in towers):
-            raise RecipeError(
-                f"step {step.method.name}: no site matches {glob!r}", hint="`penjing inspect MODEL --sites` lists them"
-            )
+            known = [name for tower in towers for name, site in tower.sites.items() if step.method.fits(site)]
+            near = did_you_mean(glob, known) if known else "the method fits no site of these towers"
+            hint = near if len(known) <= FEW_SITES or near.startswith("did") else f"sites are named like {known[-1]!r}"
+            raise RecipeError(f"step {step.method.name}: no site matches {glob!r}", hint=hint)
 
 
 def read_recipe(name: str) -> Recipe:
     """Read a recipe file, or a built-in recipe by name."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         try:
             text = path.read_text(encoding="utf8")
         except (OSError, UnicodeDecodeError) as error:
@@ -142,7 +146,7 @@ def parse_recipe(text: str, name: str) -> Recipe:
     """Validate a recipe's text; every mistake is a RecipeError that names the key."""
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise RecipeError(f"{name} is not YAML{line}", hint="look for a wrong indent or a missing colon") from error

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penjing.errors import DataError
+from penjing.evaluate import interval
 from penjing.evaluate.interval import (
     ItemScores,
     bootstrap,
@@ -74,7 +75,7 @@ def test_same_seed_same_interval_and_pieces_do_not_matter(monkeypatch):
     first = bootstrap(item_scores, seed=1)
     assert bootstrap(item_scores, seed=1) == first
     assert bootstrap(item_scores, seed=2) != first
-    monkeypatch.setattr("penjing.evaluate.interval.CHUNK_ITEMS", 90)
+    monkeypatch.setattr(interval, "CHUNK_ITEMS", 90)
     assert bootstrap(item_scores, seed=1) == first
 
 

@@ -55,7 +55,7 @@ def check_files(files: Sequence[str]) -> None:
 
 
 def warm_up(runner: Any, files: Sequence[str]) -> None:
-    """Let the engine see the lengths that these files need before the clock starts; a file that cannot be read waits."""
+    """Let the engine see the lengths that these files need before the clock starts; unreadable files wait."""
     lengths_s = []
     for name in files:
         with contextlib.suppress(DataError):

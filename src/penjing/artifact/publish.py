@@ -3,43 +3,91 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from penjing.artifact.manifest import is_artifact
-from penjing.errors import ArtifactError
+from penjing.artifact.manifest import NAME
+from penjing.errors import ArtifactError, PenjingError
+
+DISK_TROUBLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG,
+)  # fmt: skip
+WORTH_KEEPING = ("steps/*/notes.json", "report.json")
+"""What a run that ended early leaves for --resume, or for whoever wants to know why it was refused."""
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse a place that is taken or cannot be written, before any work is done."""
-    if out.exists() and not overwrite:
-        raise ArtifactError(f"{out} already exists", hint="give --overwrite or another -o")
-    if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
-        raise ArtifactError(f"{out} is not an artifact, so it is not overwritten", hint="give another -o")
+    """Refuse a place that is taken or cannot be written, before any work is done; nothing is created."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}."):
+        taken = out.exists() or out.is_symlink()
+        if taken and not overwrite:
+            raise ArtifactError(f"{out} already exists", hint="give --overwrite or another -o")
+        foreign = _foreign(out) if taken else ""
+        if foreign:
+            raise ArtifactError(f"{out} {foreign}, so it is not overwritten", hint="give another -o")
+        place = next(parent for parent in out.parents if parent.exists())
+        with tempfile.TemporaryDirectory(dir=place, prefix=f".{out.name}."):
             pass
     except OSError as error:
-        raise ArtifactError(f"cannot write beside {out}: {error.strerror}", hint="give an -o you may write") from error
+        raise ArtifactError(f"cannot write {out}: {error.strerror}", hint="give an -o you may write") from error
+
+
+def _foreign(out: Path) -> str:
+    """What is wrong with replacing `out`: it is no artifact, or holds more than one; empty if nothing is."""
+    if out.is_dir() and not any(out.iterdir()):
+        return ""
+    try:
+        manifest = json.loads((out / NAME).read_text(encoding="utf8"))
+        ours = {NAME, *manifest["files"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        return "is not an artifact"
+    inside = (str(path.relative_to(out)) for path in sorted(out.rglob("*")) if not path.is_dir())
+    found = next((name for name in inside if name not in ours), "")
+    return f"holds {found}, which penjing did not write" if found else ""
 
 
 @contextlib.contextmanager
-def staging(out: Path) -> Iterator[Path]:
-    """A hidden sibling of `out` to write into; it is removed if it was not published."""
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.partial-"))
-    folder.chmod(0o755)
+def staging(out: Path, work: Path, *, fresh: bool) -> Iterator[Path]:
+    """A folder in `work`, the hidden sibling of `out`, to write into; it is removed if it was not published.
+
+    `work` itself goes too where it holds nothing worth keeping. `fresh` forgets what an earlier run left there.
+    """
+    folder = work / "artifact"
+    with _blamed_on_disk(out):
+        try:
+            if fresh:
+                shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not any(any(work.glob(pattern)) for pattern in WORTH_KEEPING):
+                shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _blamed_on_disk(out: Path) -> Iterator[None]:
+    """Turn a failure to write, which Rust and C++ libraries tell in words only, into one line."""
     try:
-        yield folder
-    except OSError as error:
+        yield
+    except PenjingError:
+        raise
+    except Exception as error:
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number not in DISK_TROUBLE:
+            raise
         raise ArtifactError(
-            f"cannot write {out}: {error.strerror or error}", hint="is the disk full? nothing was changed"
+            f"cannot write {out}: {os.strerror(number)}", hint="make room and go on with --resume; nothing was changed"
         ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(folder: Path, out: Path) -> None:
@@ -48,11 +96,12 @@ def publish(folder: Path, out: Path) -> None:
         os.replace(folder, out)
         return
     old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old-"))
-    os.replace(out, old / "old")
     try:
-        os.replace(folder, out)
-    except OSError:
-        os.replace(old / "old", out)
-        raise
+        os.replace(out, old / "old")
+        try:
+            os.replace(folder, out)
+        except OSError:
+            os.replace(old / "old", out)
+            raise
     finally:
         shutil.rmtree(old, ignore_errors=True)

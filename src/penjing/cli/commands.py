@@ -51,7 +51,7 @@ def inspect(model: str, threads: Threads = None, json: Json = False, debug: Debu
 
 
 @app.command()
-def compress(  # noqa: PLR0913 - the options of the contract
+def compress(  # noqa: PLR0913, PLR0917 - the options of the contract
     model: Annotated[
         str | None, typer.Argument(help="Model folder or hub id; may stand in the recipe instead.")
     ] = None,
@@ -74,12 +74,24 @@ def compress(  # noqa: PLR0913 - the options of the contract
     debug: Debug = False,
 ) -> None:
     """Compress a model, measure it, and publish it if it met its goals."""
-    from penjing.pipeline.compress import compress as run
-    from penjing.pipeline.job import Options
+    import penjing
 
-    options = Options(data, calibration, recipe, goal or (), format or (), engine, threads, seed, resume, overwrite)
     with progress() as tell:
-        found = run(model, out, options, tell=tell)
+        found = penjing.compress(
+            model,
+            out,
+            data=data,
+            calibration=calibration,
+            recipe=recipe,
+            goals=goal or (),
+            formats=format or (),
+            engine=engine,
+            threads=threads,
+            seed=seed,
+            resume=resume,
+            overwrite=overwrite,
+            tell=tell,
+        )
     if json:
         say_json(found)
     else:
@@ -87,7 +99,7 @@ def compress(  # noqa: PLR0913 - the options of the contract
 
 
 @app.command()
-def evaluate(  # noqa: PLR0913 - the options of the contract
+def evaluate(  # noqa: PLR0913, PLR0917 - the options of the contract
     model: Annotated[str, typer.Argument(help="Artifact, model folder or hub id.")],
     data: Annotated[str, typer.Option(help="Folder, .jsonl, .parquet, hub dataset or built-in name.")],
     against: Annotated[
@@ -118,18 +130,18 @@ def evaluate(  # noqa: PLR0913 - the options of the contract
 def report(artifact: str, json: Json = False, debug: Debug = False) -> None:
     """Show the report of an artifact, and write its report.html anew."""
     from penjing.artifact.manifest import read_manifest
-    from penjing.pipeline.write import write_page
+    from penjing.cli.rewrite import rewrite_page
 
     manifest = read_manifest(Path(artifact))
     if json:
         say_json(manifest)
         return
     show_artifact(Path(artifact))
-    say(f"wrote {write_page(Path(artifact), manifest)}")
+    say(f"wrote {rewrite_page(Path(artifact), manifest)}")
 
 
 @app.command()
-def transcribe(
+def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
     artifact: Annotated[str, typer.Argument(help="A speech artifact.")],
     files: Annotated[list[str], typer.Argument(help="Sound files: wav, flac, ogg, mp3, any rate.")],
     language: Annotated[str | None, typer.Option(help="Language code; guessed by multilingual models.")] = None,

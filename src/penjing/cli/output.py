@@ -6,8 +6,10 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
+
+from penjing import Tell
 
 
 def say(text: str) -> None:
@@ -21,12 +23,14 @@ def say_json(document: Any) -> None:
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
+def progress() -> Iterator[Tell]:
     """Show what is being done on stderr: bars on a terminal, one line per stage elsewhere."""
-    if sys.stderr.isatty():
-        with _bars() as tell:
-            yield tell
-        return
+    with _bars() if sys.stderr.isatty() else contextlib.nullcontext(_lines()) as tell:
+        yield tell
+
+
+def _lines() -> Tell:
+    """One line when a stage begins, with the seconds since the start."""
     start, seen = time.perf_counter(), [""]
 
     def tell(what: str, done: int, total: int) -> None:
@@ -34,11 +38,12 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
             seen[0] = what
             say(f"[{time.perf_counter() - start:6.1f} s] {what}")
 
-    yield tell
+    return tell
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
+def _bars() -> Iterator[Tell]:
+    """One bar per stage; a stage is finished when the next one begins."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -52,14 +57,15 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
         tasks: dict[str, Any] = {}
 
+        def finish() -> None:
+            for task in bars.tasks:
+                bars.update(task.id, total=task.total or 1, completed=task.total or 1)
+
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                for name, task in tasks.items():
-                    bars.update(task, total=bars.tasks[task].total or 1, completed=bars.tasks[task].total or 1)
-                    del name
+                finish()
                 tasks[what] = bars.add_task(what, total=total or None)
             bars.update(tasks[what], completed=done, total=total or None)
 
         yield tell
-        for task in tasks.values():
-            bars.update(task, total=bars.tasks[task].total or 1, completed=bars.tasks[task].total or 1)
+        finish()

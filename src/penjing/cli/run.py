@@ -3,57 +3,76 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import traceback
 from typing import Any
 
-import typer
-
 from penjing.cli.output import say, say_json
-from penjing.errors import PenjingError
+from penjing.errors import Interrupted, PenjingError
+from penjing.extras import workshop
 
-BUG, INTERRUPTED, USAGE = 3, 130, 2
+BUG, USAGE = 3, 2
+NO_COMMAND = "no command given"
+HELP = "`penjing --help` lists commands and options"
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    from penjing.cli.commands import app
-
     as_json, debug = "--json" in arguments, "--debug" in arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        return call(arguments)
     except PenjingError as error:
         if debug:
             traceback.print_exc()
         document = getattr(error, "document", None) or error_json(error.kind, error.message, error.hint)
         return fail(document, error.message, error.hint, error.exit_code, as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        return fail(error_json("Interrupted", "interrupted", ""), "interrupted", "", INTERRUPTED, as_json)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors
-            message = str(error.format_message()).rstrip(".")
-            hint = "`penjing --help` lists commands and options"
-            return fail(error_json("UsageError", message, hint), message, hint, USAGE, as_json)
-        return bug(error, debug, as_json)
+            message = " ".join(str(error.format_message()).split()).rstrip(".") or NO_COMMAND
+            return fail(error_json("UsageError", message, HELP), message, HELP, USAGE, as_json)
+        return bug(error, arguments)
 
 
-def bug(error: Exception, debug: bool, as_json: bool) -> int:
+def call(arguments: list[str]) -> int:
+    """Run one command; an interruption becomes an error of ours, and so does a package that is not installed."""
+    try:
+        import typer
+
+        from penjing.cli.commands import app
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted") from error
+    try:
+        with workshop():
+            return int(app(arguments, standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        raise Interrupted("interrupted", hint="nothing was published") from error
+
+
+def bug(error: Exception, arguments: list[str]) -> int:
     """Our fault: one line and where the traceback lies; the traceback itself only with --debug."""
-    if debug:
+    if "--debug" in arguments:
         traceback.print_exc()
-    with tempfile.NamedTemporaryFile("w", prefix="penjing-", suffix=".log", delete=False, encoding="utf8") as log:
-        log.write(f"penjing {' '.join(sys.argv[1:])}\n\n{traceback.format_exc()}")
     first = (str(error).strip().splitlines() or [""])[0][:300]
-    message, hint = f"internal error: {type(error).__name__}: {first}", f"please report it with {log.name}"
-    return fail(error_json("InternalError", message, hint), message, hint, BUG, as_json)
+    message, hint = f"internal error: {type(error).__name__}: {first}", f"please report it with {write_log(arguments)}"
+    return fail(error_json("InternalError", message, hint), message, hint, BUG, "--json" in arguments)
+
+
+def write_log(arguments: list[str]) -> str:
+    """Write the traceback of the error at hand to a file of its own and return its path."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="penjing-", suffix=".log", delete=False, encoding="utf8") as log:
+            log.write(f"penjing {' '.join(arguments)}\n\n{traceback.format_exc()}")
+    except OSError:
+        return "what --debug prints"
+    return log.name
 
 
 def fail(document: dict[str, Any], message: str, hint: str, code: int, as_json: bool) -> int:
     """Print an error: the document on stdout where JSON was asked for, the line and its hint on stderr always."""
     if as_json:
         say_json(document)
+    message, hint = (" ".join(text.split()) for text in (message, hint))
     say(f"error: {message}" + (f"\n  hint: {hint}" if hint else ""))
     return code
 

@@ -12,24 +12,42 @@ from pathlib import Path
 
 import numpy as np
 
-from penjing.runtimes.engine import Engine
+from penjing.artifact.manifest import read_manifest
+from penjing.runtimes import open_runner
+from penjing.runtimes.engine import Engine, choose_engine
 
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+STATUS = Path("/proc/self/status")
 SYNTHETIC_CLIP_S = 8.0
+TIMEOUT_S = 600
 
 
 def peak_rss_bytes(folder: Path, engine: Engine) -> int | None:
     """Peak resident memory of a child that loads the artifact and runs it once; None if the child failed."""
     command = [sys.executable, "-m", "penjing.judge.footprint", str(folder), engine.name, str(engine.threads)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    return int(done.stdout) if done.returncode == 0 else None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    except subprocess.SubprocessError:
+        return None
+    return int(done.stdout)
+
+
+def own_peak_bytes() -> int:
+    """Peak resident memory of this process since it began to run its program.
+
+    Linux says so in /proc. `ru_maxrss` is for systems without: it is handed on from the parent that started us, so a
+    small program begun by a large one seems large.
+    """
+    if STATUS.is_file():
+        for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES
 
 
 def run_once(folder: Path, engine: str, threads: int) -> None:
     """Open the artifact and run one synthetic item."""
-    from penjing.runtimes import load
-
-    runner = load(folder, engine=engine, threads=threads)
+    runner = open_runner(folder, read_manifest(folder), choose_engine(engine, threads, cache=False))
     if runner.task == "speech-seq2seq":
         noise = np.random.default_rng(0).normal(0, 0.01, int(SYNTHETIC_CLIP_S * runner.sampling_rate_hz))
         runner.transcribe(noise.astype(np.float32), (runner.languages or [None])[0])
@@ -39,4 +57,4 @@ def run_once(folder: Path, engine: str, threads: int) -> None:
 
 if __name__ == "__main__":
     run_once(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES)
+    print(own_peak_bytes())

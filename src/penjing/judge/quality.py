@@ -10,13 +10,12 @@ import numpy as np
 
 from penjing.data.row import Row
 from penjing.errors import DataError
+from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays
-
-TASK_FIELDS = {"speech-seq2seq": "text", "dual-encoder": "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,34 @@ class Judged:
     scores: Mapping[str, ItemScores]
     transcripts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """id -> (reference, hypothesis)"""
+
+
+def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Refuse rows without the picture or the sound that a model runs on."""
+    media = "image" if settings.get("image") else "audio"
+    for row in rows:
+        if row.file is None or row.media != media:
+            raise DataError(f"row {row.id!r} has no {media}", hint=f"this model is fed with {media} files")
+
+
+def check_answers(task: str, rows: Sequence[Row]) -> None:
+    """Refuse rows without the right answer that a task is judged by."""
+    column = "label" if task == "dual-encoder" and rows and "label" in rows[0].fields else "text"
+    for row in rows:
+        if column not in row.fields:
+            raise DataError(f"row {row.id!r} has no {column!r}", hint=f"this task is judged by the column {column!r}")
+
+
+def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """What `judge` will measure on these rows, without running anything."""
+    if task == "speech-seq2seq":
+        return ("wer", "cer")
+    if "label" in rows[0].fields:
+        return ("accuracy",)
+    media = next((row.media for row in rows if row.media), "image")
+    ways = (f"{media}_to_text", f"text_to_{media}")
+    recalls = [f"{way}recall_at_{k}" for way in ("", *(f"{way}_" for way in ways)) for k in RECALL_AT]
+    return (*recalls, *(f"{way}_median_rank" for way in ways))
 
 
 def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) -> Judged:

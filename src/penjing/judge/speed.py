@@ -12,6 +12,9 @@ from penjing.judge.quality import transcribe_row
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays, Latency
 
+SPEED_ROWS = 8
+"""Rows that items are timed on, one after the other."""
+
 
 def item_latencies(
     runners: Mapping[str, Any], rows: Sequence[Row], threads: int, rounds: int = 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 from pathlib import Path
@@ -10,26 +9,25 @@ from typing import Any
 
 import torch
 
+import penjing
 from penjing.artifact.checkpoint import copy_configuration, save_network
 from penjing.artifact.publish import publish, staging
+from penjing.data.content import content_key
 from penjing.data.split import Parts
-from penjing.errors import GoalNotMet, RecipeError
-from penjing.evaluate.goals import GoalResult, default_goals
+from penjing.errors import GoalNotMet
 from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.models.outputs import tower_outputs
+from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, site_parameters, tower_parameters, tower_table
-from penjing.pipeline.job import Format, Job, Options, Tell, plan_job, silent
-from penjing.pipeline.measure import (
-    Comparison,
-    compare,
-    compare_checkpoints,
-    export_graphs,
-    runnable,
-)
-from penjing.pipeline.steps import Calibration, StepDone, run_steps
-from penjing.pipeline.write import report_document, result_json, write_artifact, write_refusal
-from penjing.recipe import Recipe, default_recipe, read_recipe
+from penjing.pipeline.gate import Verdict, hold
+from penjing.pipeline.graphs import export_graphs, runnable
+from penjing.pipeline.job import Format, Job, Options, plan_job
+from penjing.pipeline.measure import Comparison, compare, compare_in_torch, compare_outputs_in_torch
+from penjing.pipeline.steps import Calibration, run_steps
+from penjing.pipeline.tell import Tell, silent
+from penjing.pipeline.write import report_document, result_json, write_artifact, write_report
+from penjing.recipe import Recipe
 
 
 def compress(
@@ -44,59 +42,35 @@ def compress(
     torch.set_num_threads(job.engine.threads)
     tell("open the model", 0, 0)
     opened = open_model(job.model)
-    recipe = choose_recipe(job, opened)
-    formats = choose_formats(job, opened)
+    choices = choose(job, opened)
     counted = (site_parameters(opened), tower_parameters(opened))
-    job.work.mkdir(exist_ok=True)
-    with staging(job.out) as folder:
-        before = prepare_source(job, opened, formats, tell)
-        done = run_steps(opened, recipe, calibration_of(job, opened, tell), job.work / "steps", tell, resume=job.resume)
-        lower(opened, folder, formats, tell)
-        comparison = measure(job, opened, before, folder, formats, tell)
+    with staging(job.out, job.work, fresh=not job.resume) as folder:
+        calibration = calibration_of(job, opened, choices.recipe, tell)
+        before = prepare_source(job, opened, choices, tell)
+        done = run_steps(opened, choices.recipe, calibration, job.work / "steps", tell, resume=job.resume)
+        lower(opened, folder, choices.formats, tell)
+        comparison = measure(job, opened, choices, before, folder, tell)
         coverage = coverage_table(opened, done, counted[0])
-        towers = tower_table(opened, coverage, counted[1], comparison.tower_ms)
-        goals, problems = gate(job, recipe, comparison, done)
-        document = report_document(job, opened, recipe, done, comparison, goals, problems, coverage, towers)
-        document["seconds"] = time.perf_counter() - start
+        verdict = hold(choices.goals, comparison, done)
+        document = report_document(job, opened, choices.recipe, done, comparison) | {
+            **verdict.as_json(),
+            "coverage": coverage,
+            "towers": tower_table(opened, coverage, counted[1], comparison.tower_ms),
+            "seconds": time.perf_counter() - start,
+        }
+        if not verdict.published:
+            raise refusal(job, document, verdict)
         copy_configuration(opened.folder, folder)
-        if not document["published"]:
-            write_refusal(job.work, document)
-            raise refusal(job, document, goals, problems)
         write_artifact(folder, opened, document)
         publish(folder, job.out)
     shutil.rmtree(job.work, ignore_errors=True)
-    return result_json(document)
+    return result_json(document, job.out)
 
 
-def choose_recipe(job: Job, model: Model) -> Recipe:
-    """The recipe asked for, or the default of the task; without data one that needs none. Checked against the towers."""
-    recipe = job.recipe
-    if recipe is None:
-        recipe = default_recipe(model.family.task) if job.parts else read_recipe("weights")
-    if job.seed is not None:
-        recipe = dataclasses.replace(recipe, seed=job.seed)
-    recipe.check(model.towers)
-    if job.parts is None and any(step.method.needs_data for step in recipe.steps):
-        needing = next(step.method.name for step in recipe.steps if step.method.needs_data)
-        raise RecipeError(f"{needing} needs calibration data", hint="give --data or --calibration")
-    return recipe
-
-
-def choose_formats(job: Job, model: Model) -> tuple[Format, ...]:
-    """ONNX where the family has graphs, else a checkpoint; asking for graphs that do not exist is an error."""
-    if model.family.task is None:
-        if "onnx" in job.formats:
-            raise RecipeError(
-                f"{type(model.net).__name__} has no ONNX route yet", hint="leave --format away: it gets a checkpoint"
-            )
-        return ("checkpoint",)
-    return job.formats or ("onnx",)
-
-
-def calibration_of(job: Job, model: Model, tell: Tell) -> Calibration:
-    """Inputs of the towers from the calibrate and select parts; judge rows are not touched."""
+def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibration:
+    """Inputs of the towers from the calibrate and select parts, if a step asks for any; judge rows are not touched."""
     parts = job.parts
-    if parts is None or model.family.task is None:
+    if parts is None or not any(step.method.needs_data for step in recipe.steps):
         return Calibration((), (), "no data")
     tell("read calibration data", 0, 0)
     calibrate, select = (
@@ -107,19 +81,17 @@ def calibration_of(job: Job, model: Model, tell: Tell) -> Calibration:
 
 def rows_key(parts: Parts) -> str:
     """What the rows that steps may see are: their content, in order."""
-    from penjing.data.split import content_key
-
     return " ".join(content_key(row) for rows in (parts.calibrate, parts.select) for row in rows)
 
 
-def prepare_source(job: Job, model: Model, formats: tuple[Format, ...], tell: Tell) -> Any:
+def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
     """What the result is compared with: float32 graphs of the source, or its towers' outputs on synthetic inputs."""
-    if "onnx" not in formats:
-        return tower_outputs(model, seed=0)
-    folder = job.work / "source"
+    if not choices.in_engine:
+        return None if choices.rows else tower_outputs(model, seed=0)
+    folder = job.work / f"source-{penjing.__version__}-{model.source['sha256'][:16]}"
     if not (job.resume and (folder / "penjing.json").exists()):
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir()
         export_graphs(model, folder, "source", tell)
         runnable(model, folder)
     return folder
@@ -135,37 +107,19 @@ def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -
         save_network(model.net, model.folder, folder / "checkpoint")
 
 
-def measure(job: Job, model: Model, before: Any, folder: Path, formats: tuple[Format, ...], tell: Tell) -> Comparison:
-    """Measure source and result on rows that no step has seen."""
-    if "onnx" in formats:
-        rows = job.parts.judge if job.parts else ()
-        return compare(model, before, folder, rows, job.engine, tell)
+def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path, tell: Tell) -> Comparison:
+    """Measure source and result on rows that no step has seen, in the engine or in PyTorch."""
+    if choices.in_engine:
+        return compare(model, before, folder, choices.rows, job.engine, tell)
+    if choices.rows:
+        return compare_in_torch(open_model(job.model), model, folder, choices.rows, job.engine.threads, tell)
     tell("compare outputs", 0, 0)
-    source_bytes = 4 * int(model.source["parameters"])
-    return compare_checkpoints(before, tower_outputs(model, seed=0), source_bytes, folder)
+    return compare_outputs_in_torch(model, before, folder, job.engine.threads)
 
 
-def gate(job: Job, recipe: Recipe, comparison: Comparison, done: list[StepDone]) -> tuple[list[GoalResult], list[str]]:
-    """Hold the result against the goals, and against having changed nothing."""
-    goals = job.goals or recipe.goals or default_goals([*comparison.result.metrics])
-    results = [goal.check(comparison.source, comparison.result, comparison.changes) for goal in goals]
-    problems = []
-    if not any(not note.skipped for step in done for note in step.notes):
-        reasons = {note.skipped for step in done for note in step.notes}
-        problems.append(f"nothing was changed: {'; '.join(sorted(reasons)) or 'no step found a site'}")
-    return results, problems
-
-
-def refusal(job: Job, document: dict[str, Any], goals: list[GoalResult], problems: list[str]) -> GoalNotMet:
-    """The error that names every goal that failed and by how much."""
-    failed = [
-        f"{result.goal} is {result.value:.4g}, limit {result.limit:.4g}"
-        if result.value is not None and result.limit is not None
-        else f"{result.goal}: {result.note}"
-        for result in goals
-        if not result.met
-    ]
-    report = job.work / "report.html"
-    error = GoalNotMet(f"not published: {'; '.join([*failed, *problems])}", hint=f"the report is {report}")
-    error.document = result_json(document)
+def refusal(job: Job, document: dict[str, Any], verdict: Verdict) -> GoalNotMet:
+    """Leave the report where the work is kept, and name every goal that failed and by how much."""
+    written = write_report(job.work, document)
+    error = GoalNotMet(f"not published: {'; '.join(verdict.reasons())}", hint=f"the report is {written}")
+    error.document = result_json(document, job.out)
     return error

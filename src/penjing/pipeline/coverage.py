@@ -20,7 +20,7 @@ def site_parameters(model: Model) -> dict[str, int]:
 
 
 def coverage_table(model: Model, done: Sequence[StepDone], parameters: Mapping[str, int]) -> list[dict[str, Any]]:
-    """One row per site: the last step that changed it, else the last reason it was left, else that no step was for it."""
+    """One row per site: the last step that changed it, else the last reason it was left, else that none was for it."""
     notes: dict[str, Note] = {}
     for step in done:
         for note in step.notes:

@@ -1,24 +1,34 @@
-"""Measure a model or an artifact on data, alone or against another."""
+"""Measure a model or an artifact on data, alone or against another. Artifacts are measured without torch."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
+from penjing.data.row import Row
 from penjing.data.source import load_dataset
 from penjing.errors import DataError, EngineError
 from penjing.evaluate.interval import measure_all
 from penjing.judge.footprint import peak_rss_bytes
-from penjing.judge.quality import judge
-from penjing.judge.speed import item_latencies
-from penjing.pipeline.job import Tell, silent
+from penjing.judge.quality import check_answers, check_media, judge
+from penjing.judge.speed import SPEED_ROWS, item_latencies
+from penjing.pipeline.tell import Tell, silent
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, choose_engine
-from penjing.values import Measures
+from penjing.values import Latency, Measures
 
-SPEED_ROWS = 8
+if TYPE_CHECKING:
+    from penjing.models.family import Model
+
+
+class Opened(NamedTuple):
+    """A model or artifact ready to run: its runner, the folder of its graphs where it has any, its bytes."""
+
+    runner: Any
+    folder: Path | None
+    size_bytes: int
 
 
 def evaluate(  # noqa: PLR0913 - the options of the command
@@ -31,72 +41,88 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     threads: int | None = None,
     tell: Tell = silent,
 ) -> dict[str, Any]:
-    """Judge a model or artifact on all rows of a data set; returns the document of `evaluate --json`."""
-    chosen = choose_engine(engine, threads)
-    rows = load_dataset(data).rows
+    """Judge a model or artifact on data; returns the document of `evaluate --json`.
+
+    All rows judge, but of a set that fixes its own parts only those it means to judge by.
+    """
+    chosen = choose_engine(engine, threads, cache=False)
+    names = {"measures": model, **({"against": against} if against else {})}
+    rows = judge_rows(data)
     with tempfile.TemporaryDirectory(prefix="penjing-") as scratch:
-        names = {"measures": model, **({"against": against} if against else {})}
-        runners, folders, sizes = {}, {}, {}
-        for key, name in names.items():
-            runners[key], folders[key], sizes[key] = open_any(name, chosen, Path(scratch) / key, tell)
-            if task is not None and runners[key].task != task:
-                raise DataError(f"{name} does {runners[key].task}, not {task}", hint="leave --task away")
+        opened = {key: open_any(name, chosen, Path(scratch) / key, tell) for key, name in names.items()}
+        for key, one in opened.items():
+            if task is not None and one.runner.task != task:
+                raise DataError(f"{names[key]} does {one.runner.task}, not {task}", hint="leave --task away")
+            check_media(one.runner.settings, rows)
+            check_answers(one.runner.task, rows)
         scores = {
-            key: judge(runner, rows, lambda done, total, key=key: tell(f"judge {names[key]}", done, total)).scores  # type: ignore[misc]
-            for key, runner in runners.items()
+            key: judge(one.runner, rows, lambda done, total, key=key: tell(f"judge {names[key]}", done, total)).scores  # type: ignore[misc]
+            for key, one in opened.items()
         }
         tell("time items", 0, 0)
-        speeds = item_latencies(runners, rows[:SPEED_ROWS], chosen.threads)
+        speeds = item_latencies({key: one.runner for key, one in opened.items()}, rows[:SPEED_ROWS], chosen.threads)
+        tell("measure memory", 0, 0)
         found: dict[str, Any] = {"measures": None, "against": None}
-        for key in names:
-            folder = folders[key]
-            found[key] = Measures(
-                chosen.name,
-                chosen.threads,
-                sizes[key],
-                speeds[key].p50_ms,
-                speeds[key].p95_ms,
-                peak_rss_bytes(folder, chosen) if folder else None,
-                measure_all(scores[key]),
-            ).as_json()
+        for key, one in opened.items():
+            found[key] = _measures(one, chosen, speeds[key], scores[key]).as_json()
     return found
 
 
-def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> tuple[Any, Path | None, int]:
-    """Open an artifact, or a model exported to float32 for the engine; -> runner, its folder, its bytes."""
+def judge_rows(data: str) -> tuple[Row, ...]:
+    """The rows of a data set that judge."""
+    found = load_dataset(data)
+    return tuple(row for row in found.rows if found.parts.get(row.id, "judge") == "judge")
+
+
+def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
+    """Open an artifact, or a model: exported to float32 for the engine, or as it is for PyTorch."""
     folder = Path(name)
-    if is_artifact(folder) and engine.name != "torch":
-        manifest = read_manifest(folder)
-        return open_runner(folder, manifest, engine), folder, model_bytes(folder)
+    artifact = is_artifact(folder)
+    if artifact and engine.name != "torch":
+        if not (folder / "onnx").is_dir():
+            raise EngineError(f"{folder} holds a checkpoint and no graphs", hint="give --engine torch")
+        return Opened(open_runner(folder, read_manifest(folder), engine), folder, model_bytes(folder))
     from penjing.models.open import open_model
-    from penjing.pipeline.measure import export_graphs, reference_runner, runnable
+    from penjing.pipeline.graphs import export_graphs, reference_runner, runnable
 
     tell(f"open {name}", 0, 0)
-    if is_artifact(folder):
-        model = open_checkpoint(folder)
-        return reference_runner(model), None, model_bytes(folder)
-    model = open_model(name)
+    model = open_checkpoint(folder) if artifact else open_model(name)
     if model.family.task is None:
         raise EngineError(
             f"{type(model.net).__name__} has no task that can be judged yet",
             hint="`penjing compress` compares its outputs",
         )
+    size_bytes = model_bytes(folder) if artifact else 4 * int(model.source["parameters"])
     if engine.name == "torch":
-        return reference_runner(model), None, 4 * int(model.source["parameters"])
+        return Opened(reference_runner(model), None, size_bytes)
     export_graphs(model, scratch, name, tell)
     runnable(model, scratch)
-    manifest = {"task": model.family.task, "settings": dict(model.settings)}
-    return open_runner(scratch, manifest, engine), scratch, 4 * int(model.source["parameters"])
+    return Opened(open_runner(scratch, read_manifest(scratch), engine), scratch, size_bytes)
 
 
-def open_checkpoint(folder: Path) -> Any:
-    """Open the compressed checkpoint of an artifact in PyTorch."""
+def open_checkpoint(folder: Path) -> Model:
+    """Open the compressed checkpoint of an artifact in PyTorch. It runs; its towers are not looked for any more."""
     from penjing.artifact.checkpoint import LAYERS, load_network
-    from penjing.models.open import model_of
+    from penjing.models.family import Model
+    from penjing.models.registry import family_of
 
-    if not (folder / "checkpoint" / LAYERS).is_file():
+    place, manifest = folder / "checkpoint", read_manifest(folder)
+    if not (place / LAYERS).is_file():
         raise EngineError(
             f"{folder} has no checkpoint/ for PyTorch", hint="compress with --format checkpoint --format onnx"
         )
-    source = read_manifest(folder)["model"]
-    return model_of(load_network(folder / "checkpoint"), str(folder), folder / "checkpoint", source)
+    net: Any = load_network(place)
+    family = family_of(net.config)
+    return Model(str(folder), net, net.config, place, family, (), manifest["settings"], manifest["model"])
+
+
+def _measures(one: Opened, engine: Engine, speed: Latency, scores: Any) -> Measures:
+    return Measures(
+        engine.name,
+        engine.threads,
+        one.size_bytes,
+        speed.p50_ms,
+        speed.p95_ms,
+        peak_rss_bytes(one.folder, engine) if one.folder else None,
+        measure_all(scores),
+    )

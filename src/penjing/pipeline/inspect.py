@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
+from penjing.runtimes.engine import choose_engine
 
 
 def inspect(name: str, *, threads: int | None = None) -> dict[str, Any]:
@@ -13,13 +14,13 @@ def inspect(name: str, *, threads: int | None = None) -> dict[str, Any]:
     folder = Path(name)
     if is_artifact(folder):
         return inspect_artifact(folder)
+    chosen = choose_engine("torch", threads)
     import torch
 
     from penjing.models.open import open_model
     from penjing.models.profile import inspect_model
-    from penjing.runtimes.engine import available_cores
 
-    torch.set_num_threads(threads or available_cores())
+    torch.set_num_threads(chosen.threads)
     return inspect_model(open_model(name))
 
 

@@ -1,15 +1,18 @@
-"""What a run of `compress` is asked to do, checked before any work; and how it tells where it is."""
+"""What a run of `compress` is asked to do, checked before the model is opened."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from penjing.artifact.publish import check_out
-from penjing.data.row import DataSet
+from penjing.data.audio import audio_length, decode_audio
+from penjing.data.content import image_sides
+from penjing.data.image import read_image
+from penjing.data.row import DataSet, Row
 from penjing.data.source import load_dataset
 from penjing.data.split import Parts, split, split_with_calibration
 from penjing.errors import RecipeError, did_you_mean
@@ -19,13 +22,6 @@ from penjing.runtimes.engine import Engine, choose_engine
 
 Format = Literal["onnx", "checkpoint"]
 FORMATS: tuple[Format, ...] = ("onnx", "checkpoint")
-
-Tell = Callable[[str, int, int], None]
-"""Called with (what is being done, items done, items in all); (what, 0, 0) starts something uncounted."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +72,36 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     if named is None:
         raise RecipeError("no model named", hint="give MODEL, or `model:` in the recipe")
     engine = choose_engine(options.engine, options.threads, cache=False)
-    place = Path(out).absolute()
+    place = Path(os.path.abspath(out))
     check_out(place, overwrite=options.overwrite)
     data = options.data or (recipe.data if recipe else None)
     found = load_dataset(data) if data else None
-    parts = None
-    if found and options.calibration:
-        parts = split_with_calibration(found, load_dataset(options.calibration))
-    elif found:
-        parts = split(found)
-    elif options.calibration:
-        calibration = load_dataset(options.calibration)
-        parts = dataclasses.replace(split(calibration), judge=())
-    return Job(
-        named,
-        place,
-        recipe,
-        goals,
-        tuple(name for name in FORMATS if name in options.formats),
-        engine,
-        options.seed,
-        options.resume,
-        found,
-        parts,
-    )
+    parts = split_parts(found, load_dataset(options.calibration) if options.calibration else None)
+    formats = tuple(name for name in FORMATS if name in options.formats)
+    return Job(named, place, recipe, goals, formats, engine, options.seed, options.resume, found, parts)
+
+
+def split_parts(data: DataSet | None, calibration: DataSet | None) -> Parts | None:
+    """Three disjoint parts whose files can be read; without data to judge by, none judges."""
+    if data and calibration:
+        parts = split_with_calibration(data, calibration)
+    elif data:
+        parts = split(data)
+    elif calibration:
+        parts = split(calibration)._replace(judge=())
+    else:
+        return None
+    for rows in parts:
+        check_files(rows)
+    return parts
+
+
+def check_files(rows: Iterable[Row]) -> None:
+    """Refuse a file that is no image or sound now and not after an hour; a header that can be read is believed."""
+    for row in rows:
+        if row.file is None:
+            continue
+        if row.media == "audio" and audio_length(row.file)[0] < 1:
+            decode_audio(row.file)
+        elif row.media == "image" and not image_sides(row.file):
+            read_image(row.file)

@@ -7,21 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penjing.artifact.export import export_component
-from penjing.artifact.manifest import FORMAT, NAME, model_bytes, write_json
+from penjing.artifact.manifest import model_bytes
 from penjing.data.row import Row
 from penjing.evaluate.interval import differences, measure_all
+from penjing.evaluate.similarity import cosine
 from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.quality import Judged, compare_outputs, judge
-from penjing.judge.speed import graph_latencies, item_latencies
-from penjing.models.family import Component, Model
-from penjing.models.reference import TorchGraph
-from penjing.pipeline.job import Tell
+from penjing.judge.speed import SPEED_ROWS, graph_latencies, item_latencies
+from penjing.models.family import Model
+from penjing.models.outputs import tower_outputs
+from penjing.pipeline.graphs import reference_runner
+from penjing.pipeline.tell import Tell
 from penjing.runtimes import open_runner
-from penjing.runtimes.engine import Engine
-from penjing.values import Latency, Measures, Metric
-
-SPEED_ROWS = 8
+from penjing.runtimes.engine import Engine, Graph
+from penjing.values import Arrays, Latency, Measures, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,107 +29,106 @@ class Comparison:
 
     source: Measures
     result: Measures
-    changes: Mapping[str, Metric]
+    changes: Mapping[str, Metric] = field(default_factory=dict)
     tower_ms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """tower -> p50 of its graph before and after, on the example input of the export"""
-    said: tuple[Judged, Judged] | None = None
+    said: Mapping[str, Judged] = field(default_factory=dict)
+    """`source` and `result` -> what was said of each row"""
 
 
-def export_graphs(model: Model, folder: Path, label: str, tell: Tell) -> list[Component]:
-    """Write every component of a model to `folder/onnx`, with what a runner needs beside it."""
-    components = model.family.components(model.net)
-    (folder / "onnx").mkdir(parents=True, exist_ok=True)
-    for place, component in enumerate(components):
-        tell(f"export {label}", place, len(components))
-        export_component(component, folder / "onnx")
-    tell(f"export {label}", len(components), len(components))
-    return components
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """Scores and times of runners by name."""
 
-
-def runnable(model: Model, folder: Path) -> None:
-    """Make a folder of graphs openable by a runner: settings and tokenizer, nothing else."""
-    write_json(folder / NAME, {"format": FORMAT, "task": model.family.task, "settings": dict(model.settings)})
-    tokenizer = model.folder / "tokenizer.json"
-    if tokenizer.exists():
-        (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    said: Mapping[str, Judged]
+    speeds: Mapping[str, Latency]
 
 
 def compare(model: Model, source: Path, result: Path, rows: Sequence[Row], engine: Engine, tell: Tell) -> Comparison:
     """Measure two folders of graphs of the same model. Without rows, outputs are compared on synthetic inputs."""
     manifest: dict[str, Any] = {"task": model.family.task, "settings": dict(model.settings)}
-    components = model.family.components(model.net)
-    tower_ms, pairs = {}, []
-    for component in components:
-        tell("time towers", len(pairs), len(components))
-        inputs = {name: tensor.numpy() for name, tensor in component.inputs.items()}
-        graphs = [engine.open(folder / "onnx" / f"{component.name}.onnx") for folder in (source, result)]
-        times = graph_latencies(dict(zip(("source", "result"), graphs, strict=True)), inputs, engine.threads)
-        tower_ms[component.tower] = (times["source"].p50_ms, times["result"].p50_ms)
-        pairs.append((graphs[0], graphs[1], inputs))
+    folders = {"source": source, "result": result}
+    pairs = open_pairs(model, folders, engine)
+    tower_ms = {}
+    for done, (tower, (graphs, inputs)) in enumerate(pairs.items()):
+        tell("time towers", done, len(pairs))
+        times = graph_latencies(graphs, inputs, engine.threads)
+        tower_ms[tower] = (times["source"].p50_ms, times["result"].p50_ms)
     if rows:
-        runners = {
-            name: open_runner(folder, manifest, engine) for name, folder in (("source", source), ("result", result))
-        }
-        judged = {
-            name: judge(runner, rows, lambda done, total, name=name: tell(f"judge {name}", done, total))  # type: ignore[misc]
-            for name, runner in runners.items()
-        }
-        tell("time items", 0, 0)
-        speeds = item_latencies(runners, rows[:SPEED_ROWS], engine.threads)
-        before, after = judged["source"].scores, judged["result"].scores
-        said = (judged["source"], judged["result"])
+        found = judge_both(
+            {name: open_runner(folder, manifest, engine) for name, folder in folders.items()},
+            rows,
+            engine.threads,
+            tell,
+        )
+        scores = {name: found.said[name].scores for name in folders}
     else:
-        after = compare_outputs(pairs)
-        before, speeds, said = {}, {}, None
+        found = _Judgement({}, {})
+        outputs = [(graphs["source"], graphs["result"], inputs) for graphs, inputs in pairs.values()]
+        scores = {"source": {}, "result": compare_outputs(outputs)}
     tell("measure memory", 0, 0)
+    sizes = {"source": source_bytes(model), "result": model_bytes(result)}
+    measured = {
+        name: _measures(
+            engine, sizes[name], scores[name], found.speeds.get(name), peak_rss_bytes(folders[name], engine)
+        )
+        for name in folders
+    }
+    changes = differences(scores["source"], scores["result"])
+    return Comparison(measured["source"], measured["result"], changes, tower_ms, found.said)
+
+
+def open_pairs(model: Model, folders: Mapping[str, Path], engine: Engine) -> dict[str, tuple[dict[str, Graph], Arrays]]:
+    """tower -> (its graph in every folder, example inputs)."""
+    return {
+        component.tower: (
+            {name: engine.open(folder / "onnx" / f"{component.name}.onnx") for name, folder in folders.items()},
+            {name: tensor.numpy() for name, tensor in component.inputs.items()},
+        )
+        for component in model.family.components(model.net)
+    }
+
+
+def judge_both(runners: Mapping[str, Any], rows: Sequence[Row], threads: int, tell: Tell) -> _Judgement:
+    """Judge every runner on all rows, then time items of the first few in turns."""
+    said = {
+        name: judge(runner, rows, lambda done, total, name=name: tell(f"judge {name}", done, total))  # type: ignore[misc]
+        for name, runner in runners.items()
+    }
+    tell("time items", 0, 0)
+    return _Judgement(said, item_latencies(runners, rows[:SPEED_ROWS], threads))
+
+
+def compare_in_torch(
+    source: Model, result: Model, folder: Path, rows: Sequence[Row], threads: int, tell: Tell
+) -> Comparison:
+    """Measure the task of two networks in PyTorch; `folder` holds the files of the result."""
+    found = judge_both({"source": reference_runner(source), "result": reference_runner(result)}, rows, threads, tell)
+    sizes = {"source": source_bytes(source), "result": model_bytes(folder)}
+    scores = {name: found.said[name].scores for name in sizes}
+    engine = Engine("torch", threads)
+    measured = {name: _measures(engine, sizes[name], scores[name], found.speeds[name], None) for name in sizes}
+    changes = differences(scores["source"], scores["result"])
+    return Comparison(measured["source"], measured["result"], changes, said=found.said)
+
+
+def compare_outputs_in_torch(model: Model, before: Sequence[Any], folder: Path, threads: int) -> Comparison:
+    """Compare outputs of the towers on synthetic inputs, for a model that has no task or no data."""
+    engine = Engine("torch", threads)
+    scores = {"cosine": cosine(before, tower_outputs(model, seed=0))}
     return Comparison(
-        _measures(engine, 4 * int(model.source["parameters"]), source, before, speeds.get("source")),
-        _measures(engine, model_bytes(result), result, after, speeds.get("result")),
-        differences(before, after),
-        tower_ms,
-        said,
+        _measures(engine, source_bytes(model), {}, None, None),
+        _measures(engine, model_bytes(folder), scores, None, None),
     )
 
 
-def compare_checkpoints(source: Sequence[Any], result: Sequence[Any], source_bytes: int, folder: Path) -> Comparison:
-    """Compare outputs of the towers in PyTorch, for a model that no engine runs."""
-    from penjing.evaluate.similarity import cosine
-
-    scores = {"cosine": cosine(source, result)}
-    return Comparison(
-        Measures("torch", 1, source_bytes),
-        Measures("torch", 1, model_bytes(folder), metrics=measure_all(scores)),
-        {},
-    )
-
-
-def time_reference(model: Model, rows: Sequence[Row], threads: int) -> Measures:
-    """The source in PyTorch eager float32, through the same runner: a further column."""
-    import torch
-
-    torch.set_num_threads(threads)
-    runner = reference_runner(model)
-    found = item_latencies({"torch": runner}, rows[:SPEED_ROWS], threads, rounds=SPEED_ROWS)["torch"]
-    return Measures("torch", threads, 4 * int(model.source["parameters"]), found.p50_ms, found.p95_ms)
-
-
-def reference_runner(model: Model) -> Any:
-    """A runner of the model's task whose graphs are PyTorch modules."""
-    graphs = {component.name: TorchGraph(component) for component in model.family.components(model.net)}
-    if model.family.task == "speech-seq2seq":
-        from penjing.runtimes.decoding import GraphDecoder
-        from penjing.runtimes.speech import SpeechRunner
-
-        decoder = GraphDecoder(graphs["decoder_with_past_model"], model.settings)
-        return SpeechRunner(graphs["encoder_model"], decoder, model.settings, model.folder / "tokenizer.json")
-    from penjing.runtimes.dual import GRAPHS, DualRunner
-
-    sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}
-    return DualRunner(sides, model.settings, model.folder / "tokenizer.json")
+def source_bytes(model: Model) -> int:
+    """What the gate compares bytes with: four per parameter of the source."""
+    return 4 * int(model.source["parameters"])
 
 
 def _measures(
-    engine: Engine, size_bytes: int, folder: Path, scores: Mapping[str, Any], speed: Latency | None
+    engine: Engine, size_bytes: int, scores: Mapping[str, Any], speed: Latency | None, rss_bytes: int | None
 ) -> Measures:
     return Measures(
         engine.name,
@@ -138,6 +136,6 @@ def _measures(
         size_bytes,
         speed.p50_ms if speed else None,
         speed.p95_ms if speed else None,
-        peak_rss_bytes(folder, engine),
+        rss_bytes,
         measure_all(scores),
     )

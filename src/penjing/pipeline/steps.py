@@ -16,7 +16,7 @@ from penjing.artifact.checkpoint import load_network, save_network
 from penjing.methods import Aids, Method
 from penjing.models.family import Model
 from penjing.models.tower import Batch
-from penjing.pipeline.job import Tell
+from penjing.pipeline.tell import Tell
 from penjing.recipe import Recipe, Step
 from penjing.values import Note
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from penjing.artifact.manifest import FORMAT, NAME, file_hashes, write_json
-from penjing.evaluate.goals import GoalResult
 from penjing.extras import have
 from penjing.models.family import Model
 from penjing.pipeline.job import Job
@@ -24,18 +23,13 @@ SAMPLES = 20
 RESULT_KEYS = ("artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds")
 
 
-def report_document(  # noqa: PLR0913 - the one place where everything that is known comes together
-    job: Job,
-    model: Model,
-    recipe: Recipe,
-    done: Sequence[StepDone],
-    comparison: Comparison,
-    goals: Sequence[GoalResult],
-    problems: Sequence[str],
-    coverage: Sequence[Mapping[str, Any]],
-    towers: Sequence[Mapping[str, Any]],
+def report_document(
+    job: Job, model: Model, recipe: Recipe, done: Sequence[StepDone], comparison: Comparison
 ) -> dict[str, Any]:
-    """Build the document that report.json, the manifest and the HTML report share (see report/document.py)."""
+    """Everything of the document that report.json, the manifest and the HTML report share but verdict and tables.
+
+    See report/document.py. No folder of this machine is in it.
+    """
     return {
         "format": FORMAT,
         "task": model.family.task,
@@ -45,21 +39,16 @@ def report_document(  # noqa: PLR0913 - the one place where everything that is k
             "architecture": type(model.net).__name__,
             "task": model.family.task,
         },
-        "artifact": str(job.out),
-        "published": all(goal.met for goal in goals) and not problems,
-        "problems": [*problems],
+        "artifact": job.out.name,
         "warnings": warnings(comparison),
-        "goals": [goal.as_json() for goal in goals],
         "source": comparison.source.as_json(),
         "result": comparison.result.as_json(),
         "changes": {name: change.as_json() for name, change in comparison.changes.items()},
-        "towers": [*towers],
-        "coverage": [*coverage],
         "steps": [{**step_json(step), "seconds": step.seconds} for step in done],
         "recipe": recipe.as_yaml(),
         "data": data_json(job),
         "samples": samples(comparison),
-        "machine": describe_machine(job.engine.threads),
+        "machine": describe_machine(comparison.result.threads),
         "versions": package_versions(),
         "created": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
@@ -89,15 +78,14 @@ def data_json(job: Job) -> dict[str, Any] | None:
 
 def samples(comparison: Comparison) -> list[dict[str, str]]:
     """Judged items of which source and result say different things."""
-    if comparison.said is None:
+    if not comparison.said:
         return []
-    source, result = comparison.said
-    different = [key for key in source.transcripts if source.transcripts[key][1] != result.transcripts[key][1]]
+    source, result = (comparison.said[name].transcripts for name in ("source", "result"))
+    different = [key for key in source if source[key][1] != result[key][1]]
     return [
-        {"id": key, "reference": source.transcripts[key][0], "source": source.transcripts[key][1],
-         "result": result.transcripts[key][1]}
+        {"id": key, "reference": source[key][0], "source": source[key][1], "result": result[key][1]}
         for key in different[:SAMPLES]
-    ]  # fmt: skip
+    ]
 
 
 def package_versions() -> dict[str, str]:
@@ -119,31 +107,32 @@ def write_artifact(folder: Path, model: Model, document: Mapping[str, Any]) -> N
     (folder / "recipe.yaml").write_text(document["recipe"], encoding="utf8")
     write_report(folder, document)
     write_card(parse(document), folder / "README.md")
-    manifest = {**document, "settings": dict(model.settings)}
+    manifest = {**finite(document), "settings": dict(model.settings)}
     write_json(folder / NAME, {**manifest, "files": file_hashes(folder)})
 
 
-def write_report(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write report.json, and report.html where the packages for it are installed."""
-    write_json(folder / "report.json", document)
-    if have("matplotlib") and have("jinja2"):
-        write_page(folder, document)
-
-
-def write_page(folder: Path, document: Mapping[str, Any]) -> Path:
-    """Write report.html; needs the extra `report`."""
+def write_report(folder: Path, document: Mapping[str, Any]) -> Path:
+    """Write report.json, and report.html where the packages for it are installed; returns the one to read."""
     from penjing.report.document import parse
-    from penjing.report.html import write_report as write
+    from penjing.report.html import write_report as write_page
 
-    write(parse(document), folder / "report.html")
+    write_json(folder / "report.json", finite(document))
+    if not (have("matplotlib") and have("jinja2")):
+        return folder / "report.json"
+    write_page(parse(document), folder / "report.html")
     return folder / "report.html"
 
 
-def write_refusal(folder: Path, document: Mapping[str, Any]) -> None:
-    """Leave the report of a refused run where the work is kept."""
-    write_report(folder, document)
-
-
-def result_json(document: Mapping[str, Any]) -> dict[str, Any]:
+def result_json(document: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """The document of `compress --json` (design section 6)."""
-    return json.loads(json.dumps({key: document[key] for key in RESULT_KEYS}))  # type: ignore[no-any-return]
+    found: dict[str, Any] = finite({key: document[key] for key in RESULT_KEYS}) | {"artifact": str(out)}
+    return found
+
+
+def finite(value: Any) -> Any:
+    """A document with null for the numbers that JSON cannot say: a ruined model measures NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, (list, tuple)) else value

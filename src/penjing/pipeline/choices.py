@@ -1,0 +1,90 @@
+"""What a run will do, decided once the model is open and before any work: recipe, formats, goals, rows to judge by."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from penjing.data.row import Row
+from penjing.errors import RecipeError
+from penjing.evaluate.catalogue import RESOURCES
+from penjing.evaluate.goals import Goal, default_goals
+from penjing.judge.quality import check_answers, check_media, metric_names
+from penjing.models.family import Model
+from penjing.pipeline.job import Format, Job
+from penjing.recipe import Recipe, default_recipe, read_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The recipe to run, the formats to write, the goals to hold the result to, the rows to judge by.
+
+    `in_engine`: the graphs are measured in an engine; otherwise the network is, in PyTorch.
+    """
+
+    recipe: Recipe
+    formats: tuple[Format, ...]
+    goals: tuple[Goal, ...]
+    rows: Sequence[Row]
+    in_engine: bool
+
+
+def choose(job: Job, model: Model) -> Choices:
+    """Decide, and refuse what cannot be done to this model or measured of it."""
+    recipe = choose_recipe(job, model)
+    formats = choose_formats(job, model)
+    in_engine = "onnx" in formats and job.engine.name != "torch"
+    task = model.family.task
+    rows = job.parts.judge if job.parts and task else ()
+    metrics: tuple[str, ...]
+    if task and job.parts:
+        check_media(model.settings, [row for part in job.parts for row in part])
+    if task and rows:
+        check_answers(task, rows)
+        metrics = metric_names(task, rows)
+    else:
+        spells = in_engine and any("logits" in graph.outputs for graph in model.family.components(model.net))
+        metrics = ("cosine", "logit_kl") if spells else ("cosine",)
+    goals = job.goals or recipe.goals or default_goals(metrics)
+    for goal in goals:
+        goal.require(metrics)
+        _check_resource(goal, judged=bool(rows), in_engine=in_engine)
+    return Choices(recipe, formats, goals, rows, in_engine)
+
+
+def choose_recipe(job: Job, model: Model) -> Recipe:
+    """The recipe asked for, or the task's default; without data one that needs none. Checked against the towers."""
+    recipe = job.recipe
+    if recipe is None:
+        recipe = default_recipe(model.family.task) if job.parts else read_recipe("weights")
+    if job.seed is not None:
+        recipe = dataclasses.replace(recipe, seed=job.seed)
+    recipe.check(model.towers)
+    if job.parts is None and any(step.method.needs_data for step in recipe.steps):
+        needing = next(step.method.name for step in recipe.steps if step.method.needs_data)
+        raise RecipeError(f"{needing} needs calibration data", hint="give --data or --calibration")
+    return recipe
+
+
+def choose_formats(job: Job, model: Model) -> tuple[Format, ...]:
+    """ONNX where the family has graphs, else a checkpoint; asking for graphs that do not exist is an error."""
+    if model.family.task is None:
+        if "onnx" in job.formats:
+            raise RecipeError(
+                f"{type(model.net).__name__} has no ONNX route yet", hint="leave --format away: it gets a checkpoint"
+            )
+        return ("checkpoint",)
+    return job.formats or ("onnx",)
+
+
+def _check_resource(goal: Goal, *, judged: bool, in_engine: bool) -> None:
+    """Refuse a goal on a resource that this run will not measure."""
+    if goal.metric in ("p50_ms", "p95_ms") and not judged:
+        reason, hint = "items are timed on data", "give --data"
+    elif goal.metric == "peak_rss_bytes" and not in_engine:
+        reason, hint = "memory is measured of ONNX graphs", "give --format onnx and an engine that runs them"
+    else:
+        return
+    assert goal.metric in RESOURCES
+    raise RecipeError(f"goal {goal.text!r} cannot be measured: {reason}", hint=hint)

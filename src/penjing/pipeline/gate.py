@@ -1,0 +1,50 @@
+"""The gate: every goal is met and something was changed, or nothing is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penjing.evaluate.goals import Goal, GoalResult
+from penjing.pipeline.measure import Comparison
+from penjing.pipeline.steps import StepDone
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Goals as checked, and reasons of a refusal that are not goals."""
+
+    goals: tuple[GoalResult, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def published(self) -> bool:
+        """Whether the result may be published."""
+        return not self.problems and all(goal.met for goal in self.goals)
+
+    def reasons(self) -> list[str]:
+        """Every goal that failed and by how much, then the other reasons."""
+        failed = [
+            f"{goal.goal} is {goal.value:.4g}, limit {goal.limit:.4g}"
+            if goal.value is not None and goal.limit is not None
+            else f"{goal.goal}: {goal.note}"
+            for goal in self.goals
+            if not goal.met
+        ]
+        return [*failed, *self.problems]
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of the report that are the verdict."""
+        goals = [goal.as_json() for goal in self.goals]
+        return {"published": self.published, "problems": [*self.problems], "goals": goals}
+
+
+def hold(goals: Sequence[Goal], comparison: Comparison, done: Sequence[StepDone]) -> Verdict:
+    """Hold the result against the goals, and against having changed nothing."""
+    checked = tuple(goal.check(comparison.source, comparison.result, comparison.changes) for goal in goals)
+    notes = [note for step in done for note in step.notes]
+    if any(not note.skipped for note in notes):
+        return Verdict(checked, ())
+    reasons = sorted({note.skipped for note in notes})
+    return Verdict(checked, (f"nothing was changed: {'; '.join(reasons) or 'no step found a site'}",))
