@@ -122,4 +122,4 @@ def activation_grid(low: float, high: float) -> tuple[float, int]:
 
 def fake_quantize(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     """What QuantizeLinear then DequantizeLinear give: values rounded to the uint8 grid (ONNX operators 13)."""
-    return ((values / scale).round() + zero).clamp(0, 255).sub(zero).mul(scale)
+    return (values / scale).round_().add_(zero).clamp_(0, 255).sub_(zero).mul_(scale)
