@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from penjing.data.audio import read_audio
-from penjing.data.image import ImageFrontEnd, read_image
+from penjing.data.image import ImageFrontEnd, read_image, to_rgb
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd
 from penjing.errors import DataError
@@ -45,7 +45,7 @@ class DualRunner:
         """Pictures (paths, encoded bytes or PIL images) -> (images, width) unit vectors."""
         if self._image is None:
             raise DataError("this model hears, it does not see", hint="give it sounds")
-        read = [self._image(image if hasattr(image, "convert") else read_image(image)) for image in images]
+        read = [self._image(to_rgb(image) if hasattr(image, "convert") else read_image(image)) for image in images]
         return self._run("image", {"pixel_values": np.stack(read)})
 
     def embed_sounds(self, sounds: Sequence[Any]) -> FloatArray:
@@ -54,7 +54,9 @@ class DualRunner:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
         rate_hz = self.settings["audio"]["sampling_rate"]
         heard = [self._mel(sound if isinstance(sound, np.ndarray) else read_audio(sound, rate_hz)) for sound in sounds]
-        return self._run("audio", {name: np.stack([one[name] for one in heard]) for name in heard[0]})
+        features = np.stack([one.input_features for one in heard])
+        longer = np.array([[one.is_longer] for one in heard], dtype=bool)
+        return self._run("audio", {"input_features": features, "is_longer": longer})
 
     def embed_rows(self, rows: Sequence[Row]) -> FloatArray:
         """The pictures or sounds of rows -> (rows, width) unit vectors."""
