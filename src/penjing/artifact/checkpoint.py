@@ -107,6 +107,7 @@ def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
                 "rows": module.out_features,
                 "width": module.in_features,
                 "bias": module.bias is not None,
+                "top": module.input.top,
             }
         elif isinstance(module, StaticConv):
             layers[name] = {"layer": "StaticConv"}
@@ -125,7 +126,8 @@ def _blank_layer(spec: Mapping[str, Any], original: nn.Module, net: nn.Module) -
             return IntEmbedding(table, spec["row_scale"], spec["padding_idx"])
         return IntLinear(table, torch.zeros(table.rows) if spec["bias"] else None)
     if kind == "StaticLinear":
-        return StaticLinear(spec["width"], spec["rows"], torch.zeros(spec["rows"]) if spec["bias"] else None)
+        bias = torch.zeros(spec["rows"]) if spec["bias"] else None
+        return StaticLinear(spec["width"], spec["rows"], bias, spec["top"])
     assert isinstance(original, (nn.Conv1d, nn.Conv2d))
     return IntConv(original, spec["bits"]) if kind == "IntConv" else StaticConv(original)
 

@@ -5,8 +5,7 @@
 
 The caller compresses inside the loop, and the next block is fed by what the compressed one really produces. No hook
 outlives its step. Sites outside the blocks (a convolutional stem, a projection at the end) come first and last, as a
-block of their own. Call it under `torch.no_grad()`: a decorator on a generator does not cover the loop that
-consumes it.
+block of their own. Compress under `torch.no_grad()`: a decorator on this generator would not cover the caller's loop.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from penjing.calibrate.chain import Call, Chain
 from penjing.models.tower import Batch, Site, Tower
 
 Observe = Callable[[], "Statistic"]
@@ -33,24 +32,12 @@ class Statistic:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Call:
-    """The arguments of one call of a block."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class Stretch:
     """A block and its sites by name; for the sites outside all blocks, `module` is the whole tower, `calls` empty."""
 
     module: nn.Module
     sites: Mapping[str, Site]
     outside: bool = False
-
-
-class _Reached(Exception):
-    """The first block was reached; what follows need not run."""
 
 
 def walk(
@@ -64,13 +51,16 @@ def walk(
     stem = {name: site for name, site in outer.items() if name in before}
     if stem:
         yield _outside(tower, stem, batches, observe)
-    calls = [_first_call(tower, batch) for batch in batches] if tower.blocks else []
-    for block, sites in zip(tower.blocks, inside, strict=True):
+    chains = [Chain(tower, batch) for batch in batches] if tower.blocks else []
+    for place, (block, sites) in enumerate(zip(tower.blocks, inside, strict=True)):
+        calls = [chain.calls(place) for chain in chains]
+        every = [call for some in calls for call in some]
         with _watch(sites, observe) as stats:
-            for call in calls:
-                block(*call.args, **call.kwargs)
-        yield Stretch(block, sites), calls, stats
-        calls = [_next_call(block, call) for call in calls]
+            for call in every:
+                call.on(block)
+        yield Stretch(block, sites), every, stats
+        for chain, some in zip(chains, calls, strict=True):
+            chain.advance(place, some)
     tail = {name: site for name, site in outer.items() if name not in before}
     if tail:
         yield _outside(tower, tail, batches, observe)
@@ -91,43 +81,18 @@ def _sites_within(tower: Tower, block: nn.Module) -> dict[str, Site]:
     return {name: site for name, site in tower.sites.items() if id(site.parent) in parents}
 
 
+@torch.no_grad()
 def _reached_before_blocks(tower: Tower, sites: Mapping[str, Site], batches: Sequence[Batch]) -> set[str]:
     """Names of the sites that run before the first block does; all of them where there are no blocks."""
-    if not tower.blocks or not batches:
+    if not sites or not tower.blocks or not batches:
         return set(sites)
-    seen: set[str] = set()
+    order: list[str] = []
     with contextlib.ExitStack() as hooks:
-        for name, site in sites.items():
-            hook = site.module.register_forward_pre_hook(lambda module, args, name=name: seen.add(name))
+        for name, module in [("", tower.blocks[0]), *((name, site.module) for name, site in sites.items())]:
+            hook = module.register_forward_pre_hook(lambda module, args, name=name: order.append(name))
             hooks.callback(hook.remove)
-        _first_call(tower, batches[0])
-    return seen
-
-
-def _first_call(tower: Tower, batch: Batch) -> Call:
-    """Run the tower up to its first block and return what that would have been called with."""
-    caught: list[Call] = []
-
-    def catch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        caught.append(Call(args, kwargs))
-        raise _Reached
-
-    hook = tower.blocks[0].register_forward_pre_hook(catch, with_kwargs=True)
-    try:
-        with contextlib.suppress(_Reached):
-            tower.run(batch)
-    finally:
-        hook.remove()
-    return caught[0]
-
-
-def _next_call(block: nn.Module, call: Call) -> Call:
-    """Feed the block's output to the next block as its first argument, all other arguments unchanged."""
-    output = block(*call.args, **call.kwargs)
-    hidden = output[0] if isinstance(output, tuple) else output
-    if call.args:
-        return Call((hidden, *call.args[1:]), call.kwargs)
-    return Call((), {**call.kwargs, "hidden_states": hidden})
+        tower.run(batches[0])
+    return set(order[: order.index("")] if "" in order else order)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,11 @@ def matmul_nbits(
     )
 
 
+def clip(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Emit Clip between two numbers."""
+    return torch.onnx.ops.symbolic("Clip", [values, low, high], {}, dtype=values.dtype, shape=values.shape, version=13)
+
+
 def quantize_dequantize(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     """Emit QuantizeLinear and DequantizeLinear around values: uint8, one scale for the whole tensor."""
     codes = torch.onnx.ops.symbolic(

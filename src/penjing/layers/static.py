@@ -9,39 +9,54 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from penjing.layers.lower import dequantize, quantize_dequantize
-from penjing.tensor.grid import fake_quantize
+from penjing.layers.geometry import Geometry
+from penjing.layers.lower import clip, dequantize, quantize_dequantize
+from penjing.tensor.grid import TOP, activation_grid, fake_quantize
 
 
 class StaticInput(nn.Module):
-    """The grid of a layer's input: x -> its nearest point on a fixed uint8 grid."""
+    """The grid of a layer's input: x -> its nearest point on a fixed uint8 grid, of which codes 0 to `top` are used."""
 
     scale: Tensor
     zero: Tensor
 
-    def __init__(self, scale: float = 1.0, zero: int = 0) -> None:
+    def __init__(self, top: int = TOP) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
-        self.register_buffer("zero", torch.tensor(zero, dtype=torch.uint8))
+        self.top = top
+        self.register_buffer("scale", torch.tensor(1.0, dtype=torch.float32))
+        self.register_buffer("zero", torch.tensor(0, dtype=torch.uint8))
+
+    def cover(self, low: float, high: float) -> None:
+        """Choose the grid that covers this range."""
+        scale, zero = activation_grid(low, high, self.top)
+        self.scale.fill_(scale)
+        self.zero.fill_(zero)
 
     def forward(self, values: Tensor) -> Tensor:
         """Round to the grid; while exporting, emit the two operators."""
-        if torch.onnx.is_in_onnx_export():
-            return quantize_dequantize(values, self.scale, self.zero)
-        return fake_quantize(values, self.scale, self.zero.float())
+        zero = self.zero.float()
+        if not torch.onnx.is_in_onnx_export():
+            return fake_quantize(values, self.scale, zero, self.top)
+        if self.top < TOP:
+            values = clip(values, -zero * self.scale, (self.top - zero) * self.scale)
+        return quantize_dequantize(values, self.scale, self.zero)
 
 
 class StaticLinear(nn.Module):
-    """y = Q(x) Ŵᵀ + b. Codes are kept (in, out), as MatMul reads them. x (..., in) -> (..., out)."""
+    """y = Q(x) Ŵᵀ + b. Codes are kept (in, out), as MatMul reads them. x (..., in) -> (..., out).
+
+    `top` is the largest code of the input. It is 127 for weights with neighbours that sum to more than PAIR_LIMIT:
+    under inputs of 8 bits those would saturate 16 bits on chips without VNNI and give wrong numbers.
+    """
 
     codes: Tensor
     scales: Tensor
     zeros: Tensor
 
-    def __init__(self, in_features: int, out_features: int, bias: Tensor | None) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: Tensor | None, top: int = TOP) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self.input = StaticInput()
+        self.input = StaticInput(top)
         self.register_buffer("codes", torch.zeros(in_features, out_features, dtype=torch.int8))
         self.register_buffer("scales", torch.ones(out_features))
         self.register_buffer("zeros", torch.zeros(out_features, dtype=torch.int8))
@@ -77,7 +92,7 @@ class StaticConv(nn.Module):
     def __init__(self, like: nn.Conv1d | nn.Conv2d) -> None:
         super().__init__()
         self.shape = tuple(like.weight.shape)
-        self.stride, self.padding, self.dilation, self.groups = like.stride, like.padding, like.dilation, like.groups
+        self.geometry = Geometry(like)
         self.input = StaticInput()
         self.register_buffer("codes", torch.zeros(self.shape, dtype=torch.int8))
         self.register_buffer("scales", torch.ones(self.shape[0]))
@@ -99,5 +114,4 @@ class StaticConv(nn.Module):
         rounded = self.input(values)
         exporting = torch.onnx.is_in_onnx_export()
         weight = dequantize(self.codes, self.scales, self.zeros, axis=0) if exporting else self.weight
-        convolve = nn.functional.conv1d if len(self.shape) == 3 else nn.functional.conv2d
-        return convolve(rounded, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return self.geometry.convolve(rounded, weight, self.bias)

@@ -7,10 +7,12 @@ that an output head tied to its embedding is one table in memory and on disk.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from penjing.layers.geometry import Geometry
 from penjing.layers.lower import dequantize, matmul_nbits
 from penjing.tensor.grid import Codes
 from penjing.tensor.pack import SLOT_BITS, pack_slots, unpack_slots
@@ -82,10 +84,14 @@ class IntTable(nn.Module):
 
     def dense(self) -> Tensor:
         """The weights the codes stand for, (rows, width) float32; kept, because calibration asks again and again."""
-        if self._dense is None or self._dense.shape[0] != self.rows:
+        if self._dense is None:
             codes = unpack_slots(self.packed, self.slot_bits)
             self._dense = Codes(codes, self.scales, self.zero_points()).dequantize(self.width)
         return self._dense
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._dense = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     @property
     def size_bytes(self) -> int:
@@ -167,7 +173,7 @@ class IntConv(nn.Module):
         super().__init__()
         self.bits = bits
         self.shape = tuple(like.weight.shape)
-        self.stride, self.padding, self.dilation, self.groups = like.stride, like.padding, like.dilation, like.groups
+        self.geometry = Geometry(like)
         self.register_buffer("codes", torch.zeros(self.shape, dtype=torch.int8))
         self.register_buffer("scales", torch.ones(self.shape[0]))
         self.register_buffer("zeros", torch.zeros(self.shape[0], dtype=torch.int8))
@@ -195,5 +201,4 @@ class IntConv(nn.Module):
         """Convolve; while exporting, emit the codes behind a DequantizeLinear."""
         exporting = torch.onnx.is_in_onnx_export()
         weight = dequantize(self.codes, self.scales, self.zeros, axis=0) if exporting else self.weight
-        convolve = nn.functional.conv1d if len(self.shape) == 3 else nn.functional.conv2d
-        return convolve(values, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return self.geometry.convolve(values, weight, self.bias)

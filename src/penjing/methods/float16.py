@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from penjing.layers.half import store_half
+from penjing.layers.half import mark_half, store_half
 from penjing.methods.base import Aids, Method, method
 from penjing.models.tower import Batch, Site, Tower
 from penjing.tensor.grid import relative_error
 from penjing.values import Note
+
+LARGEST = 65504.0
+"""The largest float16."""
 
 
 @method("float16")
@@ -26,6 +29,11 @@ class Float16(Method):
         """Round each table to float16 values and mark it."""
         for site in self.chosen(target):
             before = site.weight.detach().clone()
+            if float(before.abs().max()) > LARGEST:
+                yield Note(site.name, self.name, target.name, 32.0, skipped=f"it holds values above {LARGEST:.0f}")
+                continue
             store_half(site.module)
+            for place in site.tied:
+                mark_half(place.module, "weight")
             error = relative_error(before, site.weight)
             yield Note(site.name, self.name, target.name, 16.0, error, size_bytes=2 * before.numel())

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
 from penjing.methods.base import Aids, Method, method
 from penjing.models.tower import Batch, Role, Site, Tower
@@ -56,7 +57,7 @@ class Rtn(Method):
             )
 
     def _why_not(self, site: Site) -> str:
-        if isinstance(site.module, (IntLinear, IntEmbedding, IntConv)):
+        if isinstance(site.module, (IntLinear, IntEmbedding, IntConv, StaticLinear, StaticConv)):
             return "already integer codes from an earlier step"
         if site.kind == "conv" and self.group:
             return "a convolution has one scale per channel"

@@ -18,14 +18,14 @@ from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
 from penjing.methods.base import Aids, Method, method
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
-from penjing.tensor.grid import activation_grid, quantize_pair_safe, relative_error
+from penjing.tensor.grid import TOP, is_pair_safe, quantize_pair_safe, relative_error
 from penjing.values import Note
 
 SEARCH_STEPS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 """Numbers of worst sites left float that are tried, in order, until the tower's output error is small enough."""
 
 MOST_JUDGED = 8
-"""Items of the select data on which the tower's output error is measured; it is a mean over thousands of values each."""
+"""Items of the select data on which the tower's output error is measured; a mean over thousands of values each."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,7 +43,8 @@ class StaticInt8(Method):
     """Weights int8 per output channel, inputs uint8 with one range measured on calibration data: y = Q(x) Ŵᵀ.
 
     In a recipe: `{method: static_int8, towers: [encoder], calibration: percentile}`.
-    Sites whose rounding hurts the tower's output on the select data most stay float until `max_error` is met.
+    Sites whose rounding hurts the tower's output on the select data most stay float until `max_error` is met. After an
+    8-bit `rtn` step the codes are kept and inputs have 7 bits (see `_keep_codes`); alone it is the more exact.
     """
 
     roles: ClassVar[tuple[Role, ...]] = ("encoder",)
@@ -99,9 +100,7 @@ class StaticInt8(Method):
         original = site.module
         low, high = seen.bounds(self.calibration)
         layer, weight_error = _int8_layer(site)
-        scale, zero = activation_grid(low, high)
-        layer.input.scale.fill_(scale)
-        layer.input.zero.fill_(zero)
+        layer.input.cover(low, high)
         sample = torch.cat(seen.kept).float()
         input_error = relative_error(sample, layer.input(sample))
         return _Swap(site, original, layer, (input_error**2 + weight_error**2) ** 0.5)
@@ -132,6 +131,8 @@ def _why_not(site: Site, seen: Range) -> str:
         return "already static int8"
     if isinstance(site.module, (IntConv, IntEmbedding)):
         return "already integer codes from an earlier step"
+    if site.tied:
+        return f"its weights are also read by {site.tied[0].name}"
     return ""
 
 
@@ -156,16 +157,20 @@ def _int8_layer(site: Site) -> tuple[StaticLinear | StaticConv, float]:
 
 
 def _keep_codes(name: str, module: IntLinear) -> StaticLinear:
-    """Take over the codes of an 8-bit symmetric per-channel step; no engine runs any other under int8 activations."""
+    """Take over the codes of an 8-bit symmetric per-channel step; no engine runs any other under int8 activations.
+
+    Such codes fill all of int8, so inputs get 7 bits: CPUs without VNNI sum two products in 16 bits, which 8 would
+    saturate. Without an earlier step the codes are chosen pair-safe, and inputs keep their 8 bits.
+    """
     table = module.table
     if table.bits != 8 or table.group or not table.symmetric:
         raise RecipeError(
             f"static_int8 cannot take over {table.bits}-bit codes in groups of {table.group or 'a channel'} at {name}",
             hint="give that step bits: 8, group: 0, symmetric: true, or other towers",
         )
-    layer = StaticLinear(table.width, table.rows, module.bias)
-    codes = table.packed.flatten(1)[:, : table.width].to(torch.int16) - 128
-    layer.codes.copy_(codes.clamp(-127, 127).T)
+    codes = (table.packed.flatten(1)[:, : table.width].to(torch.int16) - 128).to(torch.int8)
+    layer = StaticLinear(table.width, table.rows, module.bias, TOP if is_pair_safe(codes) else TOP // 2)
+    layer.codes.copy_(codes.T)
     layer.scales.copy_(table.scales[:, 0])
     return layer
 

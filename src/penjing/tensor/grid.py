@@ -15,6 +15,9 @@ from torch import Tensor, nn
 PAIR_LIMIT = 128
 """Largest sum of two neighbouring int8 weights of one sign that cannot saturate 16 bits: 255 · 128 < 2^15."""
 
+TOP = 255
+"""Largest code of an activation. With 127, int8 weights of any size are safe: 127 · (128 + 128) < 2^15."""
+
 TINY = 1e-12
 """Smallest scale: a group of zeros gets it instead of a division by zero."""
 
@@ -107,19 +110,26 @@ def quantize_pair_safe(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / scales.unsqueeze(1)).round().clamp(-127, 127).to(torch.int8), scales
 
 
+def is_pair_safe(codes: Tensor) -> bool:
+    """Return whether no two neighbours (2k, 2k+1) of one sign sum to more than PAIR_LIMIT. codes (out, in) int8."""
+    pairs = nn.functional.pad(codes.to(torch.int16), (0, codes.shape[1] % 2)).reshape(codes.shape[0], -1, 2)
+    sums = torch.maximum(pairs.clamp_min(0).sum(-1), -pairs.clamp_max(0).sum(-1))
+    return bool((sums <= PAIR_LIMIT).all())
+
+
 def relative_error(weight: Tensor, rounded: Tensor) -> float:
     """‖W - Ŵ‖ / ‖W‖, 0 for an all-zero matrix."""
     norm = weight.float().norm()
     return float((weight.float() - rounded.float()).norm() / norm) if norm > 0 else 0.0
 
 
-def activation_grid(low: float, high: float) -> tuple[float, int]:
-    """Scale and zero point of the uint8 grid that covers [low, high] and contains zero exactly."""
+def activation_grid(low: float, high: float, top: int = TOP) -> tuple[float, int]:
+    """Scale and zero point of the grid of codes 0 to `top` that covers [low, high] and contains zero exactly."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = max((high - low) / 255.0, TINY)
-    return scale, int(min(max(round(-low / scale), 0), 255))
+    scale = max((high - low) / top, TINY)
+    return scale, int(min(max(round(-low / scale), 0), top))
 
 
-def fake_quantize(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+def fake_quantize(values: Tensor, scale: Tensor, zero: Tensor, top: int = TOP) -> Tensor:
     """What QuantizeLinear then DequantizeLinear give: values rounded to the uint8 grid (ONNX operators 13)."""
-    return (values / scale).round_().add_(zero).clamp_(0, 255).sub_(zero).mul_(scale)
+    return (values / scale).round_().add_(zero).clamp_(0, top).sub_(zero).mul_(scale)
