@@ -70,22 +70,23 @@ class Spelled:
 def greedy(decoder: Decoder, prompt: Sequence[int], end: int, limit: int, banned: Banned | None = None) -> Spelled:
     """Take the most likely token until `end`, until `limit` tokens, or until the same words come round and round."""
     tokens: list[int] = []
-    log_likelihood = 0.0
+    scored, log_likelihood = 0, 0.0
     logits = decoder.step(prompt)
     for place in range(limit):
         allowed = banned(logits, first=place == 0) if banned else logits
         best = int(allowed.argmax())
         log_likelihood += float(allowed[best] - _log_sum_exp(allowed))
+        scored = place + 1
         if best == end:
             break
         tokens.append(best)
         period = loop_period(tokens)
         if period:
             kept = tokens[: len(tokens) - LOOP_TURNS * period + period]
-            return Spelled(tuple(kept), log_likelihood / (place + 1), True)
+            return Spelled(tuple(kept), log_likelihood / scored, True)
         if place + 1 < limit:
             logits = decoder.step([best])
-    return Spelled(tuple(tokens), log_likelihood / (len(tokens) + 1), False)
+    return Spelled(tuple(tokens), log_likelihood / max(scored, 1), False)
 
 
 def loop_period(tokens: Sequence[int]) -> int:

@@ -28,12 +28,15 @@ class OnnxRuntimeGraph:
         options.log_severity_level = WARNING_LEVEL
         # Spinning threads of one session starve the next one on a small machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-        model: str | bytes = _exact_copy(path) if engine.exact else str(path)
+        if engine.exact:
+            need("onnx", "compress")
         try:
+            model: str | bytes = _exact_copy(path) if engine.exact else str(path)
             self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # every failure to load is a bare exception of its own kind in ONNX Runtime
+            reason = " ".join(str(error).split())
             raise EngineError(
-                f"ONNX Runtime cannot open {path.name}: {error}", hint="is the artifact whole?"
+                f"ONNX Runtime cannot open {path.name}: {reason}", hint="is the artifact whole?"
             ) from error
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.outputs = [value.name for value in self._session.get_outputs()]
@@ -46,7 +49,8 @@ class OnnxRuntimeGraph:
 
 def _exact_copy(path: Path) -> bytes:
     """The graph with float activations: `MatMulNBits` nodes asked for accuracy level 0."""
-    onnx = need("onnx", "compress")
+    import onnx
+
     graph = onnx.load(str(path))
     for node in graph.graph.node:
         if node.op_type == "MatMulNBits":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penjing.artifact.manifest import file_hash
 from penjing.errors import EngineError
 from penjing.values import Array, Arrays
 
@@ -28,8 +29,12 @@ def core() -> Any:
     return _CORE[0]
 
 
-def properties(engine: Engine) -> dict[str, str]:
-    """Compile options. Without the precision hint OpenVINO picks bfloat16 where the chip knows it, which is slow."""
+def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
+    """Compile options. Without the precision hint OpenVINO picks bfloat16 where the chip knows it, which is slow.
+
+    A graph opened by its path is cached by its content: OpenVINO itself asks only whether path, size and the second of
+    the last change are the same, and would run an old model in place of a new one.
+    """
     from penjing.runtimes.engine import cache_folder
 
     options = {
@@ -40,7 +45,8 @@ def properties(engine: Engine) -> dict[str, str]:
     if engine.exact:
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
     if engine.cache:
-        options["CACHE_DIR"] = str(cache_folder() / "openvino")
+        folder = cache_folder() / "openvino"
+        options["CACHE_DIR"] = str(folder / file_hash(path)[:16] if path else folder)
     return options
 
 
@@ -71,9 +77,26 @@ def _name_of(port: Any) -> str:
 def compile_graph(model: Any, path: Path, engine: Engine) -> Any:
     """Compile a path or a changed model; a graph that OpenVINO cannot run is an EngineError."""
     try:
-        return core().compile_model(model if not isinstance(model, Path) else str(model), "CPU", properties(engine))
+        if isinstance(model, Path):
+            return core().compile_model(str(model), "CPU", properties(engine, path))
+        return core().compile_model(model, "CPU", properties(engine))
     except RuntimeError as error:
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "unknown reason")
-        raise EngineError(
-            f"OpenVINO cannot open {path.name}: {reason}", hint="try --engine onnxruntime; is the artifact whole?"
-        ) from error
+        raise _cannot_open(path, error) from error
+
+
+def read_graph(path: Path) -> Any:
+    """Read a graph to change it before it is compiled."""
+    if not path.exists():
+        raise EngineError(f"{path} does not exist", hint="is this a whole artifact?")
+    try:
+        return core().read_model(str(path))
+    except RuntimeError as error:
+        raise _cannot_open(path, error) from error
+
+
+def _cannot_open(path: Path, error: Exception) -> EngineError:
+    """Say what OpenVINO said last, on one line."""
+    reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown reason")
+    return EngineError(
+        f"OpenVINO cannot open {path.name}: {reason}", hint="try --engine onnxruntime; is the artifact whole?"
+    )

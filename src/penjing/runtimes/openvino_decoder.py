@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penjing.runtimes.openvino import compile_graph, core
+from penjing.runtimes.openvino import compile_graph, read_graph
 from penjing.values import Arrays, FloatArray
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class StatefulDecoder:
     def __init__(self, path: Path, engine: Engine) -> None:
         import openvino
 
-        model = core().read_model(str(path))
+        model = read_graph(path)
         self._heard_names = [port.get_any_name() for port in model.inputs if ".encoder." in port.get_any_name()]
         self._make_stateful(model)
         self._request: Any = compile_graph(model, path, engine).create_infer_request()

@@ -1,10 +1,11 @@
-"""What an encoder makes of silence, computed once per artifact: the decoder listens to a stretch of it after every clip."""
+"""What an encoder makes of silence, computed once per artifact: the decoder hears a stretch of it after every clip."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +53,8 @@ class Silence:
         try:
             with np.load(self._cache, allow_pickle=False) as found:
                 self._states = {name: found[name] for name in found.files}
-        except (OSError, ValueError, EOFError):
-            self._cache.unlink(missing_ok=True)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            with contextlib.suppress(OSError):
+                self._cache.unlink(missing_ok=True)
             self._compute(self._longest // 2)
         self._places = self._longest // 2
