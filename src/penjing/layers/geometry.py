@@ -7,6 +7,17 @@ from typing import Any
 from torch import Tensor, nn
 
 
+READ_BY_MODELS = (
+    "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode",
+)  # fmt: skip
+
+
+def resemble(layer: nn.Module, like: nn.Conv1d | nn.Conv2d) -> None:
+    """Give a layer the attributes of the convolution it stands for: models read them to compute lengths and masks."""
+    for name in READ_BY_MODELS:
+        setattr(layer, name, getattr(like, name))
+
+
 class Geometry:
     """Stride, padding, dilation and groups of a one- or two-dimensional convolution."""
 

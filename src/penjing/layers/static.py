@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from penjing.layers.geometry import Geometry
+from penjing.layers.geometry import Geometry, resemble
 from penjing.layers.lower import clip, dequantize, quantize_dequantize
 from penjing.tensor.grid import TOP, activation_grid, fake_quantize
 
@@ -93,6 +93,7 @@ class StaticConv(nn.Module):
         super().__init__()
         self.shape = tuple(like.weight.shape)
         self.geometry = Geometry(like)
+        resemble(self, like)
         self.input = StaticInput()
         self.register_buffer("codes", torch.zeros(self.shape, dtype=torch.int8))
         self.register_buffer("scales", torch.ones(self.shape[0]))

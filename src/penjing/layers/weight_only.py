@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from penjing.layers.geometry import Geometry
+from penjing.layers.geometry import Geometry, resemble
 from penjing.layers.lower import dequantize, matmul_nbits
 from penjing.tensor.grid import Codes
 from penjing.tensor.pack import SLOT_BITS, pack_slots, unpack_slots
@@ -174,6 +174,7 @@ class IntConv(nn.Module):
         self.bits = bits
         self.shape = tuple(like.weight.shape)
         self.geometry = Geometry(like)
+        resemble(self, like)
         self.register_buffer("codes", torch.zeros(self.shape, dtype=torch.int8))
         self.register_buffer("scales", torch.ones(self.shape[0]))
         self.register_buffer("zeros", torch.zeros(self.shape[0], dtype=torch.int8))
