@@ -3,7 +3,56 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Whisper of random weights that knows English and German."""
+    from tiny_speech import save_whisper
+
+    return save_whisper(tmp_path_factory.mktemp("models") / "whisper")
+
+
+@pytest.fixture(scope="session")
+def sound_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dozen short clips, dealt to the three parts."""
+    from tiny_speech import save_sounds
+
+    return save_sounds(tmp_path_factory.mktemp("data") / "sounds")
+
+
+@pytest.fixture(scope="session")
+def speech_artifact(whisper_folder: Path, sound_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Whisper after the default recipe, as graphs and as a checkpoint."""
+    import penjing
+
+    out = tmp_path_factory.mktemp("artifacts") / "whisper-small"
+    penjing.compress(
+        whisper_folder, out, data=sound_folder, goals=["size_bytes<=70%"], formats=["onnx", "checkpoint"], threads=1
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighty of the built-in pictures, dealt to the three parts."""
+    from tiny_pictures import save_pictures
+
+    return save_pictures(tmp_path_factory.mktemp("data") / "pictures")
+
+
+@pytest.fixture(scope="session")
+def picture_artifact(picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dual encoder of our own after the default recipe, held to the default goals."""
+    import penjing
+
+    out = tmp_path_factory.mktemp("artifacts") / "pictures-small"
+    penjing.compress("pictures-dual-encoder", out, data=picture_folder)
+    return out

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from penjing.models.capture import call
 from penjing.models.family import Model
+from penjing.models.tower import Batch
 from penjing.values import FloatArray
 
 
@@ -25,9 +26,11 @@ def flat_output(output: Any) -> Tensor:
 
 
 @torch.no_grad()
-def tower_outputs(model: Model, seed: int) -> list[FloatArray]:
-    """Outputs of the towers that have blocks, or of the whole model where none has; each (n,) float32."""
-    probe = model.family.probe(model.net, seed)
+def tower_outputs(model: Model, probe: Batch) -> list[FloatArray]:
+    """Outputs of the towers that have blocks, or of the whole model where none has; each (n,) float32.
+
+    `probe` is the family's, made once from the float network: a compressed one may ask for other inputs.
+    """
     towers = [tower for tower in model.towers if tower.blocks]
     if not towers:
         return [flat_output(call(model.net, probe)).numpy()]

@@ -85,9 +85,12 @@ def rows_key(parts: Parts) -> str:
 
 
 def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
-    """What the result is compared with: float32 graphs of the source, or its towers' outputs on synthetic inputs."""
+    """What the result is compared with: float32 graphs of the source, or a probe and what its towers answer to it."""
+    if choices.rows and not choices.in_engine:
+        return None
     if not choices.in_engine:
-        return None if choices.rows else tower_outputs(model, seed=0)
+        probe = model.family.probe(model.net, choices.recipe.seed)
+        return probe, tower_outputs(model, probe)
     folder = job.work / f"source-{penjing.__version__}-{model.source['sha256'][:16]}"
     if not (job.resume and (folder / "penjing.json").exists()):
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +117,8 @@ def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path,
     if choices.rows:
         return compare_in_torch(open_model(job.model), model, folder, choices.rows, job.engine.threads, tell)
     tell("compare outputs", 0, 0)
-    return compare_outputs_in_torch(model, before, folder, job.engine.threads)
+    probe, outputs = before
+    return compare_outputs_in_torch(model, (outputs, tower_outputs(model, probe)), folder, job.engine.threads)
 
 
 def refusal(job: Job, document: dict[str, Any], verdict: Verdict) -> GoalNotMet:

@@ -15,12 +15,11 @@ from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.quality import Judged, compare_outputs, judge
 from penjing.judge.speed import SPEED_ROWS, graph_latencies, item_latencies
 from penjing.models.family import Model
-from penjing.models.outputs import tower_outputs
 from penjing.pipeline.graphs import reference_runner
 from penjing.pipeline.tell import Tell
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, Graph
-from penjing.values import Arrays, Latency, Measures, Metric
+from penjing.values import Arrays, FloatArray, Latency, Measures, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +111,12 @@ def compare_in_torch(
     return Comparison(measured["source"], measured["result"], changes, said=found.said)
 
 
-def compare_outputs_in_torch(model: Model, before: Sequence[Any], folder: Path, threads: int) -> Comparison:
-    """Compare outputs of the towers on synthetic inputs, for a model that has no task or no data."""
+def compare_outputs_in_torch(
+    model: Model, outputs: tuple[Sequence[FloatArray], Sequence[FloatArray]], folder: Path, threads: int
+) -> Comparison:
+    """Compare outputs of the towers before and after, for a model that has no task or no data."""
     engine = Engine("torch", threads)
-    scores = {"cosine": cosine(before, tower_outputs(model, seed=0))}
+    scores = {"cosine": cosine(*outputs)}
     return Comparison(
         _measures(engine, source_bytes(model), {}, None, None),
         _measures(engine, model_bytes(folder), scores, None, None),
