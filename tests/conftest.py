@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,9 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PENJING_CACHE" not in os.environ:
+    os.environ["PENJING_CACHE"] = tempfile.mkdtemp(prefix="penjing-cache-")
+    atexit.register(shutil.rmtree, os.environ["PENJING_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import traceback
 from typing import Any
@@ -21,7 +22,12 @@ def run(arguments: list[str]) -> int:
     as_json, debug = "--json" in arguments, "--debug" in arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        return call(arguments)
+        code = call(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except PenjingError as error:
         if debug:
             traceback.print_exc()
@@ -44,9 +50,12 @@ def call(arguments: list[str]) -> int:
         raise Interrupted("interrupted") from error
     try:
         with workshop():
-            return int(app(arguments, standalone_mode=False) or 0)
+            code = int(app(arguments, prog_name="penjing", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort) as error:
-        raise Interrupted("interrupted", hint="nothing was published") from error
+        raise Interrupted("interrupted") from error
+    if code == Interrupted.exit_code:  # typer swallows the interruption and returns what a shell would
+        raise Interrupted("interrupted")
+    return code
 
 
 def bug(error: Exception, arguments: list[str]) -> int:
