@@ -1,0 +1,54 @@
+"""Many layers in one graph, so that a whole table of cases costs one export; run in PyTorch and in both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from penjing.artifact.export import export_component
+from penjing.models.family import Component
+from penjing.models.reference import TorchGraph
+from penjing.runtimes.engine import Engine, Graph
+from penjing.values import Array
+
+EXACT = {
+    "onnxruntime": Engine("onnxruntime", 2, exact=True),
+    "openvino": Engine("openvino", 2, exact=True, cache=False),
+}
+"""Both engines, without what they round on their own."""
+
+
+class Rack(nn.Module):
+    """Layers side by side that read one input; each answers under its own name."""
+
+    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers.values())
+
+    def forward(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(layer(values) for layer in self.layers)
+
+
+def rack(layers: Mapping[str, nn.Module], values: torch.Tensor, dynamic: Mapping[int, str]) -> Component:
+    """A component of these layers; the example input `values` varies along the axes named in `dynamic`."""
+    return Component("rack", Rack(layers).eval(), {"values": values}, tuple(layers), {"values": dynamic})
+
+
+def opened(component: Component, folder: Path) -> dict[str, Graph]:
+    """The component in PyTorch and, exported, in both engines in exact mode."""
+    path = export_component(component, folder)
+    return {"torch": TorchGraph(component), **{name: engine.open(path) for name, engine in EXACT.items()}}
+
+
+def relative_errors(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> dict[str, float]:
+    """Largest difference of every output over its largest value."""
+    return {name: float(np.abs(found[name] - wanted[name]).max() / np.abs(wanted[name]).max()) for name in wanted}
+
+
+def bits_of(module: nn.Module) -> dict[str, bytes]:
+    """The bytes of everything a module keeps."""
+    return {name: tensor.contiguous().numpy().tobytes() for name, tensor in module.state_dict().items()}
