@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +10,7 @@ from torch import nn
 
 from penjing.calibrate.chain import Chain, real_calls
 from penjing.calibrate.walk import Statistic, walk
-from penjing.models.family import Model
-from penjing.models.open import open_model
 from penjing.models.tower import Tower, find_sites
-from tiny_models import TINY
 
 FAMILIES = ("clip", "clap", "whisper", "llama", "llava", "t5", "t5_untied", "blip", "swin", "bert")
 """T5's first block hands a bias to the others, BLIP's grow a cache, CLAP and Swin merge patches between blocks."""
@@ -30,18 +24,6 @@ class Seen(Statistic):
 
     def see(self, values: torch.Tensor) -> None:
         self.inputs.append(values.clone())
-
-
-@pytest.fixture(scope="module")
-def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    root = tmp_path_factory.mktemp("tiny")
-    return lru_cache(maxsize=None)(lambda name: TINY[name](root / name))
-
-
-@pytest.fixture
-def fresh(folder_of) -> Callable[[str], Model]:
-    """A model that the test may change."""
-    return lambda name: open_model(str(folder_of(name)))
 
 
 def plain_hooks(tower: Tower, batches) -> dict[str, list[torch.Tensor]]:
