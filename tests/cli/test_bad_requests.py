@@ -68,7 +68,7 @@ def refused(whisper_folder, sound_folder, tmp_path, penjing, untouched) -> Calla
     return call
 
 
-def check(said: tuple[str, str], message: str, hint: str) -> None:
+def check_said(said: tuple[str, str], message: str, hint: str) -> None:
     assert message in said[0]
     assert hint in said[1]
 
@@ -77,43 +77,47 @@ def check(said: tuple[str, str], message: str, hint: str) -> None:
 def test_bad_recipe(name, refused, tmp_path):
     text, message, hint = RECIPES[name]
     (tmp_path / "recipe.yaml").write_text(f"version: 1\n{text}\n")
-    check(refused("--recipe", tmp_path / "recipe.yaml"), message, hint)
+    check_said(refused("--recipe", tmp_path / "recipe.yaml"), message, hint)
 
 
 @pytest.mark.parametrize("name", GOALS)
 def test_bad_goal(name, refused):
     goal, message, hint = GOALS[name]
-    check(refused("--goal", goal), message, hint)
+    check_said(refused("--goal", goal), message, hint)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_bad_option(name, refused):
     options, message, hint = OPTIONS[name]
-    check(refused(*options, data=name != "data"), message, hint)
+    check_said(refused(*options, data=name != "data"), message, hint)
 
 
 def test_goal_of_the_recipe_is_checked_before_the_work(refused, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("version: 1\nsteps: [{method: rtn}]\ngoals: ['recall_at_1>=-0.01']\n")
-    check(refused("--recipe", recipe), "goal 'recall_at_1>=-0.01': this task does not measure", "measured: wer")
+    check_said(refused("--recipe", recipe), "goal 'recall_at_1>=-0.01': this task does not measure", "measured: wer")
 
 
 @pytest.mark.parametrize("metric", ["p50_ms<=90%", "p95_ms<=90%"])
 def test_speed_goal_needs_data(metric, refused):
-    check(refused("--goal", metric, data=False), f"goal '{metric}' cannot be measured: items are timed", "give --data")
+    check_said(
+        refused("--goal", metric, data=False), f"goal '{metric}' cannot be measured: items are timed", "give --data"
+    )
 
 
 def test_memory_goal_needs_an_engine(refused):
-    check(refused("--goal", "peak_rss_bytes<=90%", "--engine", "torch"), "memory is measured of ONNX graphs", "engine")
+    check_said(
+        refused("--goal", "peak_rss_bytes<=90%", "--engine", "torch"), "memory is measured of ONNX graphs", "engine"
+    )
 
 
 def test_label_free_goals_without_data(refused):
     said = refused("--goal", "wer<=+0.01", data=False)
-    check(said, "this task does not measure 'wer'", "measured: cosine, logit_kl, size_bytes")
+    check_said(said, "this task does not measure 'wer'", "measured: cosine, logit_kl, size_bytes")
 
 
 def test_statistics_need_data(refused):
-    check(refused("--recipe", "speech", data=False), "static_int8 needs calibration data", "--calibration")
+    check_said(refused("--recipe", "speech", data=False), "static_int8 needs calibration data", "--calibration")
 
 
 def test_no_graphs_for_a_model_without_a_task(tmp_path, penjing, untouched):
@@ -123,12 +127,12 @@ def test_no_graphs_for_a_model_without_a_task(tmp_path, penjing, untouched):
     untouched()
     found = penjing("compress", model, "-o", tmp_path / "out", "--format", "onnx")
     untouched()
-    check(found.check_refused(), "BertForSequenceClassification has no ONNX route yet", "leave --format away")
+    check_said(found.check_refused(), "BertForSequenceClassification has no ONNX route yet", "leave --format away")
 
 
 def test_out_exists(refused, tmp_path):
     (tmp_path / "out").mkdir()
-    check(refused(), "out already exists", "--overwrite")
+    check_said(refused(), "out already exists", "--overwrite")
 
 
 def artifact(out: Path, files: dict[str, str]) -> None:
@@ -169,13 +173,13 @@ def an_artifact_and_more(out: Path) -> None:
 )
 def test_overwrite_deletes_nothing_but_artifacts(make, message, refused, tmp_path):
     make(tmp_path / "out")
-    check(refused("--overwrite"), message, "give another -o")
+    check_said(refused("--overwrite"), message, "give another -o")
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere/out", "/sys/out"])
 def test_out_not_writable(place, whisper_folder, penjing):
     found = penjing("compress", whisper_folder, "-o", place)
-    check(found.check_refused(), f"cannot write {place}: ", "give an -o you may write")
+    check_said(found.check_refused(), f"cannot write {place}: ", "give an -o you may write")
 
 
 def test_out_below_a_file(whisper_folder, tmp_path, penjing, untouched):
@@ -183,4 +187,4 @@ def test_out_below_a_file(whisper_folder, tmp_path, penjing, untouched):
     untouched()
     found = penjing("compress", whisper_folder, "-o", tmp_path / "file" / "out")
     untouched()
-    check(found.check_refused(), "cannot write", "give an -o you may write")
+    check_said(found.check_refused(), "cannot write", "give an -o you may write")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penjing.data.audio import audio_length, read_audio
+from penjing.data.audio import audio_length, decode_audio, read_audio
 from penjing.data.windows import windows
 from penjing.errors import ArtifactError, DataError
 
@@ -48,21 +47,18 @@ class Transcript:
 
 
 def check_files(files: Sequence[str]) -> None:
-    """Refuse missing files before the model is loaded."""
+    """Refuse what is missing or no sound before the model is loaded; a header that can be read is believed."""
     for name in files:
         if not Path(name).is_file():
             raise DataError(f"{name} is not a file", hint="give sound files: wav, flac, ogg or mp3")
+        if audio_length(name)[0] < 1:
+            decode_audio(name)
 
 
 def warm_up(runner: Any, files: Sequence[str]) -> None:
-    """Let the engine see the lengths that these files need before the clock starts; unreadable files wait."""
-    lengths_s = []
-    for name in files:
-        with contextlib.suppress(DataError):
-            count, rate_hz = audio_length(name)
-            lengths_s.append(min(count / rate_hz, runner.longest_s))
-    if lengths_s:
-        runner.warm_up(lengths_s)
+    """Let the engine see the lengths that these files need before the clock starts."""
+    lengths = [audio_length(name) for name in files]
+    runner.warm_up([min(count / max(rate_hz, 1), runner.longest_s) for count, rate_hz in lengths])
 
 
 def transcribe_files(runner: Any, files: Sequence[str], language: str | None = None) -> Iterator[Transcript]:

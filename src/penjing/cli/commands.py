@@ -197,14 +197,13 @@ def methods(
     debug: Debug = False,
 ) -> None:
     """List the methods, or explain one."""
-    from penjing.cli.explain import explain_method, method_json
-    from penjing.methods import known_methods
+    from penjing.cli.explain import explain_method, find_methods, method_json
 
-    known = known_methods()
+    known = find_methods(name)
     if json:
-        say_json({"methods": {key: method_json(cls) for key, cls in known.items() if name in (None, key)}})
+        say_json({"methods": {key: method_json(cls) for key, cls in known.items()}})
     elif name is not None:
-        print(explain_method(name), end="")
+        print(explain_method(known[name]), end="")
     else:
         for key, cls in known.items():
             print(f"{key:14} {(cls.__doc__ or '').strip().splitlines()[0]}")

@@ -9,13 +9,19 @@ from penjing.errors import RecipeError, did_you_mean
 from penjing.methods import Method, known_methods
 
 
-def explain_method(name: str) -> str:
-    """What a method does, then one line per setting with its default."""
+def find_methods(name: str | None) -> dict[str, type[Method]]:
+    """The method of this name, or all of them."""
     known = known_methods()
+    if name is None:
+        return known
     if name not in known:
         raise RecipeError(f"no method called {name!r}", hint=did_you_mean(name, [*known]))
-    cls = known[name]
-    lines = [f"{name}\n", inspect.cleandoc(cls.__doc__ or ""), "\nSettings:"]
+    return {name: known[name]}
+
+
+def explain_method(cls: type[Method]) -> str:
+    """What a method does, then one line per setting with its default."""
+    lines = [f"{cls.name}\n", inspect.cleandoc(cls.__doc__ or ""), "\nSettings:"]
     for key, field in method_json(cls)["settings"].items():
         lines.append(f"  {key:12} {field['description']} (default: {field['default']})")
     return "\n".join(lines) + "\n"

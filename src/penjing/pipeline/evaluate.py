@@ -82,9 +82,12 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
         if not (folder / "onnx").is_dir():
             raise EngineError(f"{folder} holds a checkpoint and no graphs", hint="give --engine torch")
         return Opened(open_runner(folder, read_manifest(folder), engine), folder, model_bytes(folder))
+    import torch
+
     from penjing.models.open import open_model
     from penjing.pipeline.graphs import export_graphs, reference_runner, runnable
 
+    torch.set_num_threads(engine.threads)
     tell(f"open {name}", 0, 0)
     model = open_checkpoint(folder) if artifact else open_model(name)
     if model.family.task is None:

@@ -1,0 +1,167 @@
+"""Speech recognition on files: every format and rate, windows of long sound, languages, honest seconds."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import penjing
+from penjing.apps.transcribe import check_files, transcribe_file, transcribe_files, warm_up
+from penjing.errors import ArtifactError, DataError
+from penjing.runtimes.speech import Heard
+from tiny_speech import RATE_HZ, sound
+
+FORMATS = [
+    ("wav", 16000, 1),
+    ("wav", 44100, 2),
+    ("wav", 11025, 1),
+    ("flac", 22050, 2),
+    ("ogg", 48000, 1),
+    ("mp3", 32000, 2),
+    ("mp3", 44100, 1),
+]
+
+
+class Echo:
+    """A runner that tells what it was given."""
+
+    task = "speech-seq2seq"
+    sampling_rate_hz = RATE_HZ
+    longest_s = 30.0
+
+    def __init__(self) -> None:
+        self.windows: list[tuple[int, str | None]] = []
+        self.warmed: list[float] = []
+
+    def transcribe(self, samples: Any, language: str | None = None) -> Heard:
+        self.windows.append((len(samples), language))
+        return Heard(f"part {len(self.windows)}", (), language or "de", 0.0)
+
+    def warm_up(self, lengths_s: Any) -> None:
+        self.warmed = list(lengths_s)
+
+
+def write(path: Path, samples: np.ndarray, rate_hz: int = RATE_HZ, channels: int = 1) -> str:
+    soundfile.write(path, np.stack([samples] * channels, axis=1), rate_hz)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def runner(speech_artifact):
+    return penjing.load(speech_artifact, threads=1, warm_up=False)
+
+
+@pytest.mark.parametrize(("ending", "rate_hz", "channels"), FORMATS)
+def test_every_format_and_rate(ending, rate_hz, channels, runner, tmp_path):
+    name = write(tmp_path / f"clip.{ending}", sound(1.5, rate_hz=rate_hz), rate_hz, channels)
+    found = transcribe_file(runner, name, "en")
+    assert found.file == name
+    assert found.audio_seconds == pytest.approx(1.5, abs=0.1)
+    assert found.text
+    assert [(part.start_s, part.end_s, part.text) for part in found.segments] == [(0, found.audio_seconds, found.text)]
+
+
+def test_stereo_and_container_do_not_change_the_text(runner, tmp_path):
+    samples = sound(2.0)
+    names = [
+        write(tmp_path / "mono.wav", samples),
+        write(tmp_path / "stereo.wav", samples, channels=2),
+        write(tmp_path / "mono.flac", samples),
+    ]
+    texts = {found.text for found in transcribe_files(runner, names, "en")}
+    assert len(texts) == 1
+
+
+def test_long_sound_is_cut_into_windows_that_touch(tmp_path):
+    echo = Echo()
+    found = transcribe_file(echo, write(tmp_path / "long.wav", sound(95)))
+    assert len(found.segments) >= 4
+    assert found.segments[0].start_s == 0
+    assert found.segments[-1].end_s == found.audio_seconds == 95
+    assert all(before.end_s == after.start_s for before, after in itertools.pairwise(found.segments))
+    assert all(part.end_s - part.start_s <= 28 for part in found.segments)
+    assert sum(count for count, _ in echo.windows) == 95 * RATE_HZ
+    assert found.text == " ".join(part.text for part in found.segments)
+
+
+def test_a_real_runner_hears_all_windows(runner, tmp_path):
+    found = transcribe_file(runner, write(tmp_path / "long.flac", sound(62)))
+    assert len(found.segments) == 3
+    assert found.language in runner.languages
+
+
+def test_one_file_one_language(tmp_path):
+    echo = Echo()
+    assert transcribe_file(echo, write(tmp_path / "long.wav", sound(65))).language == "de"
+    assert [language for _, language in echo.windows] == [None, "de", "de", "de"]
+
+
+def test_every_file_is_guessed_anew(tmp_path):
+    echo = Echo()
+    names = [write(tmp_path / f"{number}.wav", sound(1)) for number in range(2)]
+    assert len(list(transcribe_files(echo, names))) == 2
+    assert [language for _, language in echo.windows] == [None, None]
+
+
+def test_language_given_and_guessed(runner, tmp_path):
+    name = write(tmp_path / "clip.wav", sound(1))
+    assert transcribe_file(runner, name, "de").language == "de"
+    assert transcribe_file(runner, name).language in ("en", "de")
+
+
+def test_language_it_does_not_know(runner, tmp_path):
+    name = write(tmp_path / "clip.wav", sound(1))
+    with pytest.raises(DataError, match="does not know the language 'fr'"):
+        transcribe_file(runner, name, "fr")
+
+
+def test_seconds_sum_to_the_elapsed_time(runner, tmp_path):
+    names = [write(tmp_path / f"{number}.wav", sound(1 + number)) for number in range(4)]
+    start = time.perf_counter()
+    found = list(transcribe_files(runner, names, "en"))
+    elapsed = time.perf_counter() - start
+    total = sum(one.seconds for one in found)
+    assert all(one.seconds > 0 for one in found)
+    assert 0.9 * elapsed - 0.01 < total <= elapsed
+
+
+def test_json_has_the_keys_of_the_contract(runner, tmp_path):
+    found = transcribe_file(runner, write(tmp_path / "clip.wav", sound(1)), "en").as_json()
+    assert list(found) == ["file", "text", "language", "seconds", "audio_seconds", "segments"]
+    assert found["segments"] == [{"start": 0.0, "end": 1.0, "text": found["text"]}]
+
+
+def test_missing_files_are_refused_before_the_model_is_loaded(tmp_path):
+    here = write(tmp_path / "clip.wav", sound(1))
+    check_files([here])
+    with pytest.raises(DataError, match=r"gone\.wav is not a file"):
+        check_files([here, str(tmp_path / "gone.wav")])
+    with pytest.raises(DataError, match="is not a file"):
+        check_files([str(tmp_path)])
+
+
+def test_what_is_no_sound_is_refused_before_the_model_is_loaded(tmp_path):
+    (tmp_path / "words.wav").write_text("no sound")
+    with pytest.raises(DataError, match=r"words\.wav is not a sound"):
+        check_files([write(tmp_path / "clip.wav", sound(1)), str(tmp_path / "words.wav")])
+    with pytest.raises(DataError, match=r"silent\.wav has no samples"):
+        check_files([write(tmp_path / "silent.wav", sound(1)[:0])])
+
+
+def test_an_artifact_of_another_task():
+    echo = Echo()
+    echo.task = "dual-encoder"
+    with pytest.raises(ArtifactError, match="does dual-encoder, not speech recognition"):
+        list(transcribe_files(echo, ["clip.wav"]))
+
+
+def test_warm_up_knows_the_lengths(tmp_path):
+    echo = Echo()
+    warm_up(echo, [write(tmp_path / "short.wav", sound(2)), write(tmp_path / "long.wav", sound(40))])
+    assert echo.warmed == [2.0, 30.0]
