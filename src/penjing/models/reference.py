@@ -1,4 +1,6 @@
-"""Components as functions in PyTorch, with the interface of an engine's graph: the reference all engines are held to."""
+"""Components as functions in PyTorch, with the interface of an engine's graph: the reference all engines are held
+to.
+"""
 
 from __future__ import annotations
 

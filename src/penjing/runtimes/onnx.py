@@ -50,8 +50,7 @@ class OnnxRuntimeGraph:
 
 def _exact_copy(path: Path) -> bytes:
     """The graph with float activations: `MatMulNBits` nodes asked for accuracy level 0."""
-    import onnx
-
+    onnx = need("onnx", "compress")
     graph = onnx.load(str(path))
     for node in graph.graph.node:
         if node.op_type == "MatMulNBits":

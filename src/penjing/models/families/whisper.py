@@ -1,6 +1,7 @@
 """Whisper and its distilled kin: an audio encoder, a text decoder that listens to it, one table for words.
 
-Two graphs leave this family. `encoder_model` runs once per clip, on the length the clip needs, and gives the cross-attention
+Two graphs leave this family. `encoder_model` runs once per clip, on the length the clip needs, and gives the
+cross-attention
 keys and values of every decoder layer; their projections therefore count as the encoder's sites although the checkpoint
 keeps them in the decoder. `decoder_with_past_model` reads one or a few tokens and the keys and values so far.
 """
@@ -27,8 +28,8 @@ PROBE_TOKENS = 8
 class Listener(nn.Module):
     """Encoder and cross-attention projections. input_features (batch, mels, frames) -> (k, v) per decoder layer.
 
-    Each is (batch, heads, frames / 2, head width). Frames may be any even number up to the model's 3,000: positions are cut
-    to the clip, nothing is padded to 30 s.
+    Each is (batch, heads, frames / 2, head width). Frames may be any even number up to the model's 3,000: positions
+    are cut to the clip, nothing is padded to 30 s.
     """
 
     def __init__(self, encoder: nn.Module, decoder_layers: Iterable[nn.Module]) -> None:
@@ -56,8 +57,8 @@ class Listener(nn.Module):
 class Speller(nn.Module):
     """One decoder step. input_ids (batch, tokens) and flat past keys and values -> logits and the grown past.
 
-    `past` holds, per layer, the decoder's key and value (batch, heads, past, width) and the encoder's (batch, heads, frames,
-    width); only the decoder's grow and are returned.
+    `past` holds, per layer, the decoder's key and value (batch, heads, past, width) and the encoder's (batch,
+    heads, frames, width); only the decoder's grow and are returned.
     """
 
     def __init__(self, decoder: nn.Module, head: nn.Module) -> None:
@@ -89,7 +90,8 @@ class Speller(nn.Module):
 
 def _heads(values: Tensor, attention: Any) -> Tensor:
     """(batch, tokens, width) -> (batch, heads, tokens, head width)."""
-    return values.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
+    batch, tokens, _ = values.shape
+    return values.view(batch, tokens, attention.num_heads, attention.head_dim).transpose(1, 2)
 
 
 def _attend(attention: Any, values: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -186,7 +188,9 @@ def _is_cross(name: str) -> bool:
 
 
 def _tower(net: Any, name: str, module: nn.Module, sites: dict[str, Site]) -> Tower:
-    """Build encoder or decoder; position tables are told apart, the cross projections' parameters follow their sites."""
+    """Build encoder or decoder; position tables are told apart, the cross projections' parameters follow their
+    sites.
+    """
     side: Any = net.model.encoder if name == "encoder" else net.model.decoder
     marked = {
         key: Site(site.name, "position", site.parent, site.attribute) if key.endswith("embed_positions") else site

@@ -52,7 +52,9 @@ def _languages(generation: Any) -> dict[str, int]:
 
 
 def _audio_settings(config: Any, folder: Path | None) -> dict[str, Any]:
-    """Keep what the mel front end reads of preprocessor_config.json; the class's own defaults where a key is missing."""
+    """Keep what the mel front end reads of preprocessor_config.json; the class's own defaults where a key is
+    missing.
+    """
     path = (folder / "preprocessor_config.json") if folder else None
     found = json.loads(path.read_text(encoding="utf8")) if path and path.exists() else {}
     settings = {
