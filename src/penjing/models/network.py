@@ -90,7 +90,18 @@ def load_network(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     _check_keys(net, info, folder)
     _check_finite(net, folder)
     net.requires_grad_(False)
+    _own_memory(net)
     return net.eval(), tuple(sorted(info["unexpected_keys"]))
+
+
+def _own_memory(net: nn.Module) -> None:
+    """Move every tensor out of the mapped file, to where an allocator puts it.
+
+    Products differ in the last bit between addresses that are aligned and those that a file happens to give: a network
+    that was saved and rebuilt would not answer exactly what it answered before.
+    """
+    for tensor in (*net.parameters(), *net.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _check_keys(net: nn.Module, info: Mapping[str, Any], folder: Path) -> None:

@@ -1,0 +1,172 @@
+"""What every method owes, ours or from an installed package: tested by being registered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import reloaded_networks
+from engine_rack import bits_of
+from penjing.artifact.checkpoint import WEIGHTS, save_network
+from penjing.methods import Aids, Method, known_methods
+from penjing.models.capture import call
+from penjing.models.family import Model
+from penjing.models.outputs import flat_output
+from penjing.values import Note
+
+MODELS = ("clip", "whisper")
+CASES = [(name, model) for name in known_methods() for model in MODELS]
+WHOLE_WINDOW = 3000
+
+
+@dataclass
+class Done:
+    """A model that a method was applied to, tower after tower, with its notes and what it answers."""
+
+    method: Method
+    model: Model
+    notes: list[Note]
+    inputs: dict[str, torch.Tensor]
+    before: torch.Tensor
+    after: torch.Tensor
+    hooks: tuple[int, int]
+    folder: Path
+
+
+def count_hooks(net: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in net.modules())
+
+
+def run_method(method: Method, model: Model, scratch: Path) -> list[Note]:
+    """Apply with the defaults to every tower that has something for it."""
+    batches = [model.family.probe(model.net, seed) for seed in range(3)]
+    aids = Aids(model, [model.family.probe(model.net, 9)], 0, scratch)
+    towers = [tower for tower in model.towers if method.chosen(tower) and tower.role in method.roles]
+    return [note for tower in towers for note in method.run(tower, batches, aids)]
+
+
+def whole_inputs(model: Model) -> dict[str, torch.Tensor]:
+    """A probe for the whole network; Whisper whole hears 30 s and nothing else."""
+    inputs = dict(model.family.probe(model.net, 4))
+    if "input_features" in inputs:
+        source = torch.Generator().manual_seed(0)
+        inputs["input_features"] = torch.randn(1, model.config.num_mel_bins, WHOLE_WINDOW, generator=source)
+    return inputs
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, folder_of) -> dict[tuple[str, str], Done]:
+    """Every method on every model, once."""
+    from penjing.models.open import open_model
+
+    root = tmp_path_factory.mktemp("compressed")
+    found = {}
+    for name, model_name in CASES:
+        model = open_model(str(folder_of(model_name)))
+        method = known_methods()[name]()
+        inputs, hooks = whole_inputs(model), count_hooks(model.net)
+        before = reloaded_networks.answer(model.net, inputs)
+        notes = run_method(method, model, root)
+        folder = root / f"{name}-{model_name}"
+        save_network(model.net, model.folder, folder)
+        save_file(inputs, folder / "inputs.safetensors")
+        after = reloaded_networks.answer(model.net, inputs)
+        found[name, model_name] = Done(
+            method, model, notes, inputs, before, after, (hooks, count_hooks(model.net)), folder
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def reloaded(done: dict[tuple[str, str], Done]) -> dict[tuple[str, str], torch.Tensor]:
+    """What all of them answer in a fresh process."""
+    root = next(iter(done.values())).folder.parent
+    subprocess.run(
+        [sys.executable, reloaded_networks.__file__, str(root)], check=True, capture_output=True, timeout=300
+    )
+    return {case: load_file(one.folder / "outputs.safetensors")["outputs"] for case, one in done.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+class TestEveryMethod:
+    def test_keeps_shapes_and_changes_something(self, case, done):
+        one = done[case]
+        assert one.after.shape == one.before.shape
+        assert bool(torch.isfinite(one.after).all())
+        assert not torch.equal(one.after, one.before)
+        assert float((one.after - one.before).norm() / one.before.norm()) < 0.5
+
+    def test_says_one_thing_of_every_site(self, case, done):
+        one = done[case]
+        towers = [tower for tower in one.model.towers if tower.role in one.method.roles]
+        wanted = [(tower.name, site.name) for tower in towers for site in one.method.chosen(tower)]
+        said = [(note.tower, note.site) for note in one.notes]
+        # `chosen` is asked of the changed model: what a site was before it was replaced decides no longer.
+        assert len(set(said)) == len(said)
+        assert set(said) >= set(wanted)
+        assert {note.method for note in one.notes} == {case[0]}
+
+    def test_a_skipped_site_says_why_and_a_changed_one_its_error(self, case, done):
+        for note in done[case].notes:
+            if note.skipped:
+                assert len(note.skipped) > 10
+                assert (note.bits, note.size_bytes) == (32.0, 0)
+            else:
+                assert 0 < note.error < 0.2, note
+                assert note.bits < 32
+
+    def test_counts_the_bytes_that_are_stored(self, case, done):
+        one = done[case]
+        sites = {name: site for tower in one.model.towers for name, site in tower.sites.items()}
+        with safe_open(one.folder / WEIGHTS, "pt") as stored:
+            sizes = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - a file, not a dict
+        for note in one.notes:
+            site = sites[note.site]
+            places = tuple(f"{place.name}." for place in (site, *site.tied))
+            parts = [tensor for name, tensor in sizes.items() if name.startswith(places) and not name.endswith(".bias")]
+            if not note.skipped:
+                assert sum(part.numel() * part.element_size() for part in parts) == note.size_bytes, note.site
+                assert note.bits == pytest.approx(8 * note.size_bytes / site.weight.numel())
+
+    def test_gives_the_same_bytes_again(self, case, done, fresh, tmp_path):
+        again = fresh(case[1])
+        notes = run_method(done[case].method, again, tmp_path)
+        assert notes == done[case].notes
+        assert bits_of(again.net) == bits_of(done[case].model.net)
+
+    def test_leaves_no_hook(self, case, done):
+        before, after = done[case].hooks
+        assert before == after
+
+    def test_answers_the_same_in_a_fresh_process(self, case, done, reloaded):
+        assert torch.equal(reloaded[case], done[case].after)
+
+    def test_a_site_that_is_not_named_is_left_alone(self, case, done, fresh, tmp_path):
+        model = fresh(case[1])
+        one = next(note for note in done[case].notes if not note.skipped)
+        method = known_methods()[case[0]](sites=(one.site,))
+        before = bits_of(model.net)
+        notes = run_method(method, model, tmp_path)
+        assert [note.site for note in notes] == [one.site]
+        kept = bits_of(model.net)
+        (site,) = [site for tower in model.towers for site in tower.sites.values() if site.name == one.site]
+        places = tuple(f"{place.name}." for place in (site, *site.tied))
+        assert {name: data for name, data in kept.items() if not name.startswith(places)} == {
+            name: data for name, data in before.items() if not name.startswith(places)
+        }
+
+
+def test_a_whole_network_still_runs_by_its_own_forward(done):
+    """The compressed network is a plain network: whoever calls it needs nothing of ours."""
+    one: Any = done["rtn", "clip"]
+    with torch.no_grad():
+        assert torch.equal(flat_output(call(one.model.net, one.inputs)), one.after)
