@@ -60,9 +60,12 @@ class StaticInt8(Method):
         return site.kind in ("linear", "conv")
 
     def conflict(self, earlier: Method) -> str:
-        """No engine multiplies int8 activations by 2-, 3- or 4-bit codes."""
-        bits, group = getattr(earlier, "bits", 8), getattr(earlier, "group", 0)
-        return f"{bits}-bit codes cannot meet int8 activations" if bits != 8 or group else ""
+        """No engine multiplies int8 activations by 2-, 3- or 4-bit codes, by codes in groups or with zero points."""
+        if getattr(earlier, "bits", 8) != 8:
+            return f"{getattr(earlier, 'bits', 8)}-bit codes cannot meet int8 activations"
+        if getattr(earlier, "group", 0):
+            return "codes in groups cannot meet int8 activations"
+        return "" if getattr(earlier, "symmetric", True) else "codes with zero points cannot meet int8 activations"
 
     @torch.no_grad()
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
@@ -165,7 +168,8 @@ def _keep_codes(name: str, module: IntLinear) -> StaticLinear:
     table = module.table
     if table.bits != 8 or table.group or not table.symmetric:
         raise RecipeError(
-            f"static_int8 cannot take over {table.bits}-bit codes in groups of {table.group or 'a channel'} at {name}",
+            f"static_int8 cannot take over the {table.bits}-bit codes of {name}"
+            f"{f' in groups of {table.group}' if table.group else ''}{'' if table.symmetric else ' with zero points'}",
             hint="give that step bits: 8, group: 0, symmetric: true, or other towers",
         )
     codes = (table.packed.flatten(1)[:, : table.width].to(torch.int16) - 128).to(torch.int8)

@@ -119,8 +119,9 @@ def is_pair_safe(codes: Tensor) -> bool:
 
 def relative_error(weight: Tensor, rounded: Tensor) -> float:
     """‖W - Ŵ‖ / ‖W‖, 0 for an all-zero matrix."""
-    norm = weight.float().norm()
-    return float((weight.float() - rounded.float()).norm() / norm) if norm > 0 else 0.0
+    weight, rounded = weight.detach().float(), rounded.detach().float()
+    norm = weight.norm()
+    return float((weight - rounded).norm() / norm) if norm > 0 else 0.0
 
 
 def activation_grid(low: float, high: float, top: int = TOP) -> tuple[float, int]:
