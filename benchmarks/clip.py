@@ -37,11 +37,12 @@ def build(folder: Path) -> dict[str, Any]:
     rows = load_dataset("pictures").rows
     batches = list(model.family.batches(model.settings, model.folder, rows[: 2 * CALIBRATION_ROWS]))
     calibration = Calibration(batches[:CALIBRATION_ROWS], batches[CALIBRATION_ROWS:], "bench")
-    before = tower_outputs(model, seed=1)
+    probe = model.family.probe(model.net, 1)
+    before = tower_outputs(model, probe)
     export_graphs(model, folder / "source", "source", lambda *told: None)
     run_steps(model, default_recipe("dual-encoder"), calibration, folder / "steps", lambda *told: None, resume=False)
     export_graphs(model, folder / "result", "result", lambda *told: None)
-    after = tower_outputs(model, seed=1)
+    after = tower_outputs(model, probe)
     cosines = [float(a @ b / ((a @ a) ** 0.5 * (b @ b) ** 0.5)) for a, b in zip(before, after, strict=True)]
     return {
         "bytes_ratio": model_bytes(folder / "result") / (4 * parameters),
