@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from penjing.extras import workshop
 
 __all__ = ["__version__", "compress", "evaluate", "inspect", "load"]
-__version__ = version("penjing")
+__version__: str
 import_module("penjing.evaluate")  # the room, now, or it would later take the name of the function below
 
 Tell = Callable[[str, int, int], None]
@@ -97,3 +96,12 @@ def _call(place: str, *args: Any, **options: Any) -> Any:
     module, _, name = place.partition(":")
     with workshop():
         return getattr(import_module(f"penjing.{module}"), name)(*args, **options)
+
+
+def __getattr__(name: str) -> Any:
+    """Look the version up when it is asked for: reading package metadata takes longer than the rest of this import."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("penjing")
+    raise AttributeError(f"module 'penjing' has no attribute {name!r}")
