@@ -41,7 +41,7 @@ def speech_artifact(whisper_folder: Path, sound_folder: Path, tmp_path_factory: 
 
     out = tmp_path_factory.mktemp("artifacts") / "whisper-small"
     penjing.compress(
-        whisper_folder, out, data=sound_folder, goals=["size_bytes<=70%"], formats=["onnx", "checkpoint"], threads=1
+        whisper_folder, out, data=sound_folder, goals=["size_bytes<=90%"], formats=["onnx", "checkpoint"], threads=1
     )
     return out
 

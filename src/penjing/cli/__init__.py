@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
+INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a goal was not met, 2 bad input, 3 our bug, 130 interrupted."""
     from penjing.cli.run import run
 
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if code == INTERRUPTED:
+        # Python remembers an interruption that hit inside `exec`, as when torch traces, and would kill itself by it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

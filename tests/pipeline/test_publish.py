@@ -1,0 +1,176 @@
+"""Places for artifacts: checked without a trace, written beside, moved in one step, never lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from penjing.artifact.publish import check_out, publish, staging
+from penjing.errors import ArtifactError, DataError
+from penjing.pipeline import compress as pipeline
+from tiny_models import TINY
+
+EIGHT_BITS = pipeline.Options(recipe="weights", goals=("cosine>=0.9",), threads=1)
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def artifact(folder: Path, text: str = "old") -> Path:
+    folder.mkdir()
+    (folder / "weights").write_text(text)
+    (folder / "penjing.json").write_text(json.dumps({"format": 1, "files": {"weights": "0"}}))
+    return folder
+
+
+def test_a_free_place_is_left_as_it_is(tmp_path):
+    check_out(tmp_path / "new" / "deep" / "out", overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_and_an_artifact_may_be_overwritten(tmp_path):
+    (tmp_path / "empty").mkdir()
+    check_out(tmp_path / "empty", overwrite=True)
+    check_out(artifact(tmp_path / "artifact"), overwrite=True)
+    assert content(tmp_path / "artifact")["weights"] == "old"
+
+
+def test_a_broken_link_is_in_the_way(tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ArtifactError, match="already exists"):
+        check_out(tmp_path / "out", overwrite=False)
+
+
+def test_a_name_too_long(tmp_path):
+    with pytest.raises(ArtifactError, match="File name too long"):
+        check_out(tmp_path / ("o" * 300), overwrite=False)
+
+
+def test_published_in_one_step(tmp_path):
+    with staging(tmp_path / "deep" / "out", tmp_path / "deep" / ".work", fresh=True) as folder:
+        (folder / "weights").write_text("new")
+        assert not (tmp_path / "deep" / "out").exists()
+        publish(folder, tmp_path / "deep" / "out")
+    assert content(tmp_path) == {"deep/out/weights": "new"}
+    assert not (tmp_path / "deep" / ".work").exists()
+
+
+def test_the_old_artifact_goes_when_the_new_one_has_come(tmp_path):
+    out = artifact(tmp_path / "out")
+    with staging(out, tmp_path / ".work", fresh=True) as folder:
+        (folder / "weights").write_text("new")
+        assert content(out)["weights"] == "old"
+        publish(folder, out)
+    assert content(tmp_path) == {"out/weights": "new"}
+
+
+def test_the_old_artifact_comes_back_when_the_new_one_cannot_be_moved(tmp_path, monkeypatch):
+    out, new = artifact(tmp_path / "out"), artifact(tmp_path / "new", "new")
+    replace = os.replace
+
+    def fail(source, target):
+        if Path(source) == new:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="cross-device"):
+        publish(new, out)
+    assert content(out)["weights"] == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "out"]
+
+
+def write_and_raise(tmp_path: Path, write: Callable[[Path], object], error: BaseException) -> None:
+    """Write something while staging and fail."""
+
+    def stage() -> None:
+        with staging(tmp_path / "out", tmp_path / ".work", fresh=True) as folder:
+            write(folder)
+            raise error
+
+    with pytest.raises(type(error)):
+        stage()
+
+
+def finish_a_step(folder: Path) -> None:
+    (folder.parent / "steps" / "one").mkdir(parents=True)
+    (folder.parent / "steps" / "one" / "notes.json").write_text("{}")
+
+
+@pytest.mark.parametrize("error", [DataError("no", hint="yes"), KeyboardInterrupt(), ZeroDivisionError()])
+def test_what_was_not_published_is_removed(error, tmp_path):
+    write_and_raise(tmp_path, lambda folder: (folder / "weights").write_text("new"), error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finished_steps_stay_and_go_when_a_run_starts_afresh(tmp_path):
+    out, work = tmp_path / "out", tmp_path / ".work"
+    write_and_raise(tmp_path, finish_a_step, KeyboardInterrupt())
+    assert content(tmp_path) == {".work/steps/one/notes.json": "{}"}
+    with staging(out, work, fresh=False):
+        assert (work / "steps" / "one" / "notes.json").exists()
+    with staging(out, work, fresh=True):
+        assert not (work / "steps").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (RuntimeError("Error while serializing: I/O error: … (os error 28)"), "No space left on device"),
+    ],
+)
+def test_a_full_disk_is_one_line(error, reason, tmp_path):
+    with pytest.raises(ArtifactError) as told, staging(tmp_path / "out", tmp_path / ".work", fresh=True):
+        raise error
+    assert told.value.message == f"cannot write {tmp_path / 'out'}: {reason}"
+    assert "--resume" in told.value.hint
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), RuntimeError("wrong (os error 2)")])
+def test_other_errors_are_not_blamed_on_the_disk(error, tmp_path):
+    with pytest.raises(type(error)), staging(tmp_path / "out", tmp_path / ".work", fresh=True):
+        raise error
+
+
+@pytest.mark.parametrize("limit_bytes", [1_000, 20_000])
+def test_a_disk_that_fills_up_while_writing(limit_bytes, tmp_path):
+    """The system itself refuses to write files of more than so many bytes."""
+    model, out = TINY["bert"](tmp_path / "bert"), artifact(tmp_path / "out")
+    options = pipeline.Options(recipe="weights", goals=("cosine>=0.9",), overwrite=True, threads=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    try:
+        with pytest.raises(ArtifactError, match=r"cannot write .*out: File too large"):
+            pipeline.compress(str(model), out, options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert content(out)["weights"] == "old"
+    assert not (tmp_path / ".out.penjing" / "artifact").exists()
+
+
+def test_room_again_and_resumed(tmp_path, monkeypatch):
+    model, out = TINY["bert"](tmp_path / "bert"), tmp_path / "out"
+    write = pipeline.write_artifact
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pipeline, "write_artifact", full)
+    with pytest.raises(ArtifactError, match="No space left"):
+        pipeline.compress(str(model), out, EIGHT_BITS)
+    monkeypatch.setattr(pipeline, "write_artifact", write)
+    stages: list[str] = []
+    options = pipeline.Options(recipe="weights", goals=("cosine>=0.9",), resume=True, threads=1)
+    pipeline.compress(str(model), out, options, tell=lambda what, done, total: stages.append(what))
+    assert not any(stage.startswith("rtn") for stage in stages)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bert", "out"]
