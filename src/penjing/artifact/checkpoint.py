@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,9 +23,13 @@ from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTabl
 from penjing.models.network import blank_network
 from penjing.tensor.pack import pack_dense, pack_slots, unpack_dense, unpack_slots
 
+LONGEST_REASON = 200
+DAMAGED = (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+"""What reading a checkpoint raises that was changed, cut short or mixed up."""
+
 WEIGHTS = "model.safetensors"
 LAYERS = "layers.json"
-CONFIG_FILES = ("*.json", "*.txt", "*.model")
+CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 """What a checkpoint folder holds besides weights: configuration and tokenizer files."""
 
 
@@ -60,21 +65,25 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
     """Rebuild a network that `save_network` wrote, into `net` (of the same architecture) or a blank one."""
     if not (folder / LAYERS).is_file():
         raise ArtifactError(f"{folder} holds no compressed checkpoint", hint="compress with --format checkpoint")
-    document = json.loads((folder / LAYERS).read_text(encoding="utf8"))
     net = blank_network(folder) if net is None else net
-    for name, spec in document["layers"].items():
-        parent, _, attribute = name.rpartition(".")
-        place = net.get_submodule(parent)
-        setattr(place, attribute, _blank_layer(spec, place.get_submodule(attribute), net))
-    tensors = load_file(str(folder / WEIGHTS))
-    _unpack_odd_widths(net, tensors)
-    missing, unexpected = net.load_state_dict(tensors, strict=False)
+    try:
+        document = json.loads((folder / LAYERS).read_text(encoding="utf8"))
+        for name, spec in document["layers"].items():
+            parent, _, attribute = name.rpartition(".")
+            place = net.get_submodule(parent)
+            setattr(place, attribute, _blank_layer(spec, place.get_submodule(attribute), net))
+        tensors = load_file(str(folder / WEIGHTS))
+        _unpack_odd_widths(net, tensors)
+        missing, unexpected = net.load_state_dict(tensors, strict=False)
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        raise ArtifactError(f"{folder} is damaged: {reason}", hint="compress again") from error
     own = net.state_dict()
     filled = {own[name].data_ptr() for name in tensors if name in own}
     lost = [name for name in missing if own[name].numel() and own[name].data_ptr() not in filled]
     if lost or unexpected:
         raise ArtifactError(f"{folder / WEIGHTS} does not fit: {[*lost, *unexpected][0]}", hint="compress again")
-    for name in document["halves"]:
+    for name in document.get("halves", ()):
         module, _, parameter = name.rpartition(".")
         mark_half(net.get_submodule(module), parameter)
     return net.eval()

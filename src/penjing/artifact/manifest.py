@@ -31,12 +31,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf8"))
     except ValueError as error:
         raise ArtifactError(f"{path} is damaged: not JSON", hint="compress again") from error
+    parts = ("files", "settings")
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise ArtifactError(f"{path} is not a penjing manifest", hint="compress again")
     if manifest["format"] != FORMAT:
         raise ArtifactError(
             f"{path} has format {manifest['format']}, this penjing reads {FORMAT}", hint="pip install --upgrade penjing"
         )
+    if not all(isinstance(manifest.get(part, {}), dict) for part in parts):
+        raise ArtifactError(f"{path} is damaged: {' and '.join(parts)} should be objects", hint="compress again")
     return manifest
 
 
@@ -53,7 +56,7 @@ def file_hash(path: Path) -> str:
 
 def file_hashes(folder: Path) -> dict[str, str]:
     """sha256 of every file of an artifact but the manifest itself, by path relative to the folder, sorted."""
-    return {str(path.relative_to(folder)): file_hash(path) for path in _files(folder) if path.name != NAME}
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in _files(folder) if path.name != NAME}
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -100,8 +100,9 @@ def publish(folder: Path, out: Path) -> None:
         os.replace(out, old / "old")
         try:
             os.replace(folder, out)
-        except OSError:
-            os.replace(old / "old", out)
+        except BaseException:  # an interruption must not cost the artifact that stood here either
+            if not out.exists():
+                os.replace(old / "old", out)
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
