@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from penjing.pipeline.coverage import coverage_table, site_parameters, tower_par
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.job import Format, Job, Options, plan_job
-from penjing.pipeline.measure import Comparison, compare, compare_in_torch, compare_outputs_in_torch
+from penjing.pipeline.measure import Comparison, compare, compare_in_torch, compare_outputs_in_torch, time_in_torch
 from penjing.pipeline.steps import Calibration, run_steps
 from penjing.pipeline.tell import Tell, silent
 from penjing.pipeline.write import report_document, result_json, write_artifact, write_report
@@ -113,7 +114,11 @@ def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -
 def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path, tell: Tell) -> Comparison:
     """Measure source and result on rows that no step has seen, in the engine or in PyTorch."""
     if choices.in_engine:
-        return compare(model, before, folder, choices.rows, job.engine, tell)
+        found = compare(model, before, folder, choices.rows, job.engine, tell)
+        if not choices.rows:
+            return found
+        reference = time_in_torch(open_model(job.model), choices.rows, job.engine.threads, tell)
+        return dataclasses.replace(found, reference=reference)
     if choices.rows:
         return compare_in_torch(open_model(job.model), model, folder, choices.rows, job.engine.threads, tell)
     tell("compare outputs", 0, 0)

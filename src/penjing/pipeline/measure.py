@@ -33,6 +33,8 @@ class Comparison:
     """tower -> p50 of its graph before and after, on the example input of the export"""
     said: Mapping[str, Judged] = field(default_factory=dict)
     """`source` and `result` -> what was said of each row"""
+    reference: Measures | None = None
+    """the source in PyTorch eager float32: a further column"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,14 @@ def compare_in_torch(
     measured = {name: _measures(engine, sizes[name], scores[name], found.speeds[name], None) for name in sizes}
     changes = differences(scores["source"], scores["result"])
     return Comparison(measured["source"], measured["result"], changes, said=found.said)
+
+
+def time_in_torch(source: Model, rows: Sequence[Row], threads: int, tell: Tell) -> Measures:
+    """Time items of the source in PyTorch eager float32, through the same runner."""
+    tell("time PyTorch", 0, 0)
+    runners = {"torch": reference_runner(source)}
+    found = item_latencies(runners, rows[:SPEED_ROWS], threads, rounds=SPEED_ROWS)["torch"]
+    return Measures("torch", threads, source_bytes(source), found.p50_ms, found.p95_ms)
 
 
 def compare_outputs_in_torch(

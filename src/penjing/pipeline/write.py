@@ -43,6 +43,7 @@ def report_document(
         "warnings": warnings(comparison),
         "source": comparison.source.as_json(),
         "result": comparison.result.as_json(),
+        "reference": comparison.reference.as_json() if comparison.reference else None,
         "changes": {name: change.as_json() for name, change in comparison.changes.items()},
         "steps": [{**step_json(step), "seconds": step.seconds} for step in done],
         "recipe": recipe.as_yaml(),

@@ -1,0 +1,195 @@
+"""Runners judged by the metrics of their task; rows that cannot judge are refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import soundfile
+
+from penjing.data.row import Row
+from penjing.errors import DataError
+from penjing.judge.quality import check_answers, check_media, compare_outputs, judge, metric_names, transcribe_row
+from penjing.judge.speed import graph_latencies, item_latencies
+from penjing.runtimes.speech import Heard
+from tiny_speech import RATE_HZ, sound
+
+
+class Listener:
+    """Says the same of every window."""
+
+    task = "speech-seq2seq"
+    sampling_rate_hz = RATE_HZ
+    settings = MappingProxyType({"audio": {}})
+
+    def __init__(self, text: str = "the red bus") -> None:
+        self.text = text
+        self.languages: list[str | None] = []
+
+    def transcribe(self, samples: np.ndarray, language: str | None = None) -> Heard:
+        self.languages.append(language)
+        return Heard(self.text, (), language, 0.0)
+
+
+class Viewer:
+    """Knows every picture by the number in its id."""
+
+    task = "dual-encoder"
+    settings = MappingProxyType({"image": {"size": 8}})
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = list(texts)
+        self.seen = 0
+
+    def embed_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        self.seen += len(rows)
+        return np.stack([np.eye(len(self.texts), dtype=np.float32)[int(row.id)] for row in rows])
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([np.eye(len(self.texts), dtype=np.float32)[self.texts.index(text)] for text in texts])
+
+
+class Scaled:
+    """A graph that multiplies."""
+
+    inputs = ("x",)
+    outputs = ("y", "logits")
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, arrays):
+        return {"y": self.factor * arrays["x"], "logits": arrays["x"] ** 2 * self.factor}
+
+
+def clips(folder, count: int = 3, seconds: float = 0.5) -> list[Row]:
+    rows = []
+    for number in range(count):
+        path = folder / f"{number}.wav"
+        soundfile.write(path, sound(seconds, number), RATE_HZ)
+        rows.append(Row(f"{number}.wav", {"text": "the red bus" if number else "the red cat"}, "audio", path))
+    return rows
+
+
+def pictures(column: str, values: Sequence[str]) -> list[Row]:
+    return [Row(str(number), {column: value}, "image", b"png") for number, value in enumerate(values)]
+
+
+def test_speech(tmp_path):
+    done = []
+    found = judge(Listener(), clips(tmp_path), lambda *step: done.append(step))
+    assert tuple(found.scores) == metric_names("speech-seq2seq", clips(tmp_path)) == ("wer", "cer")
+    assert found.scores["wer"].value == pytest.approx(1 / 9)
+    assert found.transcripts["0.wav"] == ("the red cat", "the red bus")
+    assert done == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_row_says_its_language(tmp_path):
+    (row,) = clips(tmp_path, 1)
+    listener = Listener()
+    transcribe_row(listener, Row(row.id, {**row.fields, "language": "de"}, "audio", row.file))
+    assert listener.languages == ["de"]
+
+
+def test_long_clips_are_heard_window_by_window(tmp_path):
+    (row,) = clips(tmp_path, 1, 40)
+    assert transcribe_row(Listener("so"), row) == "so so"
+
+
+def test_retrieval():
+    rows = pictures("text", ["a star", "a ring", "a cat"])
+    found = judge(Viewer(["a star", "a cat", "a ring"]), rows)
+    assert set(found.scores) == set(metric_names("dual-encoder", rows))
+    assert found.scores["recall_at_1"].value == pytest.approx(1 / 3)
+    assert found.transcripts == {}
+
+
+def test_sounds_have_their_own_names(tmp_path):
+    names = metric_names("dual-encoder", clips(tmp_path))
+    assert {"recall_at_1", "audio_to_text_recall_at_1", "text_to_audio_median_rank"} <= set(names)
+    assert not any("image" in name for name in names)
+
+
+def test_zero_shot_where_rows_have_labels():
+    rows = pictures("label", ["star", "ring", "star"])
+    found = judge(Viewer(["star", "ring", "cat"]), rows)
+    assert tuple(found.scores) == metric_names("dual-encoder", rows) == ("accuracy",)
+    assert found.scores["accuracy"].value == pytest.approx(2 / 3)
+
+
+def test_nothing_to_judge_by():
+    with pytest.raises(DataError, match="no rows to judge by"):
+        judge(Listener(), [])
+
+
+def test_a_task_nobody_judges():
+    runner = Listener()
+    runner.task = "folding"
+    with pytest.raises(DataError, match="the task 'folding' cannot be judged yet"):
+        judge(runner, pictures("text", ["a"]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "row"),
+    [
+        ({"audio": {}}, Row("1", {"text": "a"}, "image", b"png")),
+        ({"audio": {}}, Row("1", {"text": "a"})),
+        ({"image": {"size": 8}}, Row("1", {"text": "a"}, "audio", b"wav")),
+        ({"image": {"size": 8}}, Row("1", {"text": "a"}, "image", None)),
+    ],
+)
+def test_rows_of_the_wrong_kind(settings, row):
+    with pytest.raises(DataError, match=f"row '1' has no {next(iter(settings))}"):
+        check_media(settings, [row])
+
+
+def test_rows_of_the_right_kind(tmp_path):
+    rows = clips(tmp_path)
+    check_media({"audio": {}}, rows)
+    check_answers("speech-seq2seq", rows)
+    check_answers("dual-encoder", pictures("label", ["a"]))
+    assert len(rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "column"),
+    [
+        ("speech-seq2seq", pictures("label", ["a"]), "text"),
+        ("dual-encoder", [*pictures("label", ["a"]), Row("1", {"text": "a"}, "image", b"")], "label"),
+        ("dual-encoder", pictures("question", ["a"]), "text"),
+    ],
+)
+def test_rows_without_an_answer(task, rows, column):
+    with pytest.raises(DataError, match=f"has no '{column}'"):
+        check_answers(task, rows)
+
+
+def test_outputs_compared_without_data():
+    inputs = {"x": np.array([[0.5, -1.0, 2.0]], np.float32)}
+    same = compare_outputs([(Scaled(1), Scaled(1), inputs)])
+    assert set(same) == {"cosine", "logit_kl"}
+    assert same["cosine"].value == pytest.approx(1)
+    assert same["logit_kl"].value == pytest.approx(0, abs=1e-9)
+    other = compare_outputs([(Scaled(1), Scaled(-1), inputs)])
+    assert other["cosine"].value == pytest.approx(-1)
+    assert other["logit_kl"].value > 0.1
+
+
+def test_items_are_timed_row_by_row():
+    viewers = {name: Viewer(["a", "b"]) for name in ("source", "result")}
+    found = item_latencies(viewers, pictures("text", ["a", "b"]), threads=2, rounds=5)
+    assert set(found) == {"source", "result"}
+    assert all(viewer.seen == 7 for viewer in viewers.values())  # two of warm-up
+    assert all(0 < one.p50_ms <= one.p95_ms and (one.runs, one.threads) == (5, 2) for one in found.values())
+
+
+def test_clips_are_timed_from_file_to_text(tmp_path):
+    found = item_latencies({"only": Listener()}, clips(tmp_path, 1), threads=1, rounds=3)
+    assert found["only"].p50_ms > 0
+
+
+def test_graphs_are_timed_on_one_input():
+    found = graph_latencies({"one": Scaled(1), "two": Scaled(2)}, {"x": np.ones(3, np.float32)}, 1, rounds=4)
+    assert [latency.runs for latency in found.values()] == [4, 4]
