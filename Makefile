@@ -31,10 +31,14 @@ test: $(BIN)/.ready ## run the tests
 test-slow: $(BIN)/.ready ## run every test, golden runs on real checkpoints too
 	@$(BIN)/python -m pytest
 
-test-shop: ## run the shop's tests in an environment without torch and transformers
+SHOP_ARTIFACT := build/shop/pictures
+
+test-shop: $(BIN)/.ready ## run the shop's tests, and an artifact, in an environment without torch and transformers
+	@test -d $(SHOP_ARTIFACT) || $(BIN)/penjing compress pictures-dual-encoder -o $(SHOP_ARTIFACT) --data pictures
 	@$(PYTHON) -m venv $(VENV)-shop
-	@$(VENV)-shop/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[openvino]" pytest hypothesis
-	@$(VENV)-shop/bin/python -m pytest -m "shop and not slow"
+	@$(VENV)-shop/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable ".[openvino]" pytest hypothesis
+	@PENJING_SHOP_ARTIFACT=$(SHOP_ARTIFACT) $(VENV)-shop/bin/python -m pytest -m "shop and not slow"
 
 check: $(BIN)/.ready ## lint, types, import contracts, house numbers
 	@$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -16,6 +17,16 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 if "PENJING_CACHE" not in os.environ:
     os.environ["PENJING_CACHE"] = tempfile.mkdtemp(prefix="penjing-cache-")
     atexit.register(shutil.rmtree, os.environ["PENJING_CACHE"], ignore_errors=True)
+
+WORKSHOP_INSTALLED = importlib.util.find_spec("torch") is not None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without torch, leave alone every file (and every folder, with its conftest) that marks no test of the shop."""
+    if WORKSHOP_INSTALLED:
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return True if not any("mark.shop" in path.read_text(encoding="utf8") for path in files) else None
 
 
 @pytest.fixture(scope="session")

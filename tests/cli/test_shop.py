@@ -48,8 +48,8 @@ def told(speech_artifact, picture_artifact, sound_folder, picture_folder, whispe
 
 
 def test_torch_could_be_imported():
-    need("torch", "compress")
-    need("transformers", "compress")
+    assert need("torch", "compress").__name__ == "torch"
+    assert need("transformers", "compress").__name__ == "transformers"
 
 
 @pytest.mark.parametrize("name", SHOP)
