@@ -9,7 +9,7 @@ from pathlib import Path
 
 from penjing.data.pictures import load_pictures
 
-FEW: Mapping[str, int] = {"calibrate": 12, "select": 8, "judge": 60}
+FEW: Mapping[str, int] = {"calibrate": 8, "select": 4, "judge": 60}
 
 
 def save_pictures(folder: Path, counts: Mapping[str, int] = FEW) -> Path:

@@ -10,10 +10,16 @@ import torch
 
 from penjing.artifact.manifest import read_manifest, verify
 from penjing.pipeline import compress as pipeline
+from tiny_pictures import save_pictures
 
 MODEL = "pictures-dual-encoder"
 TORCH = ["--format", "checkpoint", "--threads", 2]
 """Measured in PyTorch: as strict, and nothing is exported."""
+
+
+@pytest.fixture(scope="module")
+def few_pictures(tmp_path_factory) -> Path:
+    return save_pictures(tmp_path_factory.mktemp("data") / "few", {"calibrate": 1, "select": 1, "judge": 24})
 
 
 def recipe(folder: Path, *steps: str) -> Path:
@@ -46,7 +52,7 @@ def test_int8_passes(picture_artifact):
     assert all(goal["met"] for goal in manifest["goals"])
     assert manifest["result"]["size_bytes"] < 0.35 * manifest["source"]["size_bytes"]
     assert {row["method"] for row in manifest["coverage"]} >= {"static_int8", "rtn", "float16"}
-    assert manifest["data"] == {"name": "pictures", "calibrate": 12, "select": 8, "judge": 60}
+    assert manifest["data"] == {"name": "pictures", "calibrate": 8, "select": 4, "judge": 60}
 
 
 @pytest.mark.slow
@@ -56,14 +62,14 @@ def test_int8_passes_on_all_pictures(tmp_path, penjing):
     assert found.json["result"]["metrics"]["recall_at_1"]["n"] == 200
 
 
-def test_two_bits_are_refused(picture_folder, tmp_path, penjing):
+def test_two_bits_are_refused(few_pictures, tmp_path, penjing):
     two_bits = recipe(tmp_path, "method: rtn, bits: 2")
-    options = ["--data", picture_folder, "--recipe", two_bits, *TORCH]
+    options = ["--data", few_pictures, "--recipe", two_bits, *TORCH]
     found = penjing("compress", MODEL, "-o", tmp_path / "out", *options)
     check_nothing_published(found, tmp_path)
     goal = next(goal for goal in found.json["goals"] if not goal["met"])
     assert goal["goal"] == "recall_at_1>=-0.01"
-    assert goal["value"] < goal["source"] - 0.3
+    assert goal["value"] < goal["source"] - 0.1
     assert f"recall_at_1>=-0.01 is {goal['value']:.4g}, limit {goal['limit']:.4g}" in found.told[0]
     assert "size_bytes" not in found.told[0]  # that one was met
 
@@ -76,7 +82,7 @@ def test_two_bits_are_refused_in_the_engine(tmp_path, penjing):
     assert not found.json["goals"][0]["met"]
 
 
-def test_changing_nothing_is_refused(picture_folder, tmp_path, penjing):
+def test_changing_nothing_is_refused(tmp_path, penjing):
     nothing = recipe(tmp_path, "method: float16, towers: [text_embedding]")
     options = ["--recipe", nothing, "--goal", "size_bytes<=100%", *TORCH]
     found = penjing("compress", MODEL, "-o", tmp_path / "out", *options)
@@ -93,9 +99,9 @@ def test_why_nothing_was_changed(tmp_path, penjing):
     assert "nothing was changed: a convolution has one scale per channel" in found.told[0]
 
 
-def test_a_speed_goal_is_a_gate(picture_folder, tmp_path, penjing):
+def test_a_speed_goal_is_a_gate(few_pictures, tmp_path, penjing):
     eight_bits = recipe(tmp_path, "method: rtn")
-    options = ["--data", picture_folder, "--recipe", eight_bits, "--goal", "p50_ms<=1%", *TORCH]
+    options = ["--data", few_pictures, "--recipe", eight_bits, "--goal", "p50_ms<=1%", *TORCH]
     found = penjing("compress", MODEL, "-o", tmp_path / "out", *options)
     check_nothing_published(found, tmp_path)
     (goal,) = found.json["goals"]
@@ -104,7 +110,7 @@ def test_a_speed_goal_is_a_gate(picture_folder, tmp_path, penjing):
     assert goal["limit"] == pytest.approx(0.01 * found.json["source"]["p50_ms"])
 
 
-def test_refused_and_resumed_with_a_goal_it_meets(picture_folder, tmp_path, penjing):
+def test_refused_and_resumed_with_a_goal_it_meets(tmp_path, penjing):
     options = ["--recipe", recipe(tmp_path, "method: rtn"), *TORCH]
     refused = penjing("compress", MODEL, "-o", tmp_path / "out", *options, "--goal", "size_bytes<=10%")
     check_nothing_published(refused, tmp_path)
