@@ -43,7 +43,7 @@ def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
         "NUM_STREAMS": "1",
     }
     if engine.exact:
-        options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
+        options |= {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
     if engine.cache:
         folder = cache_folder() / "openvino"
         options["CACHE_DIR"] = str(folder / file_hash(path)[:16] if path else folder)

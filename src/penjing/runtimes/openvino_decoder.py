@@ -43,10 +43,13 @@ class StatefulDecoder:
 
     def start(self, heard: Arrays) -> None:
         """Listen to these keys and values, shared with the engine, not copied."""
-        for name in self._heard_names:
-            array = np.ascontiguousarray(heard[name.replace("past_key_values.", "present.")])
+        # Kept, because the engine reads this very memory at every step.
+        self._heard = {
+            name: np.ascontiguousarray(heard[name.replace("past_key_values.", "present.")])
+            for name in self._heard_names
+        }
+        for name, array in self._heard.items():
             self._request.set_tensor(name, self._tensor(array, shared_memory=True))
-        self._heard = heard  # the engine reads this memory at every step
         self.rewind()
 
     def rewind(self) -> None:
