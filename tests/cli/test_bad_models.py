@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from penjing.models.pretrained import pretrained_folder
+
 Breaks = Callable[[Path], object]
 
 
@@ -32,6 +34,11 @@ def emptied(folder: Path) -> None:
 def renamed(folder: Path) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "wisper", "architectures": ["Wisper"]}))
+
+
+def wordless(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
 
 
 def poisoned(folder: Path) -> None:
@@ -67,6 +74,27 @@ def test_bad_model(name, command, model, sound_folder, tmp_path, penjing, untouc
     said = penjing(command, model, *options[command]).check_refused()
     assert message in said[0]
     assert hint in said[1]
+    untouched()
+
+
+@pytest.mark.parametrize("command", [["compress", "-o", "out"], ["evaluate", "--data", "speech"]])
+def test_model_without_a_tokenizer(command, model, tmp_path, penjing, untouched, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wordless(model)
+    untouched()
+    message, hint = penjing(command[0], model, *command[1:]).check_refused()
+    assert message == f"{model}: no tokenizer.json, so nothing could be fed to its graphs"
+    assert "copy it from the original model" in hint
+    untouched()
+
+
+def test_model_without_a_front_end(tmp_path, penjing, untouched):
+    model = Path(shutil.copytree(pretrained_folder("dual-encoder"), tmp_path / "model"))
+    (model / "preprocessor_config.json").unlink()
+    untouched()
+    message, hint = penjing("compress", model, "-o", tmp_path / "out").check_refused()
+    assert message == f"{model}: no preprocessor_config.json, so nothing could be fed to its graphs"
+    assert "copy it from the original model" in hint
     untouched()
 
 

@@ -98,11 +98,8 @@ def publish(folder: Path, out: Path) -> None:
     old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old-"))
     try:
         os.replace(out, old / "old")
-        try:
-            os.replace(folder, out)
-        except BaseException:  # an interruption must not cost the artifact that stood here either
-            if not out.exists():
-                os.replace(old / "old", out)
-            raise
-    finally:
+        os.replace(folder, out)
+    finally:  # an interruption must not cost the artifact that stood here either
+        if not out.exists() and (old / "old").exists():
+            os.replace(old / "old", out)
         shutil.rmtree(old, ignore_errors=True)

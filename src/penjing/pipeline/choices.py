@@ -12,6 +12,7 @@ from penjing.evaluate.catalogue import RESOURCES
 from penjing.evaluate.goals import Goal, default_goals
 from penjing.judge.quality import check_answers, check_media, metric_names
 from penjing.models.family import Model
+from penjing.pipeline.graphs import check_front_end
 from penjing.pipeline.job import Format, Job
 from penjing.recipe import Recipe, default_recipe, read_recipe
 
@@ -36,6 +37,8 @@ def choose(job: Job, model: Model) -> Choices:
     formats = choose_formats(job, model)
     in_engine = "onnx" in formats and job.engine.name != "torch"
     task = model.family.task
+    if task and ("onnx" in formats or job.parts):
+        check_front_end(model)
     rows = job.parts.judge if job.parts and task else ()
     metrics: tuple[str, ...]
     if task and job.parts:

@@ -85,7 +85,7 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
     import torch
 
     from penjing.models.open import open_model
-    from penjing.pipeline.graphs import export_graphs, reference_runner, runnable
+    from penjing.pipeline.graphs import check_front_end, export_graphs, reference_runner, runnable
 
     torch.set_num_threads(engine.threads)
     tell(f"open {name}", 0, 0)
@@ -95,6 +95,7 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
             f"{type(model.net).__name__} has no task that can be judged yet",
             hint="`penjing compress` compares its outputs",
         )
+    check_front_end(model)
     size_bytes = model_bytes(folder) if artifact else 4 * int(model.source["parameters"])
     if engine.name == "torch":
         return Opened(reference_runner(model), None, size_bytes)

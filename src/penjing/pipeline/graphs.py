@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from penjing.artifact.export import export_component
 from penjing.artifact.manifest import FORMAT, NAME, write_json
+from penjing.errors import ModelError
+from penjing.models.families.dual_settings import TOKENIZER_FILES, open_fast
 from penjing.models.family import Component, Model
 from penjing.models.reference import TorchGraph
 from penjing.pipeline.tell import Tell
+
+TOKENIZER = "tokenizer.json"
 
 
 def export_graphs(model: Model, folder: Path, label: str, tell: Tell) -> list[Component]:
@@ -26,22 +32,49 @@ def export_graphs(model: Model, folder: Path, label: str, tell: Tell) -> list[Co
 
 def runnable(model: Model, folder: Path) -> None:
     """Make a folder of graphs openable by a runner: tokenizer and, last, settings."""
-    tokenizer = model.folder / "tokenizer.json"
-    if tokenizer.exists():
-        shutil.copyfile(tokenizer, folder / tokenizer.name)
+    write_tokenizer(model, folder)
     write_json(folder / NAME, {"format": FORMAT, "task": model.family.task, "settings": dict(model.settings)})
+
+
+def write_tokenizer(model: Model, folder: Path) -> Path:
+    """Copy the checkpoint's tokenizer.json, or make one from its older files; what has none is a ModelError."""
+    found, path = model.folder / TOKENIZER, folder / TOKENIZER
+    if found.is_file():
+        shutil.copyfile(found, path)
+    else:
+        write_json(path, json.loads(open_fast(model.folder).backend_tokenizer.to_str()))
+    return path
+
+
+def check_front_end(model: Model) -> None:
+    """Refuse a checkpoint whose graphs could not be fed: its tokenizer or its media front end is missing."""
+    missing = ""
+    if not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
+        missing = TOKENIZER  # transformers would make up an empty one
+    elif not (model.settings.get("image") or model.settings.get("audio")):
+        missing = "preprocessor_config.json"
+    if missing:
+        raise ModelError(
+            f"{model.name}: no {missing}, so nothing could be fed to its graphs",
+            hint="copy it from the original model, or give --format checkpoint and no data",
+        )
 
 
 def reference_runner(model: Model) -> Any:
     """A runner of the model's task whose graphs are PyTorch modules."""
+    with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
+        return _torch_runner(model, write_tokenizer(model, Path(folder)))
+
+
+def _torch_runner(model: Model, tokenizer: Path) -> Any:
     graphs = {component.name: TorchGraph(component) for component in model.family.components(model.net)}
     if model.family.task == "speech-seq2seq":
         from penjing.runtimes.decoding import GraphDecoder
         from penjing.runtimes.speech import SpeechRunner
 
         decoder = GraphDecoder(graphs["decoder_with_past_model"], model.settings)
-        return SpeechRunner(graphs["encoder_model"], decoder, model.settings, model.folder / "tokenizer.json")
+        return SpeechRunner(graphs["encoder_model"], decoder, model.settings, tokenizer)
     from penjing.runtimes.dual import GRAPHS, DualRunner
 
     sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}
-    return DualRunner(sides, model.settings, model.folder / "tokenizer.json")
+    return DualRunner(sides, model.settings, tokenizer)
