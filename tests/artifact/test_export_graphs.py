@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,14 +65,11 @@ def test_the_axes_that_vary_are_named(graph):
     assert [value.name for value in graph.graph.output] == ["logits"]
 
 
-def test_the_same_bytes_again_in_this_process_and_another(graph_path, tmp_path):
-    wanted = graph_path.read_bytes()
-    (tmp_path / "here").mkdir()
-    assert exported_racks.write(tmp_path / "here").read_bytes() == wanted
+def test_another_process_writes_the_same_bytes(graph_path, tmp_path):
     program = [sys.executable, exported_racks.__file__, str(tmp_path)]
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
     subprocess.run(program, check=True, capture_output=True, env=environment, cwd=tmp_path, timeout=300)
-    assert (tmp_path / "layers.onnx").read_bytes() == wanted
+    assert (tmp_path / "layers.onnx").read_bytes() == graph_path.read_bytes()
 
 
 class Sum(nn.Module):
@@ -88,9 +84,10 @@ def test_a_list_of_inputs_and_an_even_axis(tmp_path):
     inputs = {"first": torch.randn(2, 3), "second": torch.randn(3, 5), "third": torch.randn(2, 8)}
     axes = {"first": {0: "batch"}, "third": {0: "batch", 1: "2*half"}}
     component = Component("sum", Sum(), inputs, ("product", "halves"), axes)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        graph = Engine("onnxruntime", 1).open(export_component(component, tmp_path))
+    path = export_component(component, tmp_path)
+    (tmp_path / "again").mkdir()
+    assert export_component(component, tmp_path / "again").read_bytes() == path.read_bytes()
+    graph = Engine("onnxruntime", 1).open(path)
     arrays = {
         "first": torch.randn(1, 3).numpy(),
         "second": inputs["second"].numpy(),

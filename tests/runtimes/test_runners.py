@@ -202,10 +202,9 @@ def viewer(sides, tokenizer_path) -> DualRunner:
 
 
 def test_embeddings_are_unit_vectors(viewer, sides, tmp_path):
-    Image.new("RGB", (20, 10), "red").save(tmp_path / "red.png")
-    pictures = viewer.embed_images(
-        [tmp_path / "red.png", Image.new("RGB", (5, 5)), (tmp_path / "red.png").read_bytes()]
-    )
+    red = tmp_path / "red.png"
+    Image.new("RGB", (20, 10), "red").save(red)
+    pictures = viewer.embed_images([red, Image.new("RGB", (5, 5)), red.read_bytes()])
     texts = viewer.embed_texts(["red bus", "a red bus late in rain and more"])
     assert pictures.shape == (3, 4)
     for found in (pictures, texts):
