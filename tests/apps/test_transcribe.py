@@ -34,6 +34,7 @@ class Echo:
     task = "speech-seq2seq"
     sampling_rate_hz = RATE_HZ
     longest_s = 30.0
+    languages = ("en", "de")
 
     def __init__(self) -> None:
         self.windows: list[tuple[int, str | None]] = []
@@ -119,6 +120,20 @@ def test_language_it_does_not_know(runner, tmp_path):
     name = write(tmp_path / "clip.wav", sound(1))
     with pytest.raises(DataError, match="does not know the language 'fr'"):
         transcribe_file(runner, name, "fr")
+
+
+@pytest.mark.parametrize(("languages", "asked"), [(("en", "de"), "fr"), ((), "de")])
+def test_a_language_it_does_not_know_is_refused_before_any_file_is_read(languages, asked):
+    echo = Echo()
+    echo.languages = languages
+    with pytest.raises(DataError, match=f"does not know the language '{asked}'"):
+        list(transcribe_files(echo, ["gone.wav"], asked))
+
+
+def test_an_english_model_takes_english(tmp_path):
+    echo = Echo()
+    echo.languages = ()
+    assert len(list(transcribe_files(echo, [write(tmp_path / "clip.wav", sound(1))], "en"))) == 1
 
 
 def test_seconds_sum_to_the_elapsed_time(runner, tmp_path):

@@ -10,7 +10,10 @@ from typing import Any
 
 from penjing.data.audio import audio_length, decode_audio, read_audio
 from penjing.data.windows import windows
-from penjing.errors import ArtifactError, DataError
+from penjing.errors import ArtifactError, DataError, did_you_mean
+
+ENGLISH = "en"
+"""What a model speaks that lists no languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ def transcribe_files(runner: Any, files: Sequence[str], language: str | None = N
     """Transcribe file after file."""
     if runner.task != "speech-seq2seq":
         raise ArtifactError(f"this artifact does {runner.task}, not speech recognition", hint="give a Whisper artifact")
+    known = [*runner.languages] or [ENGLISH]
+    if language is not None and language not in known:
+        raise DataError(f"this model does not know the language {language!r}", hint=did_you_mean(language, known))
     for name in files:
         yield transcribe_file(runner, name, language)
 

@@ -5,7 +5,6 @@ python -m penjing.judge.footprint ARTIFACT ENGINE THREADS
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +41,8 @@ def own_peak_bytes() -> int:
         for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    import resource  # no such module on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES
 
 
