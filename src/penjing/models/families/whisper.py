@@ -97,10 +97,11 @@ def _heads(values: Tensor, attention: Any) -> Tensor:
 def _attend(attention: Any, values: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """softmax(Q Kᵀ / √d) V and the output projection.
 
-    Spelled out, and the scale on Q alone: a fused operator exports as a scaling and a transposition of all keys, which
+    Spelled out, and the scale on Q alone, before its heads part: a fused operator exports as a scaling and a
+    transposition of all keys, and ONNX Runtime fuses a scale beside the product into one that copies all keys. Either
     costs a decoder that reads one token a quarter of its time.
     """
-    query = _heads(attention.q_proj(values), attention) * attention.head_dim**-0.5
+    query = _heads(attention.q_proj(values) * attention.head_dim**-0.5, attention)
     scores = query @ key.transpose(2, 3)
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
