@@ -154,9 +154,39 @@ def test_the_worst_sites_stay_float_until_the_output_is_near_enough(fresh, tmp_p
     ints = [note for note in strict if not note.skipped]
     assert floats
     for name, note in floats.items():
-        assert f"among the {len(floats)} worst sites" in note.skipped
+        assert f"among the {len(floats)} the tower feels most" in note.skipped
         assert isinstance(model.towers[0].sites[name].module, (nn.Linear, nn.Conv2d))
-    assert min(note.error for note in floats.values()) >= max((note.error for note in ints), default=0.0)
+    for note in ints:
+        assert isinstance(model.towers[0].sites[note.site].module, (StaticLinear, StaticConv))
+
+
+class Scales(nn.Module):
+    """A loud branch that rounds well and a quiet one that rounds badly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.loud, self.quiet = nn.Linear(16, 16), nn.Linear(16, 16)
+        with torch.no_grad():
+            self.quiet.weight[:, 0] *= 40
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return 1000 * self.loud(values) + 0.01 * self.quiet(values)
+
+
+def test_what_the_tower_feels_decides_and_not_how_badly_a_site_rounds(fresh, tmp_path):
+    net = Scales()
+    sites = {name: Site(name, "linear", net, name) for name in ("loud", "quiet")}
+    tower = Tower("toy", "encoder", "text", net, lambda batch: net(batch["values"]), (), sites)
+    batches = [{"values": torch.randn(5, 16)} for _ in range(3)]
+    with torch.no_grad():
+        wanted = [flat_output(tower.run(batch)) for batch in batches]
+        aids = Aids(fresh("clip"), batches, 0, tmp_path)
+        notes = {note.site: note for note in make("static_int8", {"max_error": 1e-3}).run(tower, batches, aids)}
+        found = [flat_output(tower.run(batch)) for batch in batches]
+    assert notes["quiet"].error > notes["loud"].error
+    assert (bool(notes["loud"].skipped), bool(notes["quiet"].skipped)) == (True, False)
+    assert max(relative_error(want, got) for want, got in zip(wanted, found, strict=True)) < 1e-3
 
 
 def test_giving_everything_back_gives_the_model_back(fresh, tmp_path):
