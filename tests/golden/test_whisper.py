@@ -135,11 +135,11 @@ def test_long_sound_is_heard_whole(name, runners, clips, texts, tmp_path):
     for place, (file, text) in enumerate(clips):
         samples = read_audio(file)
         if sum(map(len, pieces)) + len(samples) > LONG_S * 16000:
-            break
+            continue
         pieces += [samples, np.zeros(int(PAUSE_S * 16000), np.float32)]
         chosen.append((text, texts[name][place]))
     joined = np.concatenate(pieces)
-    assert LONG_S - 10 < len(joined) / 16000 <= LONG_S + 1
+    assert LONG_S - 3 < len(joined) / 16000 <= LONG_S + 1
     soundfile.write(tmp_path / "long.wav", joined, 16000)
     found = transcribe_file(runners[name], str(tmp_path / "long.wav"))
     references, alone = zip(*chosen, strict=True)

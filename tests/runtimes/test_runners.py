@@ -104,7 +104,7 @@ def hum(seconds: float) -> np.ndarray:
 
 def test_a_clip_is_heard_at_the_length_it_needs(tokenizer_path):
     runner, ear = speaker(Mouth([6, 8]), tokenizer_path)
-    heard = runner.transcribe(hum(2.5), "en")
+    heard = runner.hear(hum(2.5), "en")
     assert (heard.text, heard.tokens, heard.language) == ("red bus", (6, 8), "en")
     assert ear.frames[0] == 400  # 2.5 s and a second of margin, in a bucket of 4 s; never 30 s
     assert runner.longest_s == 30.0
@@ -152,8 +152,8 @@ def test_going_in_circles_it_listens_again_to_the_whole_window(tokenizer_path):
 def test_nobody_speaks_that_fast(tokenizer_path):
     """A decoder that never ends and never repeats is stopped: at 24 tokens for a short clip, 28 by the model's half."""
     runner, _ = speaker(Mouth([6, 7, 8, 9, 10, 11, 6, 8, 10, 7, 9, 11, 6, 9] * 9), tokenizer_path)
-    assert len(runner.transcribe(hum(0.5), "en").tokens) == 24
-    assert len(runner.transcribe(hum(20), "en").tokens) == 64 // 2 - 4
+    assert len(runner.hear(hum(0.5), "en").tokens) == 24
+    assert len(runner.hear(hum(20), "en").tokens) == 64 // 2 - 4
 
 
 def test_warming_up_runs_the_lengths_that_are_needed(tokenizer_path):
@@ -212,6 +212,46 @@ def test_embeddings_are_unit_vectors(viewer, sides, tmp_path):
         assert np.allclose(found[0], np.array([1, 2, 3, 4]) / np.sqrt(30))
     assert sides["image"].asked == [{"pixel_values": (3, 3, 8, 8)}]
     assert sides["text"].asked == [{"input_ids": (2, 5), "attention_mask": (2, 5)}]
+
+
+def test_embed_tells_texts_from_files(viewer, sides, tmp_path):
+    red = tmp_path / "red.png"
+    Image.new("RGB", (20, 10), "red").save(red)
+    assert viewer.embed([red, Image.new("RGB", (5, 5))]).shape == (2, 4)
+    assert viewer.embed([str(red)], "image").shape == (1, 4)
+    assert len(sides["image"].asked) == 2
+    assert viewer.embed(["red bus", str(red)]).shape == (2, 4)
+    assert len(sides["text"].asked) == 1
+    with pytest.raises(DataError, match="texts and files in one list"):
+        viewer.embed(["red bus", red])
+    with pytest.raises(DataError, match="no modality called 'images'") as caught:
+        viewer.embed([red], "images")
+    assert caught.value.hint == "did you mean 'image'?"
+
+
+@pytest.mark.parametrize("verb", ["embed", "embed_texts", "embed_images"])
+def test_nothing_or_a_bare_string_is_no_list(verb, viewer):
+    with pytest.raises(DataError, match=r"no (texts|images) to embed"):
+        getattr(viewer, verb)([])
+    with pytest.raises(DataError, match="takes a list"):
+        getattr(viewer, verb)("red bus")
+
+
+def test_long_sound_is_heard_in_windows(tokenizer_path):
+    runner, _ = speaker(Mouth([6, 8]), tokenizer_path)
+    found = runner.transcribe(hum(70), "en")
+    assert found.text == " ".join(["red bus"] * len(found.segments))
+    assert (found.language, found.audio_seconds) == ("en", 70.0)
+    assert found.segments[0].start_s == 0.0
+    assert [part.end_s for part in found.segments[:-1]] == [part.start_s for part in found.segments[1:]]
+    assert len(found.segments) >= 3
+
+
+@pytest.mark.parametrize("samples", [np.zeros(0, np.float32), np.zeros((2, 9)), np.zeros(9, int), np.array([np.nan])])
+def test_samples_that_are_no_sound(samples, tokenizer_path):
+    runner, _ = speaker(Mouth([6]), tokenizer_path)
+    with pytest.raises(DataError, match="samples"):
+        runner.transcribe(samples)
 
 
 def test_an_embedding_of_nothing_is_no_division_by_zero(viewer, sides, monkeypatch):

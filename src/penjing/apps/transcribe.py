@@ -8,21 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penjing.data.audio import audio_length, decode_audio, read_audio
-from penjing.data.windows import windows
+from penjing.data.audio import audio_length, decode_audio
 from penjing.errors import ArtifactError, DataError, did_you_mean
+from penjing.runtimes.speech import Segment
 
 ENGLISH = "en"
 """What a model speaks that lists no languages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of the sound and what was said in it."""
-
-    start_s: float
-    end_s: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +67,9 @@ def transcribe_files(runner: Any, files: Sequence[str], language: str | None = N
 
 
 def transcribe_file(runner: Any, name: str, language: str | None = None) -> Transcript:
-    """Read a file, cut it at its quietest points into windows the model can hear, and transcribe these."""
+    """Read and transcribe a file, and take the time of both."""
     start = time.perf_counter()
-    samples = read_audio(name, runner.sampling_rate_hz)
-    segments: list[Segment] = []
-    for first, last in windows(samples, runner.sampling_rate_hz):
-        heard = runner.transcribe(samples[first:last], language)
-        language = language or heard.language  # one file, one language: what its beginning is in
-        segments.append(Segment(first / runner.sampling_rate_hz, last / runner.sampling_rate_hz, heard.text))
-    text = " ".join(segment.text for segment in segments if segment.text)
-    seconds = time.perf_counter() - start
-    return Transcript(name, text, language, seconds, samples.size / runner.sampling_rate_hz, tuple(segments))
+    found = runner.transcribe(name, language)
+    return Transcript(
+        name, found.text, found.language, time.perf_counter() - start, found.audio_seconds, found.segments
+    )

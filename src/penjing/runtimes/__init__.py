@@ -13,7 +13,7 @@ __all__ = ["Engine", "choose_engine", "load", "open_runner"]
 def load(
     path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False, warm_up: bool = True
 ) -> Any:
-    """Open an artifact and return a runner for its task, which can `transcribe`, or `embed_images` and `embed_texts`.
+    """Open an artifact and return a runner for its task, which can `transcribe` or `embed`.
 
     Neither torch nor transformers is imported. `exact` turns off what engines round on their own. `warm_up` runs every
     shape a speech model uses once, so that the first answer is as quick as all others.

@@ -12,7 +12,7 @@ from penjing.data.audio import read_audio
 from penjing.data.image import ImageFrontEnd, read_image, to_rgb
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd
-from penjing.errors import DataError
+from penjing.errors import DataError, did_you_mean
 from penjing.runtimes.engine import Engine, Graph
 from penjing.values import FloatArray
 
@@ -37,14 +37,32 @@ class DualRunner:
 
             self._mel = ClapMel(settings["audio"])
 
+    def embed(self, items: Sequence[Any], modality: str | None = None) -> FloatArray:
+        """Items of one modality (text, image or audio) -> (items, width) unit vectors.
+
+        Unless the modality is named, strings are texts and everything else (a `Path`, encoded bytes, a PIL image,
+        samples) is what the model sees or hears.
+        """
+        if modality is None:
+            texts = {isinstance(item, str) for item in items}
+            if len(texts) > 1:
+                raise DataError("texts and files in one list", hint="embed them in two calls, or name the modality")
+            modality = "text" if True in texts else self.media
+        verbs = {"text": self.embed_texts, "image": self.embed_images, "audio": self.embed_sounds}
+        if modality not in verbs:
+            raise DataError(f"no modality called {modality!r}", hint=did_you_mean(modality, [*verbs]))
+        return verbs[modality](items)
+
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Texts -> (texts, width) unit vectors."""
+        _check_some(texts, "texts")
         return self._run("text", self._text(list(texts)))
 
     def embed_images(self, images: Sequence[Any]) -> FloatArray:
         """Pictures (paths, encoded bytes or PIL images) -> (images, width) unit vectors."""
         if self._image is None:
             raise DataError("this model hears, it does not see", hint="give it sounds")
+        _check_some(images, "images")
         read = [self._image(to_rgb(image) if hasattr(image, "convert") else read_image(image)) for image in images]
         return self._run("image", {"pixel_values": np.stack(read)})
 
@@ -52,6 +70,7 @@ class DualRunner:
         """Sounds (paths, encoded bytes or mono samples at the model's rate) -> (sounds, width) unit vectors."""
         if self._mel is None:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
+        _check_some(sounds, "sounds")
         rate_hz = self.settings["audio"]["sampling_rate"]
         heard = [self._mel(sound if isinstance(sound, np.ndarray) else read_audio(sound, rate_hz)) for sound in sounds]
         features = np.stack([one.input_features for one in heard])
@@ -80,6 +99,13 @@ class DualRunner:
         embeds: FloatArray = self._graphs[side](arrays)[EMBEDS[side]]
         unit: FloatArray = embeds / np.maximum(np.linalg.norm(embeds, axis=-1, keepdims=True), 1e-12)
         return unit
+
+
+def _check_some(items: Sequence[Any], what: str) -> None:
+    if isinstance(items, (str, bytes, Path)):
+        raise DataError(f"embed takes a list of {what}, not one", hint="put it in brackets: [item]")
+    if len(items) == 0:
+        raise DataError(f"no {what} to embed", hint="give at least one")
 
 
 def open_dual(folder: Path, settings: Mapping[str, Any], engine: Engine) -> DualRunner:

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from penjing.data.audio import read_audio
 from penjing.data.mel import WhisperMel
 from penjing.data.speech_prompt import buckets, frames_for, language_token, prompt_tokens, silent_frames
+from penjing.data.windows import windows
+from penjing.errors import DataError
 from penjing.runtimes.decoding import Banned, Decoder, GraphDecoder, Spelled, greedy
 from penjing.runtimes.engine import Engine, Graph, cache_folder
 from penjing.runtimes.silence import Silence
@@ -33,8 +36,27 @@ class Heard:
     mean_log_likelihood: float
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a sound and what was said in it."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What was said in a sound: the text, its language (None where the model knows but one), length and segments."""
+
+    text: str
+    language: str | None
+    audio_seconds: float
+    segments: tuple[Segment, ...]
+
+
 class SpeechRunner:
-    """Transcribes windows of at most 30 s."""
+    """Transcribes sound, in windows of at most 30 s."""
 
     task = "speech-seq2seq"
 
@@ -68,7 +90,22 @@ class SpeechRunner:
         """Language codes the model knows; empty for a model of one language."""
         return [*self.settings["generation"]["languages"]]
 
-    def transcribe(self, samples: FloatArray, language: str | None = None) -> Heard:
+    def transcribe(self, sound: str | Path | bytes | FloatArray, language: str | None = None) -> Transcription:
+        """Transcribe sound of any length: a path, an encoded file, or mono samples (n,) at `sampling_rate_hz`.
+
+        What is longer than the model hears is cut where it is quietest. One sound, one language: without a given one,
+        it is what the model guesses from the first window.
+        """
+        samples = _samples(sound) if isinstance(sound, np.ndarray) else read_audio(sound, self.sampling_rate_hz)
+        segments: list[Segment] = []
+        for first, last in windows(samples, self.sampling_rate_hz):
+            heard = self.hear(samples[first:last], language)
+            language = heard.language
+            segments.append(Segment(first / self.sampling_rate_hz, last / self.sampling_rate_hz, heard.text))
+        text = " ".join(segment.text for segment in segments if segment.text)
+        return Transcription(text, language, samples.size / self.sampling_rate_hz, tuple(segments))
+
+    def hear(self, samples: FloatArray, language: str | None = None) -> Heard:
         """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.
 
         A decoder that begins to loop, which it does now and then on little silence, hears the clip once more at the
@@ -124,6 +161,16 @@ class SpeechRunner:
             self._decoder.step(prompt_tokens(self.settings["generation"], None))
             self._decoder.step([self.settings["generation"]["eos"]])
         return time.perf_counter() - start
+
+
+def _samples(sound: Array) -> FloatArray:
+    if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating) or not np.isfinite(sound).all():
+        raise DataError(
+            "samples must be one row of finite floats", hint="average the channels, or give the file itself"
+        )
+    if sound.size == 0:
+        raise DataError("the sound has no samples", hint="the recording is empty: leave it out")
+    return sound.astype(np.float32, copy=False)
 
 
 def open_speech(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> SpeechRunner:
