@@ -121,6 +121,20 @@ def test_finished_steps_stay_and_go_when_a_run_starts_afresh(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_two_runs_on_one_out(fresh, tmp_path):
+    """The second is refused and takes nothing from the first; when that one has ended, the place is free."""
+    out, work = tmp_path / "out", tmp_path / ".work"
+    with staging(out, work, fresh=True) as folder:
+        (folder / "half").write_text("x")
+        with pytest.raises(ArtifactError, match="another run is writing") as told, staging(out, work, fresh=fresh):
+            pass
+        assert "wait for it" in told.value.hint
+        assert (folder / "half").read_text() == "x"
+    with staging(out, work, fresh=fresh) as folder:
+        assert not any(folder.iterdir())
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

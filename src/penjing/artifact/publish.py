@@ -60,17 +60,37 @@ def staging(out: Path, work: Path, *, fresh: bool) -> Iterator[Path]:
     """
     folder = work / "artifact"
     with _blamed_on_disk(out):
-        try:
-            if fresh:
-                shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            if not any(any(work.glob(pattern)) for pattern in WORTH_KEEPING):
-                shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        with _alone(work, out):
+            try:
+                for old in list(work.iterdir()) if fresh else [folder]:
+                    shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
+                folder.mkdir()
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                if not any(any(work.glob(pattern)) for pattern in WORTH_KEEPING):
+                    shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(work: Path, out: Path) -> Iterator[None]:
+    """Hold a lock on the folder, which the system lets go when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs on one OUT are not kept apart there
+        yield
+        return
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ArtifactError(f"another run is writing {out}", hint="wait for it, or give another -o") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
