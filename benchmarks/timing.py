@@ -16,8 +16,8 @@ THREADS = 2
 BUILD = Path("build/bench")
 
 
-def clips(count: int = 12, shortest_s: float = 3.0, longest_s: float = 12.0) -> list[dict[str, str]]:
-    """Built-in judge clips of evenly spread lengths, as {file, text}."""
+def clips(shortest_s: float = 3.0, longest_s: float = 12.0) -> list[dict[str, str]]:
+    """All built-in judge clips of these lengths, shortest first, as {file, text}."""
     from penjing.data.audio import audio_length
 
     folder = Path(str(files("penjing"))) / "data" / "builtin" / "speech"
@@ -27,9 +27,7 @@ def clips(count: int = 12, shortest_s: float = 3.0, longest_s: float = 12.0) -> 
         frames, rate_hz = audio_length(folder / row["file_name"])
         if row["part"] == "judge" and shortest_s <= frames / rate_hz <= longest_s:
             found.append((frames / rate_hz, {"file": str(folder / row["file_name"]), "text": row["text"]}))
-    found.sort(key=lambda pair: pair[0])
-    step = max(1, (len(found) - 1) / (count - 1))
-    return [found[round(index * step)][1] for index in range(min(count, len(found)))]
+    return [clip for _, clip in sorted(found, key=lambda pair: pair[0])]
 
 
 def in_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Any]]:

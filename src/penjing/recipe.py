@@ -88,17 +88,20 @@ class Recipe:
 
     def check(self, towers: Sequence[Tower]) -> None:
         """Refuse, before any work, what cannot be done to these towers."""
-        earlier: list[tuple[Method, str]] = []
+        earlier: list[tuple[Method, str, set[str]]] = []
         for step in self.steps:
             targets = step.targets(towers)
             _check_globs(step, targets)
             for tower in targets:
-                for method, place in earlier:
-                    reason = step.method.conflict(method) if place == tower.name else ""
+                sites = {site.name for site in step.method.chosen(tower)}
+                for method, place, taken in earlier:
+                    reason = step.method.conflict(method) if place == tower.name and sites & taken else ""
                     if reason:
-                        raise RecipeError(f"tower {tower.name}: {step.method.name} after {method.name}: {reason}",
-                                          hint="change the earlier step, or give them different towers")  # fmt: skip
-                earlier.append((step.method, tower.name))
+                        raise RecipeError(
+                            f"tower {tower.name}: {step.method.name} after {method.name}: {reason}",
+                            hint="change the earlier step, or give them different towers or sites",
+                        )
+                earlier.append((step.method, tower.name, sites))
 
 
 def _check_globs(step: Step, towers: Sequence[Tower]) -> None:

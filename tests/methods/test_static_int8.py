@@ -145,6 +145,14 @@ def test_a_recipe_is_refused_before_any_work(first, fresh):
     assert parse_recipe(fitting, "test").check(model.towers) is None
 
 
+def test_steps_on_different_sites_do_not_meet(fresh):
+    model = fresh("clip")
+    steps = "[{method: rtn, bits: 4, sites: ['*.mlp.*']}, {method: static_int8, sites: ['*.%s.*']}]"
+    parse_recipe(f"{{version: 1, steps: {steps % 'self_attn'}}}", "test").check(model.towers)
+    with pytest.raises(RecipeError, match="static_int8 after rtn: 4-bit codes"):
+        parse_recipe(f"{{version: 1, steps: {steps % 'mlp'}}}", "test").check(model.towers)
+
+
 def test_the_worst_sites_stay_float_until_the_output_is_near_enough(fresh, tmp_path):
     loose = compress(fresh("clip"), tmp_path, max_error=0.5)
     assert not any(note.skipped for note in loose)
