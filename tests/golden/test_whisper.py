@@ -24,9 +24,9 @@ from penjing.extras import need
 from penjing.models.families.whisper_import import import_whisper
 from penjing.models.reference import TorchGraph
 from penjing.pipeline.evaluate import open_any, open_checkpoint
-from penjing.pipeline.tell import silent
 from penjing.runtimes.decoding import GraphDecoder
 from penjing.runtimes.engine import Engine
+from penjing.values import silent
 
 pytestmark = pytest.mark.slow
 

@@ -31,11 +31,11 @@ def progress() -> Iterator[Tell]:
 
 def _lines() -> Tell:
     """One line when a stage begins, with the seconds since the start."""
-    start, seen = time.perf_counter(), [""]
+    start, seen = time.perf_counter(), set[str]()
 
     def tell(what: str, done: int, total: int) -> None:
-        if what != seen[0]:
-            seen[0] = what
+        if what not in seen:
+            seen.add(what)
             say(f"[{time.perf_counter() - start:6.1f} s] {what}")
 
     return tell

@@ -15,22 +15,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from penjing.errors import RecipeError, did_you_mean
 from penjing.models.family import Model
 from penjing.models.tower import Batch, Role, Site, Tower
-from penjing.values import Note
+from penjing.values import Note, Tell, silent
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Aids:
     """What every method is handed besides its target; layer-local methods ignore most of it.
 
-    `select` are batches kept apart from calibration: strengths and float sites are chosen on them. `proxy` scores the
-    model as it stands on the task, on the select data (higher is better); None without data.
+    `select` are batches kept apart from calibration: strengths and float sites are chosen on them. `tell` takes
+    (what is being done, items done, items in all) where a method works for longer than a second between two notes.
     """
 
     model: Model
     select: Sequence[Batch]
     seed: int
     scratch: Path
-    proxy: Callable[[], float] | None = None
+    tell: Tell = silent
 
 
 class Method(BaseModel, ABC):

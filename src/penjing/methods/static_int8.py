@@ -19,7 +19,7 @@ from penjing.methods.base import Aids, Method, method
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.grid import TOP, is_pair_safe, quantize_pair_safe, relative_error
-from penjing.values import Note
+from penjing.values import Note, Tell
 
 MOST_JUDGED = 8
 """Items of the select data on which the tower's output error is measured; a mean over thousands of values each."""
@@ -81,6 +81,7 @@ class StaticInt8(Method):
             for name, site in stretch.sites.items():
                 if name not in chosen:
                     continue
+                aids.tell(f"calibrate {target.name}", len(swaps), len(chosen))
                 seen = stats[name]
                 assert isinstance(seen, Range)
                 reason = _why_not(site, seen)
@@ -89,7 +90,7 @@ class StaticInt8(Method):
                     continue
                 swaps[name] = self._swap(site, seen)
                 site.replace(swaps[name].layer)
-        floats, error = self._give_back(target, swaps, judged, wanted)
+        floats, error = self._give_back(target, swaps, judged, wanted, aids.tell)
         for name, swap in swaps.items():
             if name in floats:
                 why = f"among the {len(floats)} the tower feels most; its error is {error:.3f} with them float"
@@ -110,14 +111,14 @@ class StaticInt8(Method):
         return _Swap(site, original, layer, (input_error**2 + weight_error**2) ** 0.5)
 
     def _give_back(
-        self, tower: Tower, swaps: dict[str, _Swap], judged: Sequence[Batch], wanted: list[Tensor]
+        self, tower: Tower, swaps: dict[str, _Swap], judged: Sequence[Batch], wanted: list[Tensor], tell: Tell
     ) -> tuple[set[str], float]:
         """Return the sites felt most to float, in growing numbers, until the output error is at most `max_error`."""
         floats: set[str] = set()
         error = _output_error(tower, judged, wanted)
         if error <= self.max_error:
             return floats, error
-        felt = _felt_most(tower, swaps, judged[:MOST_RANKED], wanted[:MOST_RANKED])
+        felt = _felt_most(tower, swaps, judged[:MOST_RANKED], wanted[:MOST_RANKED], tell)
         while error > self.max_error and len(floats) < len(felt):
             floats = set(felt[: len(floats) + 1 + len(floats) // 4])
             for name in floats:
@@ -126,7 +127,9 @@ class StaticInt8(Method):
         return floats, error
 
 
-def _felt_most(tower: Tower, swaps: dict[str, _Swap], judged: Sequence[Batch], wanted: Sequence[Tensor]) -> list[str]:
+def _felt_most(
+    tower: Tower, swaps: dict[str, _Swap], judged: Sequence[Batch], wanted: Sequence[Tensor], tell: Tell
+) -> list[str]:
     """Names of the swapped sites, first the one that alone, all others float, moves the tower's output most.
 
     Alone, because small errors add up like independent ones (Whisper base: 0.197 for all sites together, 0.198 by the
@@ -137,6 +140,7 @@ def _felt_most(tower: Tower, swaps: dict[str, _Swap], judged: Sequence[Batch], w
     for swap in swaps.values():
         swap.site.replace(swap.original)
     for name, swap in swaps.items():
+        tell(f"rank the sites of {tower.name}", len(alone), len(swaps))
         swap.site.replace(swap.layer)
         alone[name] = _output_error(tower, judged, wanted)
         swap.site.replace(swap.original)

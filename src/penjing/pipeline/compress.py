@@ -26,9 +26,9 @@ from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.job import Format, Job, Options, plan_job
 from penjing.pipeline.measure import Comparison, compare, compare_in_torch, compare_outputs_in_torch, time_in_torch
 from penjing.pipeline.steps import Calibration, run_steps
-from penjing.pipeline.tell import Tell, silent
 from penjing.pipeline.write import report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
+from penjing.values import Tell, silent
 
 
 def compress(

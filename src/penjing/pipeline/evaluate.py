@@ -14,10 +14,9 @@ from penjing.evaluate.interval import measure_all
 from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.quality import check_answers, check_media, judge
 from penjing.judge.speed import SPEED_ROWS, item_latencies
-from penjing.pipeline.tell import Tell, silent
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, choose_engine
-from penjing.values import Latency, Measures
+from penjing.values import Latency, Measures, Tell, silent
 
 if TYPE_CHECKING:
     from penjing.models.family import Model

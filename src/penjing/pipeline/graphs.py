@@ -14,7 +14,7 @@ from penjing.errors import ModelError
 from penjing.models.families.dual_settings import TOKENIZER_FILES, open_fast
 from penjing.models.family import Component, Model
 from penjing.models.reference import TorchGraph
-from penjing.pipeline.tell import Tell
+from penjing.values import Tell
 
 TOKENIZER = "tokenizer.json"
 

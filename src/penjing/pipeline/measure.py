@@ -16,10 +16,9 @@ from penjing.judge.quality import Judged, compare_outputs, judge
 from penjing.judge.speed import SPEED_ROWS, graph_latencies, item_latencies
 from penjing.models.family import Model
 from penjing.pipeline.graphs import reference_runner
-from penjing.pipeline.tell import Tell
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, Graph
-from penjing.values import Arrays, FloatArray, Latency, Measures, Metric
+from penjing.values import Arrays, FloatArray, Latency, Measures, Metric, Tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from penjing.artifact.checkpoint import load_network, save_network
 from penjing.methods import Aids, Method
 from penjing.models.family import Model
 from penjing.models.tower import Batch
-from penjing.pipeline.tell import Tell
 from penjing.recipe import Recipe, Step
-from penjing.values import Note
+from penjing.values import Note, Tell
 
 NOTES = "notes.json"
 
@@ -61,11 +60,11 @@ def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, wor
     start = time.perf_counter()
     method: Method = step.method
     targets = step.targets(model.towers)
-    aids = Aids(model, calibration.select, seed, work)
     notes: list[Note] = []
     total = sum(len(method.chosen(tower)) for tower in targets)
     label = f"{method.name}: {', '.join(tower.name for tower in targets)}"
     tell(label, 0, total)
+    aids = Aids(model, calibration.select, seed, work, lambda what, done, of: tell(f"{method.name}: {what}", done, of))
     for tower in targets:
         for note in method.apply(tower, calibration.batches, aids):
             notes.append(note)
