@@ -1,0 +1,59 @@
+"""The commands and the Python of the README, run as they are printed, on tiny models of the same names."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from tiny_speech import RATE_HZ, sound
+
+README = Path(__file__).parents[2] / "README.md"
+EASIER = {"wer<=+0.01": "wer<=+5", "size_bytes<=30%": "size_bytes<=90%"}
+"""A model of random weights knows no words, and one of 60 kB is mostly graph."""
+
+
+def block(language: str, beginning: str) -> str:
+    """The first block of code of a language that begins so."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf8"), re.S | re.M)
+    return next(text for text in blocks if text.startswith(beginning))
+
+
+@pytest.fixture
+def workplace(whisper_folder, sound_folder, picture_artifact, tmp_path, monkeypatch) -> Path:
+    """A folder with the models and files that the README names."""
+    shutil.copytree(whisper_folder, tmp_path / "openai" / "whisper-base")
+    shutil.copytree(sound_folder, tmp_path / "speech")
+    shutil.copytree(picture_artifact, tmp_path / "clip-small")
+    soundfile.write(tmp_path / "call.wav", sound(1.5), RATE_HZ)
+    Image.new("RGB", (80, 60), "red").save(tmp_path / "bus.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_and_the_python_after_them(workplace, penjing, capfd):
+    commands = [line.split("#")[0] for line in block("", "penjing inspect").splitlines()]
+    assert len(commands) == 6
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        assert name == "penjing"
+        found = penjing(*[EASIER.get(part, part) for part in arguments], as_json=False)
+        assert found.code == 0, f"{command}\n{found.err}"
+        assert found.out.strip(), command
+    namespace: dict[str, object] = {}
+    exec(block("python", "from pathlib"), namespace)  # the README's own words
+    said = capfd.readouterr().out.strip()
+    assert np.array(re.findall(r"-?\d\.\d+", said.splitlines()[-1]), float).shape == (2,)
+
+
+def test_make_knows_the_two_commands():
+    text = (README.parent / "Makefile").read_text(encoding="utf8")
+    for line in block("", "make demo").splitlines():
+        target = line.split()[1]
+        assert re.search(rf"^{target}:.*##", text, re.M), target
