@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import signal
 import sys
+import time
 
 import pytest
 
@@ -26,6 +30,18 @@ def test_one_line_per_stage_where_nobody_looks(capsys):
         tell("measure memory", 0, 0)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("] ")[1] for line in lines] == ["open the model", "export source", "measure memory"]
+
+
+def test_an_interruption_that_was_swallowed_comes_again():
+    with progress() as tell:
+        tell("export source", 0, 0)
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+            pytest.fail("no interruption came")
+        with pytest.raises(KeyboardInterrupt):
+            tell("static_int8", 0, 0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_bars_on_a_terminal(monkeypatch):
