@@ -33,6 +33,7 @@ def test_one_line_per_stage_where_nobody_looks(capsys):
 
 
 def test_an_interruption_that_was_swallowed_comes_again():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with progress() as tell:
         tell("export source", 0, 0)
         with contextlib.suppress(KeyboardInterrupt):
@@ -41,7 +42,7 @@ def test_an_interruption_that_was_swallowed_comes_again():
             pytest.fail("no interruption came")
         with pytest.raises(KeyboardInterrupt):
             tell("static_int8", 0, 0)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
 def test_bars_on_a_terminal(monkeypatch):

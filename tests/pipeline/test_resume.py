@@ -35,7 +35,14 @@ def start(model: Path, data: Path, out: Path, *options: str) -> subprocess.Popen
     """Compress in a process of its own, as the fixture `speech_artifact` does in this one."""
     command = [sys.executable, "-m", "penjing", "compress", str(model), "-o", str(out), "--data", str(data)]
     command += ["--goal", "size_bytes<=90%", "--format", "onnx", "--format", "checkpoint", "--threads", "1", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore interruptions; no thread of ours forks here.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
 
 
 def wait_for(done: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:

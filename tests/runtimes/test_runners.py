@@ -231,10 +231,19 @@ def test_embed_tells_texts_from_files(viewer, sides, tmp_path):
 
 @pytest.mark.parametrize("verb", ["embed", "embed_texts", "embed_images"])
 def test_nothing_or_a_bare_string_is_no_list(verb, viewer):
-    with pytest.raises(DataError, match=r"no (texts|images) to embed"):
+    with pytest.raises(DataError, match=r"no (items|texts|images) to embed"):
         getattr(viewer, verb)([])
-    with pytest.raises(DataError, match="takes a list"):
-        getattr(viewer, verb)("red bus")
+    for one in ("red bus", Path("red.png"), Image.new("RGB", (5, 5)), None):
+        with pytest.raises(DataError, match="takes a list"):
+            getattr(viewer, verb)(one)
+
+
+@pytest.mark.parametrize("items", [[None], [1], [np.zeros((5, 5, 3))], [Path("a.png"), None]])
+def test_what_is_no_picture_and_no_text(items, viewer):
+    with pytest.raises(DataError, match="is no picture"):
+        viewer.embed(items)
+    with pytest.raises(DataError, match="is no text"):
+        viewer.embed(items, "text")
 
 
 def test_long_sound_is_heard_in_windows(tokenizer_path):
@@ -247,11 +256,30 @@ def test_long_sound_is_heard_in_windows(tokenizer_path):
     assert len(found.segments) >= 3
 
 
-@pytest.mark.parametrize("samples", [np.zeros(0, np.float32), np.zeros((2, 9)), np.zeros(9, int), np.array([np.nan])])
-def test_samples_that_are_no_sound(samples, tokenizer_path):
+@pytest.mark.parametrize(
+    ("sound", "reason"),
+    [
+        (np.zeros(0, np.float32), "has no samples"),
+        (np.zeros((2, 9)), "one row of floats"),
+        (np.zeros(9, np.int16), "one row of floats, not int16"),
+        (np.array([np.nan]), "not finite"),
+        (np.array([1e300]), "not finite"),
+        ([0.0, 0.1], "list is no sound"),
+        (None, "NoneType is no sound"),
+    ],
+)
+def test_what_is_no_sound(sound, reason, tokenizer_path):
     runner, _ = speaker(Mouth([6]), tokenizer_path)
-    with pytest.raises(DataError, match="samples"):
-        runner.transcribe(samples)
+    with pytest.raises(DataError, match=reason):
+        runner.transcribe(sound)
+
+
+@pytest.mark.parametrize(("languages", "asked"), [({"en": ENGLISH, "de": GERMAN}, "fr"), ({}, "de")])
+def test_a_language_is_checked_before_anything_is_heard(languages, asked, tokenizer_path):
+    runner, ear = speaker(Mouth([6]), tokenizer_path, languages)
+    with pytest.raises(DataError, match=f"does not know the language '{asked}'"):
+        runner.transcribe(hum(1), asked)
+    assert ear.frames == []
 
 
 def test_an_embedding_of_nothing_is_no_division_by_zero(viewer, sides, monkeypatch):

@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from penjing.data.audio import audio_length, decode_audio
-from penjing.errors import ArtifactError, DataError, did_you_mean
+from penjing.errors import ArtifactError, DataError
 from penjing.runtimes.speech import Segment
-
-ENGLISH = "en"
-"""What a model speaks that lists no languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +56,7 @@ def transcribe_files(runner: Any, files: Sequence[str], language: str | None = N
     """Transcribe file after file."""
     if runner.task != "speech-seq2seq":
         raise ArtifactError(f"this artifact does {runner.task}, not speech recognition", hint="give a Whisper artifact")
-    known = [*runner.languages] or [ENGLISH]
-    if language is not None and language not in known:
-        raise DataError(f"this model does not know the language {language!r}", hint=did_you_mean(language, known))
+    runner.check_language(language)
     for name in files:
         yield transcribe_file(runner, name, language)
 

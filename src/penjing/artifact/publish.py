@@ -59,23 +59,22 @@ def staging(out: Path, work: Path, *, fresh: bool) -> Iterator[Path]:
     `work` itself goes too where it holds nothing worth keeping. `fresh` forgets what an earlier run left there.
     """
     folder = work / "artifact"
-    with _blamed_on_disk(out):
-        work.mkdir(parents=True, exist_ok=True)
-        with _alone(work, out):
-            try:
-                for old in list(work.iterdir()) if fresh else [folder]:
-                    shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
-                folder.mkdir()
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                if not any(any(work.glob(pattern)) for pattern in WORTH_KEEPING):
-                    shutil.rmtree(work, ignore_errors=True)
+    with _blamed_on_disk(out), _alone(work, out):
+        try:
+            for old in list(work.iterdir()) if fresh else [folder]:
+                shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
+            folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not any(any(work.glob(pattern)) for pattern in WORTH_KEEPING):
+                shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _alone(work: Path, out: Path) -> Iterator[None]:
-    """Hold a lock on the folder, which the system lets go when the process ends, however it ends."""
+    """Make the folder and hold a lock on it, which the system lets go when the process ends, however it ends."""
+    work.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows: two runs on one OUT are not kept apart there
@@ -88,6 +87,7 @@ def _alone(work: Path, out: Path) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ArtifactError(f"another run is writing {out}", hint="wait for it, or give another -o") from error
+        work.mkdir(parents=True, exist_ok=True)  # a run that ended between making and locking took it away
         yield
     finally:
         os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -77,6 +78,7 @@ class StaticInt8(Method):
         wanted = [flat_output(target.run(batch)) for batch in judged]
         swaps: dict[str, _Swap] = {}
         chosen = {site.name for site in self.chosen(target)}
+        aids.tell(f"calibrate {target.name}", 0, len(chosen))
         for stretch, _, stats in walk(target, batches, Range):
             for name, site in stretch.sites.items():
                 if name not in chosen:
@@ -119,7 +121,7 @@ class StaticInt8(Method):
         if error <= self.max_error:
             return floats, error
         felt = _felt_most(tower, swaps, judged[:MOST_RANKED], wanted[:MOST_RANKED], tell)
-        while error > self.max_error and len(floats) < len(felt):
+        while not error <= self.max_error and len(floats) < len(felt):  # an error may be NaN
             floats = set(felt[: len(floats) + 1 + len(floats) // 4])
             for name in floats:
                 swaps[name].site.replace(swaps[name].original)
@@ -146,7 +148,7 @@ def _felt_most(
         swap.site.replace(swap.original)
     for swap in swaps.values():
         swap.site.replace(swap.layer)
-    return sorted(alone, key=lambda name: -alone[name])
+    return sorted(alone, key=lambda name: -alone[name] if alone[name] == alone[name] else -math.inf)
 
 
 def _why_not(site: Site, seen: Range) -> str:

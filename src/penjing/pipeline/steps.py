@@ -63,7 +63,6 @@ def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, wor
     notes: list[Note] = []
     total = sum(len(method.chosen(tower)) for tower in targets)
     label = f"{method.name}: {', '.join(tower.name for tower in targets)}"
-    tell(label, 0, total)
     aids = Aids(model, calibration.select, seed, work, lambda what, done, of: tell(f"{method.name}: {what}", done, of))
     for tower in targets:
         for note in method.apply(tower, calibration.batches, aids):

@@ -43,6 +43,7 @@ class DualRunner:
         Unless the modality is named, strings are texts and everything else (a `Path`, encoded bytes, a PIL image,
         samples) is what the model sees or hears.
         """
+        items = _listed(items, "items")
         if modality is None:
             texts = {isinstance(item, str) for item in items}
             if len(texts) > 1:
@@ -55,14 +56,18 @@ class DualRunner:
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Texts -> (texts, width) unit vectors."""
-        _check_some(texts, "texts")
+        for text in _listed(texts, "texts"):
+            if not isinstance(text, str):
+                raise DataError(f"{type(text).__name__} is no text", hint="give strings")
         return self._run("text", self._text(list(texts)))
 
     def embed_images(self, images: Sequence[Any]) -> FloatArray:
         """Pictures (paths, encoded bytes or PIL images) -> (images, width) unit vectors."""
         if self._image is None:
             raise DataError("this model hears, it does not see", hint="give it sounds")
-        _check_some(images, "images")
+        for image in _listed(images, "images"):
+            if not (isinstance(image, (str, Path, bytes)) or hasattr(image, "convert")):
+                raise DataError(f"{type(image).__name__} is no picture", hint="give paths, encoded bytes or PIL images")
         read = [self._image(to_rgb(image) if hasattr(image, "convert") else read_image(image)) for image in images]
         return self._run("image", {"pixel_values": np.stack(read)})
 
@@ -70,7 +75,9 @@ class DualRunner:
         """Sounds (paths, encoded bytes or mono samples at the model's rate) -> (sounds, width) unit vectors."""
         if self._mel is None:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
-        _check_some(sounds, "sounds")
+        for sound in _listed(sounds, "sounds"):
+            if not isinstance(sound, (str, Path, bytes, np.ndarray)):
+                raise DataError(f"{type(sound).__name__} is no sound", hint="give paths, encoded bytes or samples")
         rate_hz = self.settings["audio"]["sampling_rate"]
         heard = [self._mel(sound if isinstance(sound, np.ndarray) else read_audio(sound, rate_hz)) for sound in sounds]
         features = np.stack([one.input_features for one in heard])
@@ -101,11 +108,13 @@ class DualRunner:
         return unit
 
 
-def _check_some(items: Sequence[Any], what: str) -> None:
-    if isinstance(items, (str, bytes, Path)):
-        raise DataError(f"embed takes a list of {what}, not one", hint="put it in brackets: [item]")
-    if len(items) == 0:
+def _listed(items: Sequence[Any], what: str) -> Sequence[Any]:
+    """Refuse what is no list, and an empty one."""
+    if not isinstance(items, (list, tuple)):
+        raise DataError(f"embed takes a list of {what}, not {type(items).__name__}", hint="put it in brackets: [item]")
+    if not items:
         raise DataError(f"no {what} to embed", hint="give at least one")
+    return items
 
 
 def open_dual(folder: Path, settings: Mapping[str, Any], engine: Engine) -> DualRunner:

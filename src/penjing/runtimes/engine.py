@@ -68,7 +68,7 @@ def choose_engine(name: str = "auto", threads: int | None = None, *, exact: bool
     """Resolve `auto` and the number of threads (all cores).
 
     `auto` is OpenVINO where it is installed and the chip multiplies int8 natively, else ONNX Runtime: without VNNI the
-    two are even on encoders, and ONNX Runtime decodes a token in half the time (Whisper tiny.en: 2.7 against 4.7 ms).
+    two are about even on encoders, and ONNX Runtime decodes a token in half the time (tiny.en: 2.7 against 4.7 ms).
     """
     if name == "auto":
         name = "openvino" if have("openvino") and multiplies_int8() else "onnxruntime"

@@ -64,7 +64,7 @@ class OpenVinoGraph:
         """Run the graph on the inputs it has; other arrays are ignored. Outputs are copies."""
         feed = {name: np.ascontiguousarray(arrays[name]) for name in self.inputs}
         rows = len(feed[self.inputs[0]])
-        if not self._one_by_one or rows == 1:
+        if not self._one_by_one or rows <= 1:
             return self._run(feed)
         each = [self._run({name: array[row : row + 1] for name, array in feed.items()}) for row in range(rows)]
         return {name: np.concatenate([found[name] for found in each]) for name in self.outputs}
@@ -90,8 +90,9 @@ def _fit_to_chip(path: Path) -> tuple[Any, bool]:
     shapes = {_name_of(port): port.get_partial_shape() for port in model.inputs}
     if not products_as_convolutions(model):
         return path, False
-    only_rows = all(
-        shape[0].is_dynamic and all(axis.is_static for axis in list(shape)[1:]) for shape in shapes.values()
+    every = [*shapes.values(), *(port.get_partial_shape() for port in model.outputs)]
+    only_rows = all(len(shape) and shape[0].is_dynamic for shape in every) and all(
+        axis.is_static for shape in shapes.values() for axis in list(shape)[1:]
     )
     if only_rows:
         model.reshape({name: [1, *list(shape)[1:]] for name, shape in shapes.items()})

@@ -35,12 +35,17 @@ def _is_int8(product: Any) -> bool:
     values, weights = (port.get_node() for port in product.input_values())
     if flags["transpose_a"] or flags["transpose_b"] or ranks != [3, 2] or weights.get_type_name() != "Multiply":
         return False
-    codes = _origin(weights)
-    if codes.get_type_name() != "Constant" or codes.data.dtype != np.int8:
+    shift, scales = weights.input_value(0).get_node(), weights.input_value(1)
+    if shift.get_type_name() == "Subtract":
+        zeros = _origin(shift.input_value(1).get_node())
+        if zeros.get_type_name() != "Constant" or zeros.data.any():
+            return False
+        shift = shift.input_value(0).get_node()
+    codes, factors = _origin(shift), _origin(scales.get_node())
+    if shift.get_type_name() != "Convert" or {codes.get_type_name(), factors.get_type_name()} != {"Constant"}:
         return False
-    shift = weights.input_value(0).get_node()
-    symmetric = shift.get_type_name() != "Subtract" or not _origin(shift.input_value(1).get_node()).data.any()
-    return symmetric and _origin(values).get_type_name() == "FakeQuantize"
+    per_column = list(scales.get_shape()) in ([], [1], [1, 1], [1, codes.data.shape[-1]])
+    return codes.data.dtype == np.int8 and per_column and _origin(values).get_type_name() == "FakeQuantize"
 
 
 def _origin(node: Any) -> Any:

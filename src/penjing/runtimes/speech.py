@@ -14,7 +14,7 @@ from penjing.data.audio import read_audio
 from penjing.data.mel import WhisperMel
 from penjing.data.speech_prompt import buckets, frames_for, language_token, prompt_tokens, silent_frames
 from penjing.data.windows import windows
-from penjing.errors import DataError
+from penjing.errors import DataError, did_you_mean
 from penjing.runtimes.decoding import Banned, Decoder, GraphDecoder, Spelled, greedy
 from penjing.runtimes.engine import Engine, Graph, cache_folder
 from penjing.runtimes.silence import Silence
@@ -24,6 +24,14 @@ MAX_TOKENS_PER_S = 12
 """Nobody speaks faster than this many word pieces a second; a decoder that does is looping."""
 
 MIN_TOKEN_LIMIT = 24
+
+LONGEST_WINDOW_S = 28.0
+"""Longer sound is cut into windows of at most this, or of what the model hears if that is less."""
+SHORTEST_WINDOW = 3 / 7
+"""Shortest window, as a share of the longest."""
+
+ENGLISH = "en"
+"""What a model speaks that lists no languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +104,40 @@ class SpeechRunner:
         What is longer than the model hears is cut where it is quietest. One sound, one language: without a given one,
         it is what the model guesses from the first window.
         """
-        samples = _samples(sound) if isinstance(sound, np.ndarray) else read_audio(sound, self.sampling_rate_hz)
+        self.check_language(language)
+        samples = self._samples(sound)
         segments: list[Segment] = []
-        for first, last in windows(samples, self.sampling_rate_hz):
+        longest_s = min(LONGEST_WINDOW_S, self.longest_s)
+        for first, last in windows(samples, self.sampling_rate_hz, longest_s, longest_s * SHORTEST_WINDOW):
             heard = self.hear(samples[first:last], language)
             language = heard.language
             segments.append(Segment(first / self.sampling_rate_hz, last / self.sampling_rate_hz, heard.text))
         text = " ".join(segment.text for segment in segments if segment.text)
         return Transcription(text, language, samples.size / self.sampling_rate_hz, tuple(segments))
+
+    def check_language(self, language: str | None) -> None:
+        """Refuse a language that the model does not know; one that lists none speaks English."""
+        known = [*self.languages] or [ENGLISH]
+        if language is not None and language not in known:
+            raise DataError(f"this model does not know the language {language!r}", hint=did_you_mean(language, known))
+
+    def _samples(self, sound: Any) -> FloatArray:
+        """Read a file, or check samples."""
+        if isinstance(sound, (str, Path, bytes)):
+            return read_audio(sound, self.sampling_rate_hz)
+        if not isinstance(sound, np.ndarray):
+            raise DataError(f"{type(sound).__name__} is no sound", hint="give a path, an encoded file, or samples")
+        if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
+            raise DataError(
+                f"samples must be one row of floats, not {sound.dtype} {sound.shape}",
+                hint="average the channels; divide 16-bit samples by 32768; or give the file itself",
+            )
+        with np.errstate(over="ignore"):
+            samples = sound.astype(np.float32, copy=False)
+        if samples.size == 0 or not np.isfinite(samples).all():
+            what = "no samples" if samples.size == 0 else "samples that are not finite numbers"
+            raise DataError(f"the sound has {what}", hint="the recording is empty or damaged: leave it out")
+        return samples
 
     def hear(self, samples: FloatArray, language: str | None = None) -> Heard:
         """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.
@@ -161,16 +195,6 @@ class SpeechRunner:
             self._decoder.step(prompt_tokens(self.settings["generation"], None))
             self._decoder.step([self.settings["generation"]["eos"]])
         return time.perf_counter() - start
-
-
-def _samples(sound: Array) -> FloatArray:
-    if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating) or not np.isfinite(sound).all():
-        raise DataError(
-            "samples must be one row of finite floats", hint="average the channels, or give the file itself"
-        )
-    if sound.size == 0:
-        raise DataError("the sound has no samples", hint="the recording is empty: leave it out")
-    return sound.astype(np.float32, copy=False)
 
 
 def open_speech(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> SpeechRunner:
