@@ -6,19 +6,19 @@ artifacts). Importing the package loads none of the machine-learning libraries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penjing.extras import workshop
+
+if TYPE_CHECKING:
+    from penjing.values import Tell
 
 __all__ = ["__version__", "compress", "evaluate", "inspect", "load"]
 __version__: str
 import_module("penjing.evaluate")  # the room, now, or it would later take the name of the function below
-
-Tell = Callable[[str, int, int], None]
-"""Called with (what is being done, items done, items in all); (what, 0, 0) starts something uncounted."""
 
 
 def inspect(model: str | Path, *, threads: int | None = None) -> dict[str, Any]:

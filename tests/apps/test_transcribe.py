@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ class Echo(SpeechRunner):
 
     sampling_rate_hz = RATE_HZ
     longest_s = 30.0
-    languages = ("en", "de")
 
-    def __init__(self) -> None:  # opens no graphs
+    def __init__(self, languages: Sequence[str] = ("en", "de")) -> None:  # opens no graphs
+        self.settings = {"generation": {"languages": dict.fromkeys(languages, 0)}}
         self.windows: list[tuple[int, str | None]] = []
         self.warmed: list[float] = []
 
@@ -123,15 +124,13 @@ def test_language_it_does_not_know(runner, tmp_path):
 
 @pytest.mark.parametrize(("languages", "asked"), [(("en", "de"), "fr"), ((), "de")])
 def test_a_language_it_does_not_know_is_refused_before_any_file_is_read(languages, asked):
-    echo = Echo()
-    echo.languages = languages
+    echo = Echo(languages)
     with pytest.raises(DataError, match=f"does not know the language '{asked}'"):
         list(transcribe_files(echo, ["gone.wav"], asked))
 
 
 def test_an_english_model_takes_english(tmp_path):
-    echo = Echo()
-    echo.languages = ()
+    echo = Echo([])
     assert len(list(transcribe_files(echo, [write(tmp_path / "clip.wav", sound(1))], "en"))) == 1
 
 

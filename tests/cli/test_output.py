@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import signal
 import sys
-import time
 
 import pytest
 
@@ -30,19 +26,6 @@ def test_one_line_per_stage_where_nobody_looks(capsys):
         tell("measure memory", 0, 0)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("] ")[1] for line in lines] == ["open the model", "export source", "measure memory"]
-
-
-def test_an_interruption_that_was_swallowed_comes_again():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    with progress() as tell:
-        tell("export source", 0, 0)
-        with contextlib.suppress(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
-            pytest.fail("no interruption came")
-        with pytest.raises(KeyboardInterrupt):
-            tell("static_int8", 0, 0)
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
 def test_bars_on_a_terminal(monkeypatch):

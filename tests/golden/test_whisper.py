@@ -105,7 +105,7 @@ def test_exact_logits_are_those_of_pytorch(name, artifact, clips, texts):
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_an_exact_encoder_is_as_near_as_pytorch_to_itself(name, artifact, clips):
     """Values on a tie between two codes fall either way, and 34 layers carry that on: float32 and float64 PyTorch
-    differ by 5%, on what the same recipe moved by 7%. An engine may differ as much from PyTorch, and half again.
+    differ by 5%. An engine may differ as much from PyTorch, and half again.
     """
     _, components, features = reference(artifact, clips)
     wanted = components["encoder_model"]({"input_features": features})

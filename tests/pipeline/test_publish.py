@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -119,6 +120,24 @@ def test_finished_steps_stay_and_go_when_a_run_starts_afresh(tmp_path):
     with staging(out, work, fresh=True):
         assert not (work / "steps").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_another_run_took_away_is_made_and_locked_again(tmp_path, monkeypatch):
+    """The first run ends after the second opened its folder and before it locked it."""
+    out, work, lock = tmp_path / "out", tmp_path / ".work", fcntl.flock
+    taken: list[int] = []
+
+    def slow(handle: int, how: int) -> None:
+        if not taken:
+            taken.append(handle)
+            work.rmdir()
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with staging(out, work, fresh=True) as folder:
+        assert folder.is_dir()
+        with pytest.raises(ArtifactError, match="another run is writing"), staging(out, work, fresh=True):
+            pass
 
 
 @pytest.mark.parametrize("fresh", [True, False])

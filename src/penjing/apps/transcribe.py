@@ -10,19 +10,15 @@ from typing import Any
 
 from penjing.data.audio import audio_length, decode_audio
 from penjing.errors import ArtifactError, DataError
-from penjing.runtimes.speech import Segment
+from penjing.runtimes.speech import Transcription
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
+class Transcript(Transcription):
     """One file's text. `seconds` is the wall time from opening the file to its text, the model already loaded."""
 
     file: str
-    text: str
-    language: str | None
     seconds: float
-    audio_seconds: float
-    segments: tuple[Segment, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return one entry of `transcribe --json`."""
@@ -65,6 +61,5 @@ def transcribe_file(runner: Any, name: str, language: str | None = None) -> Tran
     """Read and transcribe a file, and take the time of both."""
     start = time.perf_counter()
     found = runner.transcribe(name, language)
-    return Transcript(
-        name, found.text, found.language, time.perf_counter() - start, found.audio_seconds, found.segments
-    )
+    seconds = time.perf_counter() - start
+    return Transcript(found.text, found.language, found.audio_seconds, found.segments, name, seconds)

@@ -8,12 +8,16 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from penjing.artifact.manifest import NAME
 from penjing.errors import ArtifactError, PenjingError
+
+if sys.platform != "win32":
+    import fcntl
 
 DISK_TROUBLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG,
@@ -74,23 +78,37 @@ def staging(out: Path, work: Path, *, fresh: bool) -> Iterator[Path]:
 @contextlib.contextmanager
 def _alone(work: Path, out: Path) -> Iterator[None]:
     """Make the folder and hold a lock on it, which the system lets go when the process ends, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs on one OUT are not kept apart there
+    if sys.platform == "win32":  # two runs on one OUT are not kept apart there
+        work.mkdir(parents=True, exist_ok=True)
         yield
         return
-    handle = os.open(work, os.O_RDONLY)
+    handle = _locked(work, out)
+    while handle is None:
+        handle = _locked(work, out)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ArtifactError(f"another run is writing {out}", hint="wait for it, or give another -o") from error
-        work.mkdir(parents=True, exist_ok=True)  # a run that ended between making and locking took it away
         yield
     finally:
         os.close(handle)
+
+
+def _locked(work: Path, out: Path) -> int | None:
+    """Open and lock the folder; None where a run that ended in between took it away. Locked by another: an error."""
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(work, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise ArtifactError(f"another run is writing {out}", hint="wait for it, or give another -o") from error
+    except OSError:  # a file system without locks
+        return handle
+    if work.exists() and os.path.samestat(os.fstat(handle), work.stat()):
+        return handle
+    os.close(handle)
+    return None
 
 
 @contextlib.contextmanager

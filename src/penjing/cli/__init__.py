@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from penjing.errors import Interrupted
+
 __all__ = ["main"]
-INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -14,7 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
     from penjing.cli.run import run
 
     code = run(sys.argv[1:] if arguments is None else arguments)
-    if code == INTERRUPTED:
+    if code == Interrupted.exit_code:
         # Python remembers an interruption that hit inside `exec`, as when torch traces, and would kill itself by it.
         sys.stdout.flush()
         sys.stderr.flush()

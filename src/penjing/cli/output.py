@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from penjing import Tell
+if TYPE_CHECKING:
+    from penjing.values import Tell
 
 
 def say(text: str) -> None:
@@ -28,37 +26,8 @@ def say_json(document: Any) -> None:
 @contextlib.contextmanager
 def progress() -> Iterator[Tell]:
     """Show what is being done on stderr: bars on a terminal, one line per stage elsewhere."""
-    with _interruptions() as check, _bars() if sys.stderr.isatty() else contextlib.nullcontext(_lines()) as show:
-
-        def tell(what: str, done: int, total: int) -> None:
-            check()
-            show(what, done, total)
-
+    with _bars() if sys.stderr.isatty() else contextlib.nullcontext(_lines()) as tell:
         yield tell
-
-
-@contextlib.contextmanager
-def _interruptions() -> Iterator[Callable[[], None]]:
-    """Remember a Ctrl-C, and raise it again when asked: exporters run code that now and then swallows the first."""
-    came: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        signal.default_int_handler(number, frame)
-
-    def check() -> None:
-        if came:
-            raise KeyboardInterrupt
-
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        yield check  # whoever calls us handles interruptions already
-        return
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _lines() -> Tell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -35,6 +35,28 @@ def read_audio(source: str | Path | bytes, rate_hz: int = 16000, longest_s: floa
     if resampled.size == 0:
         raise DataError(f"{_name(source)} is shorter than one sample at {rate_hz} Hz", hint="leave it out")
     return resampled.astype(np.float32, copy=False)
+
+
+def read_sound(sound: Any, rate_hz: int) -> FloatArray:
+    """What callers hand over as a sound -> mono float32 samples (n,) at `rate_hz`.
+
+    A path or an encoded file is read; an array must already be mono floats at that rate.
+    """
+    if isinstance(sound, (str, Path, bytes)):
+        return read_audio(sound, rate_hz)
+    if not isinstance(sound, np.ndarray):
+        raise DataError(f"{type(sound).__name__} is no sound", hint="give a path, an encoded file, or samples")
+    if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
+        raise DataError(
+            f"samples must be one row of floats, not {sound.dtype} {sound.shape}",
+            hint="average the channels; divide 16-bit samples by 32768; or give the file itself",
+        )
+    with np.errstate(over="ignore"):
+        samples: FloatArray = sound.astype(np.float32, copy=False)
+    if samples.size == 0 or not np.isfinite(samples).all():
+        what = "no samples" if samples.size == 0 else "samples that are not finite numbers"
+        raise DataError(f"the sound has {what}", hint="the recording is empty or damaged: leave it out")
+    return samples
 
 
 def decode_audio(source: str | Path | bytes, longest_s: float = LONGEST_S) -> Sound:

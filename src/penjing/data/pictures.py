@@ -84,7 +84,7 @@ class Scene:
         if self.relation in RELATIONS:
             what = f"a {first} {self.relation} a {self.things[1]}"
         elif len(self.things) > 1:
-            what = f"{NUMBERS[len(self.things)]} {first}{'es' if first.shape == 'cross' else 's'}"
+            what = f"{NUMBERS[len(self.things)]} {plural(str(first))}"
         else:
             what = f"a {first}"
         return f"{what} on a {self.background} background"
@@ -95,6 +95,11 @@ class Scene:
         if self.relation in MIRRORED:
             return (self.things[::-1], MIRRORED[self.relation], self.background)
         return (self.things, self.relation, self.background)
+
+
+def plural(what: str) -> str:
+    """Several of a shape: `crosses`, `small red stars`."""
+    return f"{what}es" if what.endswith("cross") else f"{what}s"
 
 
 def pick(dice: random.Random, options: Sequence[Choice]) -> Choice:
@@ -190,21 +195,36 @@ def paint(
     pen: ImageDraw.ImageDraw, thing: Thing, centre: tuple[float, float], radius: float, look: random.Random
 ) -> None:
     """Draw one thing. Centre and radius in shares of the side; `look` moves its colour and turns it a little."""
-    x, y, size = centre[0] * CANVAS_PIXELS, centre[1] * CANVAS_PIXELS, radius * CANVAS_PIXELS
-    shift = [int(17 * look.random()) - 8 for _ in range(3)]
-    red, green, blue = (
-        min(255, max(0, value + move)) for value, move in zip(COLOURS[thing.colour], shift, strict=True)
-    )
-    fill, box = (red, green, blue), (x - size, y - size, x + size, y + size)
-    if thing.shape == "circle":
+    place = (centre[0] * CANVAS_PIXELS, centre[1] * CANVAS_PIXELS)
+    draw_shape(pen, thing.shape, shaded(COLOURS[thing.colour], look), place, radius * CANVAS_PIXELS, look)
+
+
+def shaded(colour: Colour, look: random.Random) -> Colour:
+    """A colour moved by at most 8 of 255 per channel."""
+    red, green, blue = (min(255, max(0, value + int(17 * look.random()) - 8)) for value in colour)
+    return red, green, blue
+
+
+def draw_shape(
+    pen: ImageDraw.ImageDraw,
+    shape: str,
+    fill: Colour,
+    centre: tuple[float, float],
+    radius: float,
+    look: random.Random,
+) -> None:
+    """Draw a shape; centre and radius in pixels of the canvas, `look` tilts it by at most 0.16 radians."""
+    x, y = centre
+    box = (x - radius, y - radius, x + radius, y + radius)
+    if shape == "circle":
         pen.ellipse(box, fill=fill)
-    elif thing.shape == "ring":
-        pen.ellipse(box, outline=fill, width=round(0.34 * size))
+    elif shape == "ring":
+        pen.ellipse(box, outline=fill, width=round(0.34 * radius))
     else:
         angle = 0.16 * (2 * look.random() - 1)
         sine, cosine = math.sin(angle), math.cos(angle)
         corners = [
-            (x + size * (u * cosine - v * sine), y + size * (u * sine + v * cosine)) for u, v in OUTLINES[thing.shape]
+            (x + radius * (u * cosine - v * sine), y + radius * (u * sine + v * cosine)) for u, v in OUTLINES[shape]
         ]
         pen.polygon(corners, fill=fill)
 

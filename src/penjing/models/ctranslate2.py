@@ -1,8 +1,7 @@
 """Read the weights of a CTranslate2 folder (`model.bin`): a flat list of named arrays, no code in it.
 
-Layout, little-endian (CTranslate2, python/ctranslate2/specs/model_spec.py, version 6): version u32, name, revision
-u32, the
-number of arrays u32; per array its name, rank u8, dimensions u32, type u8, bytes u32 and data; then the number of
+Layout, little-endian (CTranslate2, python/ctranslate2/specs/model_spec.py, version 6): version u32, name, revision u32,
+the number of arrays u32; per array its name, rank u8, dimensions u32, type u8, bytes u32 and data; then the number of
 aliases u32, and per alias two names. A name is a length u16 and so many bytes, the last one zero.
 """
 

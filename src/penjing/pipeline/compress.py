@@ -63,7 +63,6 @@ def compress(
             raise refusal(job, document, verdict)
         copy_configuration(opened.folder, folder)
         write_artifact(folder, opened, document)
-        tell("publish", 0, 0)
         publish(folder, job.out)
     shutil.rmtree(job.work, ignore_errors=True)
     return result_json(document, job.out)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from penjing.data.audio import read_audio
+from penjing.data.audio import read_sound
 from penjing.data.image import ImageFrontEnd, read_image, to_rgb
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd
@@ -75,11 +75,8 @@ class DualRunner:
         """Sounds (paths, encoded bytes or mono samples at the model's rate) -> (sounds, width) unit vectors."""
         if self._mel is None:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
-        for sound in _listed(sounds, "sounds"):
-            if not isinstance(sound, (str, Path, bytes, np.ndarray)):
-                raise DataError(f"{type(sound).__name__} is no sound", hint="give paths, encoded bytes or samples")
         rate_hz = self.settings["audio"]["sampling_rate"]
-        heard = [self._mel(sound if isinstance(sound, np.ndarray) else read_audio(sound, rate_hz)) for sound in sounds]
+        heard = [self._mel(read_sound(sound, rate_hz)) for sound in _listed(sounds, "sounds")]
         features = np.stack([one.input_features for one in heard])
         longer = np.array([[one.is_longer] for one in heard], dtype=bool)
         return self._run("audio", {"input_features": features, "is_longer": longer})

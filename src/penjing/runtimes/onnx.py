@@ -26,9 +26,9 @@ class OnnxRuntimeGraph:
         options.intra_op_num_threads = engine.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = WARNING_LEVEL
-        # Waking a thread for every operator costs a decoder a third of its time, and threads that still spin after a
-        # run take the cores from whatever comes next: Whisper tiny.en took 1.41 s for 12 clips with this, 1.61 s
-        # without any spinning and 2.17 s with spinning to the end, on two cores.
+        # Waking a thread for every operator costs a decoder a quarter of its time, and threads that still spin after
+        # a run take the cores from whatever comes next: Whisper tiny.en took 1.40 s for 12 clips with this, 1.62 s
+        # without any spinning and 2.21 s with spinning to the end (medians of 8 turns, two cores).
         options.add_session_config_entry("session.force_spinning_stop", "1")
         # A cache grows at every step: the memory planned for one shape never serves again.
         options.enable_mem_pattern = False

@@ -9,6 +9,7 @@ import numpy as np
 
 from penjing.artifact.manifest import file_hash
 from penjing.errors import EngineError
+from penjing.runtimes.openvino_products import products_as_convolutions
 from penjing.values import Array, Arrays
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ def _fit_to_chip(path: Path) -> tuple[Any, bool]:
     with the rows open and 71 with products as they were; eight images take eight times as long either way).
     """
     from penjing.runtimes.engine import multiplies_int8
-    from penjing.runtimes.openvino_products import products_as_convolutions
 
     if multiplies_int8():
         return path, False

@@ -10,11 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from penjing.data.audio import read_audio
+from penjing.data.audio import read_sound
 from penjing.data.mel import WhisperMel
-from penjing.data.speech_prompt import buckets, frames_for, language_token, prompt_tokens, silent_frames
+from penjing.data.speech_prompt import (
+    buckets,
+    check_language,
+    frames_for,
+    language_token,
+    prompt_tokens,
+    silent_frames,
+)
 from penjing.data.windows import windows
-from penjing.errors import DataError, did_you_mean
 from penjing.runtimes.decoding import Banned, Decoder, GraphDecoder, Spelled, greedy
 from penjing.runtimes.engine import Engine, Graph, cache_folder
 from penjing.runtimes.silence import Silence
@@ -29,9 +35,6 @@ LONGEST_WINDOW_S = 28.0
 """Longer sound is cut into windows of at most this, or of what the model hears if that is less."""
 SHORTEST_WINDOW = 3 / 7
 """Shortest window, as a share of the longest."""
-
-ENGLISH = "en"
-"""What a model speaks that lists no languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class SpeechRunner:
         it is what the model guesses from the first window.
         """
         self.check_language(language)
-        samples = self._samples(sound)
+        samples = read_sound(sound, self.sampling_rate_hz)
         segments: list[Segment] = []
         longest_s = min(LONGEST_WINDOW_S, self.longest_s)
         for first, last in windows(samples, self.sampling_rate_hz, longest_s, longest_s * SHORTEST_WINDOW):
@@ -116,28 +119,9 @@ class SpeechRunner:
         return Transcription(text, language, samples.size / self.sampling_rate_hz, tuple(segments))
 
     def check_language(self, language: str | None) -> None:
-        """Refuse a language that the model does not know; one that lists none speaks English."""
-        known = [*self.languages] or [ENGLISH]
-        if language is not None and language not in known:
-            raise DataError(f"this model does not know the language {language!r}", hint=did_you_mean(language, known))
-
-    def _samples(self, sound: Any) -> FloatArray:
-        """Read a file, or check samples."""
-        if isinstance(sound, (str, Path, bytes)):
-            return read_audio(sound, self.sampling_rate_hz)
-        if not isinstance(sound, np.ndarray):
-            raise DataError(f"{type(sound).__name__} is no sound", hint="give a path, an encoded file, or samples")
-        if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
-            raise DataError(
-                f"samples must be one row of floats, not {sound.dtype} {sound.shape}",
-                hint="average the channels; divide 16-bit samples by 32768; or give the file itself",
-            )
-        with np.errstate(over="ignore"):
-            samples = sound.astype(np.float32, copy=False)
-        if samples.size == 0 or not np.isfinite(samples).all():
-            what = "no samples" if samples.size == 0 else "samples that are not finite numbers"
-            raise DataError(f"the sound has {what}", hint="the recording is empty or damaged: leave it out")
-        return samples
+        """Refuse a language that the model does not know; None, a language to be guessed, is fine."""
+        if language is not None:
+            check_language(self.settings["generation"], language)
 
     def hear(self, samples: FloatArray, language: str | None = None) -> Heard:
         """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.

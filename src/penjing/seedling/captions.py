@@ -5,16 +5,18 @@ two red circles and a large blue star on a grey background, the star above a cir
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections import Counter
 from dataclasses import dataclass
 
-from penjing.seedling.relations import RELATIONS, alike, holds
+from penjing.data.pictures import pick, plural
+from penjing.seedling.relations import RELATIONS, alike, holds, kind, single
 from penjing.seedling.scenes import BACKGROUNDS, COLOURS, RADII_PIXELS, SHAPES, Item, Scene
 
 NUMBERS = ("no", "one", "two", "three", "four")
-PLURALS = {shape: f"{shape}es" if shape == "cross" else f"{shape}s" for shape in SHAPES}
+PLURALS = {shape: plural(shape) for shape in SHAPES}
 SINGULARS = {plural: shape for shape, plural in PLURALS.items()}
 
 _SIZES, _COLOURS, _BACKGROUNDS, _RELATIONS = (
@@ -63,20 +65,16 @@ def caption(scene: Scene) -> str:
     text = f"{what} on a {scene.background} background"
     found = relations(scene)
     if found:
-        chosen = found[int(dice.random() * len(found))]
+        chosen = pick(dice, found)
         text += f", the {' '.join(chosen.first)} {chosen.relation} the {' '.join(chosen.second)}"
     return text
 
 
 def relations(scene: Scene) -> list[Relation]:
     """What is clearly so between items that are the only ones of their colour and shape."""
-    kinds = Counter((item.colour, item.shape) for item in scene.items)
-    single = [item for item in scene.items if kinds[item.colour, item.shape] == 1]
     return [
-        Relation((one.colour, one.shape), relation, (other.colour, other.shape))
-        for one in single
-        for other in single
-        if one is not other
+        Relation(kind(one), relation, kind(other))
+        for one, other in itertools.permutations(single(scene.items), 2)
         for relation in RELATIONS
         if holds(one, relation, other)
     ]
@@ -85,7 +83,7 @@ def relations(scene: Scene) -> list[Relation]:
 def _groups(items: tuple[Item, ...]) -> list[Group]:
     """Items of one colour and shape together, in the order in which the first of each was drawn."""
     found = []
-    for colour, shape in dict.fromkeys((item.colour, item.shape) for item in items):
+    for colour, shape in dict.fromkeys(map(kind, items)):
         same = alike(items, colour, shape)
         sizes = {item.size for item in same}
         found.append(Group(len(same), sizes.pop() if len(sizes) == 1 else None, colour, shape))
@@ -93,10 +91,15 @@ def _groups(items: tuple[Item, ...]) -> list[Group]:
 
 
 def _say(group: Group) -> str:
-    kind = f"{group.size} {group.colour}" if group.size else group.colour
+    look = f"{group.size} {group.colour}" if group.size else group.colour
     if group.count > 1:
-        return f"{NUMBERS[group.count]} {kind} {PLURALS[group.shape]}"
-    return f"{'an' if kind.startswith('orange') else 'a'} {kind} {group.shape}"
+        return f"{NUMBERS[group.count]} {look} {PLURALS[group.shape]}"
+    return with_article(f"{look} {group.shape}")
+
+
+def with_article(what: str) -> str:
+    """`an orange star`, `a red star`."""
+    return f"{'an' if what.startswith('orange') else 'a'} {what}"
 
 
 def parse(text: str) -> Claims | None:
@@ -135,7 +138,7 @@ def false_claims(text: str, scene: Scene) -> list[str]:
     told = Counter[tuple[str, str]]()
     for group in claims.groups:
         told[group.colour, group.shape] += group.count
-    there = Counter((item.colour, item.shape) for item in scene.items)
+    there = Counter(map(kind, scene.items))
     wrong += [f"{colour} {shape} left out" for colour, shape in there - told]
     if claims.relation:
         wrong += _false_relation(claims.relation, scene)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from penjing.data.pictures import pick
-from penjing.seedling.captions import NUMBERS, PLURALS
-from penjing.seedling.relations import RELATIONS, alike, holds, place_of
+from penjing.seedling.captions import NUMBERS, PLURALS, with_article
+from penjing.seedling.relations import RELATIONS, alike, holds, kind, place_of, single
 from penjing.seedling.scenes import COLOURS, RADII_PIXELS, SHAPES, Item, Scene
 
 ORDER = tuple(RADII_PIXELS)
@@ -33,10 +32,10 @@ def questions(scene: Scene, count: int, seed: int) -> list[Question]:
     for turn in range(8 * count):
         if len(asked) == count:
             break
-        kind = kinds[turn % len(kinds)] if turn >= len(kinds) else pick(dice, kinds)
-        found = ASKERS[kind](scene, dice)
+        about = kinds[turn % len(kinds)] if turn >= len(kinds) else pick(dice, kinds)
+        found = ASKERS[about](scene, dice)
         if found:
-            asked.setdefault(found[0], Question(kind, *found))
+            asked.setdefault(found[0], Question(about, *found))
     return list(asked.values())
 
 
@@ -66,7 +65,7 @@ def _shape(scene: Scene, dice: random.Random) -> Asked:
 
 
 def _position(scene: Scene, dice: random.Random) -> Asked:
-    item = _only(scene, _kind, dice)
+    item = _only(scene, kind, dice)
     place = place_of(item) if item else None
     return (f"where is the {_name(item)}", place) if item and place else None
 
@@ -80,8 +79,8 @@ def _comparison(scene: Scene, dice: random.Random) -> Asked:
         if one == other or (more == 0 and dice.random() < 0.8):  # as many of both: seldom, or most answers were no
             return None
         return f"are there more {PLURALS[one]} than {PLURALS[other]}", "yes" if more > 0 else "no"
-    first = _only(scene, _kind, dice)
-    second = _only(scene, _kind, dice)
+    first = _only(scene, kind, dice)
+    second = _only(scene, kind, dice)
     if first is None or second is None or first.size == second.size:
         return None
     larger = max(first, second, key=lambda item: ORDER.index(item.size))
@@ -91,14 +90,13 @@ def _comparison(scene: Scene, dice: random.Random) -> Asked:
 
 def _existence(scene: Scene, dice: random.Random) -> Asked:
     colour, shape = _mentioned(scene, dice)
-    article = "an" if colour == "orange" else "a"
-    return f"is there {article} {colour} {shape}", "yes" if alike(scene.items, colour, shape) else "no"
+    return f"is there {with_article(f'{colour} {shape}')}", "yes" if alike(scene.items, colour, shape) else "no"
 
 
 def _relation(scene: Scene, dice: random.Random) -> Asked:
     """What lies so to an item: asked where it is clearly one thing, and of all others it is clear that they do not."""
     found = []
-    for item in _single(scene, _kind):
+    for item in single(scene.items):
         for relation in RELATIONS:
             verdicts = [(other, holds(other, relation, item)) for other in scene.items if other is not item]
             there = [other for other, verdict in verdicts if verdict]
@@ -128,21 +126,11 @@ def _mentioned(scene: Scene, dice: random.Random) -> tuple[str, str]:
     return colour, shape
 
 
-def _kind(item: Item) -> tuple[str, str]:
-    return item.colour, item.shape
-
-
 def _name(item: Item) -> str:
     return f"{item.colour} {item.shape}"
 
 
-def _single(scene: Scene, key: Callable[[Item], object]) -> list[Item]:
-    """The items that share their key with no other."""
-    counts = Counter(key(item) for item in scene.items)
-    return [item for item in scene.items if counts[key(item)] == 1]
-
-
 def _only(scene: Scene, key: Callable[[Item], object], dice: random.Random) -> Item | None:
     """One of the items that share their key with no other."""
-    single = _single(scene, key)
-    return pick(dice, single) if single else None
+    found = single(scene.items, key)
+    return pick(dice, found) if found else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
-from penjing.seedling.scenes import SIDE_PIXELS, Item
+from penjing.data.pictures import SIDE_PIXELS
+from penjing.seedling.scenes import Item
 
 MARGIN_PIXELS = 8.0
 """Centres this far apart along an axis are clearly left, right, above or below."""
@@ -43,3 +45,14 @@ def alike(
         for item in items
         if colour in (None, item.colour) and shape in (None, item.shape) and size in (None, item.size)
     ]
+
+
+def kind(item: Item) -> tuple[str, str]:
+    """Colour and shape: what a sentence calls an item by."""
+    return item.colour, item.shape
+
+
+def single(items: Sequence[Item], key: Callable[[Item], object] = kind) -> list[Item]:
+    """The items that share their key with no other."""
+    counts = Counter(key(item) for item in items)
+    return [item for item in items if counts[key(item)] == 1]

@@ -14,24 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from penjing.data.pictures import OUTLINES, Colour, pick
+from penjing.data import pictures
+from penjing.data.pictures import SIDE_PIXELS, SUPERSAMPLING, Colour, draw_shape, pick, shaded
 
-SIDE_PIXELS = 64
-SUPERSAMPLING = 4
 MOST_ITEMS = 4
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "ring", "heart")
-COLOURS: dict[str, Colour] = {
-    "red": (214, 40, 40),
-    "orange": (245, 133, 24),
-    "yellow": (250, 224, 60),
-    "green": (46, 160, 67),
-    "blue": (38, 84, 214),
-    "purple": (140, 60, 190),
-    "black": (16, 16, 18),
-    "white": (250, 250, 250),
+COLOURS = {
+    name: pictures.COLOURS[name] for name in ("red", "orange", "yellow", "green", "blue", "purple", "black", "white")
 }
 BACKGROUNDS: dict[str, Colour] = {"grey": (150, 150, 154), "beige": (222, 190, 160), "pink": (238, 164, 190)}
+"""Plain, and at least 100 in RGB from every colour; a test holds them to it."""
 RADII_PIXELS = {"small": 5.5, "medium": 9.0, "large": 13.5}
 """Radius of the circle around a shape; sizes differ by half, so that no noise turns one into another."""
 
@@ -103,36 +96,14 @@ def draw(scene: Scene) -> Image.Image:
     """Draw a scene: an RGB image of 64 × 64, antialiased, each item a little tilted and shaded, noise over all."""
     dice = random.Random(scene.seed + 1)
     side = SIDE_PIXELS * SUPERSAMPLING
-    canvas = Image.new("RGB", (side, side), _shaded(BACKGROUNDS[scene.background], dice))
+    canvas = Image.new("RGB", (side, side), shaded(BACKGROUNDS[scene.background], dice))
     pen = ImageDraw.Draw(canvas)
     for item in scene.items:
-        _paint(pen, item, dice)
+        place = (SUPERSAMPLING * item.x, SUPERSAMPLING * item.y)
+        draw_shape(pen, item.shape, shaded(COLOURS[item.colour], dice), place, SUPERSAMPLING * item.radius, dice)
     clean = np.asarray(canvas.reduce(SUPERSAMPLING), np.float64)
     noise = np.random.Generator(np.random.PCG64(scene.seed)).standard_normal(clean.shape)
     return Image.fromarray(np.clip(clean + MOST_NOISE * dice.random() * noise, 0, 255).round().astype(np.uint8))
-
-
-def _paint(pen: ImageDraw.ImageDraw, item: Item, dice: random.Random) -> None:
-    x, y, radius = (SUPERSAMPLING * value for value in (item.x, item.y, item.radius))
-    fill, angle = _shaded(COLOURS[item.colour], dice), 0.16 * (2 * dice.random() - 1)
-    box = (x - radius, y - radius, x + radius, y + radius)
-    if item.shape == "circle":
-        pen.ellipse(box, fill=fill)
-    elif item.shape == "ring":
-        pen.ellipse(box, outline=fill, width=round(0.34 * radius))
-    else:
-        sine, cosine = math.sin(angle), math.cos(angle)
-        outline = OUTLINES[item.shape]
-        pen.polygon(
-            [(x + radius * (u * cosine - v * sine), y + radius * (u * sine + v * cosine)) for u, v in outline],
-            fill=fill,
-        )
-
-
-def _shaded(colour: Colour, dice: random.Random) -> Colour:
-    """A colour moved by at most 8 of 255 per channel."""
-    red, green, blue = (min(255, max(0, value + int(17 * dice.random()) - 8)) for value in colour)
-    return red, green, blue
 
 
 def scenes(first_seed: int) -> Iterator[tuple[Scene, Image.Image]]:

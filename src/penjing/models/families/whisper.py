@@ -1,9 +1,9 @@
 """Whisper and its distilled kin: an audio encoder, a text decoder that listens to it, one table for words.
 
 Two graphs leave this family. `encoder_model` runs once per clip, on the length the clip needs, and gives the
-cross-attention
-keys and values of every decoder layer; their projections therefore count as the encoder's sites although the checkpoint
-keeps them in the decoder. `decoder_with_past_model` reads one or a few tokens and the keys and values so far.
+cross-attention keys and values of every decoder layer; their projections therefore count as the encoder's sites
+although the checkpoint keeps them in the decoder. `decoder_with_past_model` reads one or a few tokens and the keys
+and values so far.
 """
 
 from __future__ import annotations
