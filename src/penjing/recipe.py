@@ -28,7 +28,7 @@ from penjing.models.tower import Tower
 
 FEW_SITES = 5
 KEYS = ("version", "model", "data", "seed", "steps", "goals")
-DEFAULTS = {"speech-seq2seq": "speech", "dual-encoder": "dual-encoder", None: "weights"}
+DEFAULTS = {"speech-seq2seq": "speech", "dual-encoder": "dual-encoder", "multimodal": "multimodal", None: "weights"}
 """The recipe that is used where none is named, by task."""
 
 

@@ -69,7 +69,7 @@ def test_every_clip_can_be_heard_and_has_its_sentence(speech: DataSet) -> None:
 def test_pictures_are_a_set_too() -> None:
     data = load_dataset("pictures")
     assert {row.media for row in data.rows} == {"image"}
-    assert sorted(BUILTIN) == ["pictures", "speech"]
+    assert sorted(BUILTIN) == ["pictures", "scenes", "speech"]
 
 
 @pytest.mark.shop

@@ -20,12 +20,12 @@ from penjing.data.row import Row
 def content_key(row: Row) -> str:
     """sha256 of a row's decoded pixels or samples and its text fields; the id and the encoding do not count."""
     digest = hashlib.sha256(text_key(row).encode())
-    if row.file is not None and row.media == "image":
-        image = read_image(row.file)
+    if row.image is not None:
+        image = read_image(row.image)
         digest.update(f"image {image.size}".encode())
         digest.update(image.tobytes())
-    elif row.file is not None:
-        sound = decode_audio(row.file)
+    if row.sound is not None:
+        sound = decode_audio(row.sound)
         digest.update(f"audio {sound.rate_hz} {sound.samples.shape}".encode())
         digest.update(np.ascontiguousarray(sound.samples).data)
     return digest.hexdigest()

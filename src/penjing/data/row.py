@@ -15,13 +15,25 @@ class Row:
     """One item of a data set.
 
     `id` is unique and stable within its set. `fields` holds text columns by name (`text`, `label`, `question`,
-    `answer`, `language`). `file` is a path, or the encoded bytes where the set carries them itself.
+    `answer`, `language`, `scene`, `speaker`). `file` is a path, or the encoded bytes where the set carries them itself.
+    `spoken` is the sound beside a picture: its text or its question, read aloud.
     """
 
     id: str
     fields: Mapping[str, str] = field(default_factory=dict)
     media: Media | None = None
     file: Path | bytes | None = None
+    spoken: Path | bytes | None = None
+
+    @property
+    def image(self) -> Path | bytes | None:
+        """The picture, if there is one."""
+        return self.file if self.media == "image" else None
+
+    @property
+    def sound(self) -> Path | bytes | None:
+        """The sound, alone or beside a picture."""
+        return self.file if self.media == "audio" else self.spoken
 
 
 @dataclass(frozen=True, slots=True)

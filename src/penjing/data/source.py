@@ -84,4 +84,11 @@ def _pictures() -> DataSet:
     return load_pictures()
 
 
-BUILTIN: dict[str, Callable[[], DataSet]] = {"pictures": _pictures, "speech": _speech}
+def _scenes() -> DataSet:
+    """Drawn scenes with captions and questions, typed and spoken."""
+    from penjing.data.scenes import load_scenes
+
+    return load_scenes()
+
+
+BUILTIN: dict[str, Callable[[], DataSet]] = {"pictures": _pictures, "scenes": _scenes, "speech": _speech}

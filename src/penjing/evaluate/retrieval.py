@@ -31,16 +31,18 @@ def best_ranks(scores: Matrix, truth: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray(np.where(truth.any(axis=1), before, scores.shape[1]) + 1)
 
 
-def retrieval_scores(scores: Matrix, pairs: NDArray[np.int64], media: str = "image") -> dict[str, ItemScores]:
+def retrieval_scores(
+    scores: Matrix, pairs: NDArray[np.int64], media: str = "image", other: str = "text"
+) -> dict[str, ItemScores]:
     """Recall at 1, 5 and 10 and median rank both ways, and the mean recall of both ways.
 
-    scores (media items, texts); pairs (rows, 2) holds the indices of the item and the text that belong together, so one
-    picture may have many captions and one caption many pictures. The mean of both ways is resampled by row.
+    scores (media items, others); pairs (rows, 2) holds the indices of the item and the other that belong together, so
+    one picture may have many captions and one caption many pictures. The mean of both ways is resampled by row.
     """
     truth = np.zeros(scores.shape, dtype=np.bool_)
     truth[pairs[:, 0], pairs[:, 1]] = True
     forward, backward = best_ranks(scores, truth), best_ranks(scores.T, truth.T)
-    there, back = f"{media}_to_text", f"text_to_{media}"
+    there, back = f"{media}_to_{other}", f"{other}_to_{media}"
     found: dict[str, ItemScores] = {}
     for k in RECALL_AT:
         found[f"recall_at_{k}"] = _mean_of_both(f"recall_at_{k}", pairs, forward <= k, backward <= k)

@@ -14,6 +14,7 @@ from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
+from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays
 
@@ -29,14 +30,20 @@ class Judged:
 
 def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Refuse rows without the picture or the sound that a model runs on."""
-    media = "image" if settings.get("image") else "audio"
+    both = bool(settings.get("image") and settings.get("audio"))
+    media = "image or sound" if both else "image" if settings.get("image") else "audio"
     for row in rows:
+        if row.file is not None and both:
+            continue
         if row.file is None or row.media != media:
             raise DataError(f"row {row.id!r} has no {media}", hint=f"this model is fed with {media} files")
 
 
 def check_answers(task: str, rows: Sequence[Row]) -> None:
     """Refuse rows without the right answer that a task is judged by."""
+    if task == "multimodal":
+        check_uses(rows)
+        return
     column = "label" if task == "dual-encoder" and rows and "label" in rows[0].fields else "text"
     for row in rows:
         if column not in row.fields:
@@ -47,6 +54,8 @@ def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """What `judge` will measure on these rows, without running anything."""
     if task == "speech-seq2seq":
         return ("wer", "cer")
+    if task == "multimodal":
+        return multimodal_metrics(rows)
     if "label" in rows[0].fields:
         return ("accuracy",)
     media = next((row.media for row in rows if row.media), "image")
@@ -56,7 +65,10 @@ def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) -> Judged:
-    """Run the task on every row and score it. Retrieval by `text`; zero-shot accuracy where rows have a `label`."""
+    """Run the task on every row and score it. Retrieval by `text`; zero-shot accuracy where rows have a `label`.
+
+    A model of many modalities is judged by everything that its rows can be used for.
+    """
     if not rows:
         raise DataError("no rows to judge by", hint="give more data")
     if runner.task == "speech-seq2seq":
@@ -66,6 +78,11 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
     if runner.task == "dual-encoder":
         evaluate = evaluate_zero_shot if "label" in rows[0].fields else evaluate_retrieval
         return Judged(evaluate(runner.embed_rows, runner.embed_texts, rows, progress=progress))
+    if runner.task == "multimodal":
+        judge_rows = MultimodalJudge(runner, progress)
+        scores = judge_rows(rows)
+        words = {row.id: spoken_words(row) for row in rows}
+        return Judged(scores, {name: (words[name], heard) for name, heard in judge_rows.heard.items()})
     raise DataError(f"the task {runner.task!r} cannot be judged yet", hint="compare outputs: leave --data away")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from penjing.data.row import Row
 from penjing.evaluate.speed import interleave, latency
+from penjing.judge.multimodal import use
 from penjing.judge.quality import transcribe_row
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays, Latency
@@ -36,4 +37,6 @@ def _one_item(runner: Any, rows: Sequence[Row]) -> Callable[[], object]:
     turns = cycle(rows)
     if runner.task == "speech-seq2seq":
         return lambda: transcribe_row(runner, next(turns))
+    if runner.task == "multimodal":
+        return lambda: use(runner, next(turns))
     return lambda: runner.embed_rows([next(turns)])

@@ -15,7 +15,7 @@ TIMEOUT_S = 5.0
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "tokenizer*")
 UNWANTED = ("*/*", "*.fp16.*", "consolidated*")
-BUILTIN = {"pictures-dual-encoder": "dual-encoder"}
+BUILTIN = {"pictures-dual-encoder": "dual-encoder", "seedling": "seedling"}
 """Models that penjing brings along, by the name of their folder in `pretrained`."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from penjing.models.checkpoint import read_json
 UNTRAINED = ("masked_spec_embed", "mask_token", "num_batches_tracked")
 """Parameters only pretraining reads; published checkpoints often lack them. They are set to zero, never left random."""
 LONGEST_REASON = 200
+OWN = {"seedling": "penjing.seedling"}
+"""Model types that transformers learns from packages of ours."""
 
 
 def architecture_of(folder: Path) -> type[Any]:
@@ -26,6 +29,8 @@ def architecture_of(folder: Path) -> type[Any]:
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
     raw = read_json(folder / "config.json")
+    if raw.get("model_type") in OWN:
+        return _own_architecture(OWN[raw["model_type"]])
     if raw.get("quantization_config"):
         raise ModelError(f"{folder}: already compressed", hint="give the float checkpoint it was made from")
     names, kind = raw.get("architectures"), raw.get("model_type")
@@ -45,6 +50,12 @@ def architecture_of(folder: Path) -> type[Any]:
         raise ModelError(f"{folder}: {name} needs {needs}", hint="install it, or take another architecture")
     known = [name for name in dir(transformers) if name[:1].isupper() and "Config" not in name]
     raise _unknown(folder, "architecture", name, known, raw)
+
+
+def _own_architecture(package: str) -> type[Any]:
+    """The model of a package of ours, which registers it with transformers when it is imported."""
+    found: type[Any] = importlib.import_module(package).MODEL
+    return found
 
 
 def _unknown(folder: Path, what: str, name: Any, known: list[str], raw: Mapping[str, Any]) -> ModelError:

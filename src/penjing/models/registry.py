@@ -6,10 +6,11 @@ from typing import Any
 
 from penjing.models.families.dual_encoder import DualEncoder
 from penjing.models.families.generic import Generic
+from penjing.models.families.seedling import Seedling
 from penjing.models.families.whisper import Whisper
 from penjing.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Generic())
+FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), Generic())
 
 
 def family_of(config: Any) -> Family:

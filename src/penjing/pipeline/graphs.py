@@ -53,6 +53,8 @@ def check_front_end(model: Model) -> None:
         missing = TOKENIZER  # transformers would make up an empty one
     elif not (model.settings.get("image") or model.settings.get("audio")):
         missing = "preprocessor_config.json"
+    elif model.family.task == "multimodal" and not (model.settings.get("image") and model.settings.get("audio")):
+        missing = "processor_config.json"
     if missing:
         raise ModelError(
             f"{model.name}: no {missing}, so nothing could be fed to its graphs",
@@ -74,6 +76,14 @@ def _torch_runner(model: Model, tokenizer: Path) -> Any:
 
         decoder = GraphDecoder(graphs["decoder_with_past_model"], model.settings)
         return SpeechRunner(graphs["encoder_model"], decoder, model.settings, tokenizer)
+    if model.family.task == "multimodal":
+        from penjing.runtimes.decoding import GraphDecoder
+        from penjing.runtimes.multimodal import GRAPHS as PARTS
+        from penjing.runtimes.multimodal import MultimodalRunner
+
+        decoder = GraphDecoder(graphs["decoder_with_past_model"], model.settings)
+        parts = {part: graphs[name] for part, name in PARTS.items()}
+        return MultimodalRunner(parts, decoder, model.settings, tokenizer)
     from penjing.runtimes.dual import GRAPHS, DualRunner
 
     sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}

@@ -99,9 +99,7 @@ def split_parts(data: DataSet | None, calibration: DataSet | None) -> Parts | No
 def check_files(rows: Iterable[Row]) -> None:
     """Refuse a file that is no image or sound now and not after an hour; a header that can be read is believed."""
     for row in rows:
-        if row.file is None:
-            continue
-        if row.media == "audio" and audio_length(row.file)[0] < 1:
-            decode_audio(row.file)
-        elif row.media == "image" and not image_sides(row.file):
-            read_image(row.file)
+        if row.sound is not None and audio_length(row.sound)[0] < 1:
+            decode_audio(row.sound)
+        if row.image is not None and not image_sides(row.image):
+            read_image(row.image)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from penjing.data.audio import read_sound
-from penjing.data.image import ImageFrontEnd, read_image, to_rgb
+from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd
-from penjing.errors import DataError, did_you_mean
+from penjing.errors import DataError
+from penjing.runtimes.embedding import as_image, check_modality, check_text, listed, modality_of, unit
 from penjing.runtimes.engine import Engine, Graph
 from penjing.values import FloatArray
 
@@ -43,32 +44,21 @@ class DualRunner:
         Unless the modality is named, strings are texts and everything else (a `Path`, encoded bytes, a PIL image,
         samples) is what the model sees or hears.
         """
-        items = _listed(items, "items")
-        if modality is None:
-            texts = {isinstance(item, str) for item in items}
-            if len(texts) > 1:
-                raise DataError("texts and files in one list", hint="embed them in two calls, or name the modality")
-            modality = "text" if True in texts else self.media
+        items = listed(items, "items")
+        modality = modality or modality_of(items, self.media)
         verbs = {"text": self.embed_texts, "image": self.embed_images, "audio": self.embed_sounds}
-        if modality not in verbs:
-            raise DataError(f"no modality called {modality!r}", hint=did_you_mean(modality, [*verbs]))
+        check_modality(modality, verbs)
         return verbs[modality](items)
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Texts -> (texts, width) unit vectors."""
-        for text in _listed(texts, "texts"):
-            if not isinstance(text, str):
-                raise DataError(f"{type(text).__name__} is no text", hint="give strings")
-        return self._run("text", self._text(list(texts)))
+        return self._run("text", self._text([check_text(text) for text in listed(texts, "texts")]))
 
     def embed_images(self, images: Sequence[Any]) -> FloatArray:
         """Pictures (paths, encoded bytes or PIL images) -> (images, width) unit vectors."""
         if self._image is None:
             raise DataError("this model hears, it does not see", hint="give it sounds")
-        for image in _listed(images, "images"):
-            if not (isinstance(image, (str, Path, bytes)) or hasattr(image, "convert")):
-                raise DataError(f"{type(image).__name__} is no picture", hint="give paths, encoded bytes or PIL images")
-        read = [self._image(to_rgb(image) if hasattr(image, "convert") else read_image(image)) for image in images]
+        read = [self._image(as_image(image)) for image in listed(images, "images")]
         return self._run("image", {"pixel_values": np.stack(read)})
 
     def embed_sounds(self, sounds: Sequence[Any]) -> FloatArray:
@@ -76,7 +66,7 @@ class DualRunner:
         if self._mel is None:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
         rate_hz = self.settings["audio"]["sampling_rate"]
-        heard = [self._mel(read_sound(sound, rate_hz)) for sound in _listed(sounds, "sounds")]
+        heard = [self._mel(read_sound(sound, rate_hz)) for sound in listed(sounds, "sounds")]
         features = np.stack([one.input_features for one in heard])
         longer = np.array([[one.is_longer] for one in heard], dtype=bool)
         return self._run("audio", {"input_features": features, "is_longer": longer})
@@ -100,18 +90,7 @@ class DualRunner:
             self.embed_sounds([np.zeros(self.settings["audio"]["sampling_rate"] * 2, np.float32)])
 
     def _run(self, side: str, arrays: Mapping[str, Any]) -> FloatArray:
-        embeds: FloatArray = self._graphs[side](arrays)[EMBEDS[side]]
-        unit: FloatArray = embeds / np.maximum(np.linalg.norm(embeds, axis=-1, keepdims=True), 1e-12)
-        return unit
-
-
-def _listed(items: Sequence[Any], what: str) -> Sequence[Any]:
-    """Refuse what is no list, and an empty one."""
-    if not isinstance(items, (list, tuple)):
-        raise DataError(f"embed takes a list of {what}, not {type(items).__name__}", hint="put it in brackets: [item]")
-    if not items:
-        raise DataError(f"no {what} to embed", hint="give at least one")
-    return items
+        return unit(self._graphs[side](arrays)[EMBEDS[side]])
 
 
 def open_dual(folder: Path, settings: Mapping[str, Any], engine: Engine) -> DualRunner:

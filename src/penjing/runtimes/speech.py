@@ -21,7 +21,8 @@ from penjing.data.speech_prompt import (
     silent_frames,
 )
 from penjing.data.windows import windows
-from penjing.runtimes.decoding import Banned, Decoder, GraphDecoder, Spelled, greedy
+from penjing.runtimes.decoder import open_decoder
+from penjing.runtimes.decoding import Banned, Decoder, Spelled, greedy
 from penjing.runtimes.engine import Engine, Graph, cache_folder
 from penjing.runtimes.silence import Silence
 from penjing.values import Array, Arrays, FloatArray
@@ -185,14 +186,7 @@ def open_speech(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Sp
     """Open the two graphs of a speech artifact."""
     settings = manifest["settings"]
     encoder = engine.open(folder / "onnx" / "encoder_model.onnx")
-    decoder_path = folder / "onnx" / "decoder_with_past_model.onnx"
-    decoder: Decoder
-    if engine.name == "openvino":
-        from penjing.runtimes.openvino_decoder import StatefulDecoder
-
-        decoder = StatefulDecoder(decoder_path, engine)
-    else:
-        decoder = GraphDecoder(engine.open(decoder_path), settings)
+    decoder = open_decoder(folder, settings, engine)
     return SpeechRunner(encoder, decoder, settings, folder / "tokenizer.json", _silence_cache(manifest, engine))
 
 

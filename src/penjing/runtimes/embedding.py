@@ -1,0 +1,59 @@
+"""What every runner that embeds shares: lists of items in, unit vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from penjing.data.image import read_image, to_rgb
+from penjing.errors import DataError, did_you_mean
+from penjing.values import FloatArray
+
+
+def unit(embeds: FloatArray) -> FloatArray:
+    """Scale rows (n, width) to length 1, so that their products are cosines."""
+    scaled: FloatArray = embeds / np.maximum(np.linalg.norm(embeds, axis=-1, keepdims=True), 1e-12)
+    return scaled
+
+
+def listed(items: Sequence[Any], what: str) -> Sequence[Any]:
+    """Refuse what is no list, and an empty one."""
+    if not isinstance(items, (list, tuple)):
+        raise DataError(f"embed takes a list of {what}, not {type(items).__name__}", hint="put it in brackets: [item]")
+    if not items:
+        raise DataError(f"no {what} to embed", hint="give at least one")
+    return items
+
+
+def modality_of(items: Sequence[Any], media: str) -> str:
+    """Strings are texts; everything else (a `Path`, encoded bytes, a PIL image, samples) is `media`."""
+    texts = {isinstance(item, str) for item in items}
+    if len(texts) > 1:
+        raise DataError("texts and files in one list", hint="embed them in two calls, or name the modality")
+    return "text" if True in texts else media
+
+
+def check_modality(modality: str, known: Mapping[str, Any]) -> None:
+    """Refuse a modality that a runner does not have."""
+    if modality not in known:
+        raise DataError(f"no modality called {modality!r}", hint=did_you_mean(modality, [*known]))
+
+
+def check_text(text: Any) -> str:
+    """Refuse what is no string."""
+    if not isinstance(text, str):
+        raise DataError(f"{type(text).__name__} is no text", hint="give strings")
+    return text
+
+
+def as_image(image: Any) -> Image.Image:
+    """A path, encoded bytes or a PIL image as an RGB image."""
+    if hasattr(image, "convert"):
+        return to_rgb(image)
+    if not isinstance(image, (str, Path, bytes)):
+        raise DataError(f"{type(image).__name__} is no picture", hint="give paths, encoded bytes or PIL images")
+    return read_image(image)

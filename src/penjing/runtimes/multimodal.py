@@ -1,0 +1,154 @@
+"""Pictures, texts and sounds in one model: compared, captioned, asked about, written down. Knows the task, no family.
+
+Each modality has a graph that gives its tokens and its embedding; a fusion makes of all tokens what the decoder listens
+to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penjing.data.audio import read_sound
+from penjing.data.image import ImageFrontEnd
+from penjing.data.normal_mel import NormalMel
+from penjing.data.rows import media_of
+from penjing.data.speech_prompt import check_language
+from penjing.data.text import TextFrontEnd, open_tokenizer
+from penjing.errors import DataError
+from penjing.runtimes.decoder import open_decoder
+from penjing.runtimes.decoding import Decoder, greedy
+from penjing.runtimes.embedding import as_image, check_modality, check_text, listed, modality_of, unit
+from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.speech import Segment, Transcription
+from penjing.values import Array, FloatArray
+
+GRAPHS = {"image": "vision_model", "text": "text_model", "audio": "audio_model", "fusion": "fusion_model"}
+
+
+class MultimodalRunner:
+    """Embeds, captions, answers and transcribes, one item at a time."""
+
+    task = "multimodal"
+
+    def __init__(
+        self, graphs: Mapping[str, Graph], decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path
+    ) -> None:
+        self.settings = settings
+        self.sampling_rate_hz: int = settings["audio"]["sampling_rate"]
+        self.languages: list[str] = []
+        self._graphs, self._decoder = graphs, decoder
+        self._see, self._hear = ImageFrontEnd(settings["image"]), NormalMel(settings["audio"])
+        self._read = TextFrontEnd(tokenizer_path, settings["text"])
+        self._words = open_tokenizer(tokenizer_path)
+
+    @property
+    def longest_s(self) -> float:
+        """Longest sound the model hears."""
+        return float(self.settings["audio"]["longest_s"])
+
+    def embed(self, items: Sequence[Any], modality: str | None = None) -> FloatArray:
+        """Items of one modality (text, image or audio) -> (items, width) unit vectors.
+
+        Unless the modality is named, strings are texts, samples and files of sounds are sounds, PIL images and files of
+        images are pictures.
+        """
+        items = listed(items, "items")
+        if modality is None:
+            modality = modality_of(items, _media(items[0]))
+        verbs = {"text": self._text, "image": self._image, "audio": self._sound}
+        check_modality(modality, verbs)
+        return unit(np.concatenate([verbs[modality](item)[f"{modality}_embeds"] for item in items]))
+
+    def caption(self, image: Any) -> str:
+        """A sentence about a picture: a path, encoded bytes or a PIL image."""
+        return self._write("caption", [self._image(image)["image_tokens"]])
+
+    def ask(self, image: Any, question: Any) -> str:
+        """The answer to a question about a picture, typed (a string) or spoken (a `Path`, encoded bytes or samples)."""
+        seen = self._image(image)["image_tokens"]
+        if isinstance(question, str):
+            self._check_words(question)
+            return self._write("answer", [seen, self._text(question)["text_tokens"]])
+        return self._write("answer", [seen, self._sound(question)["audio_tokens"]])
+
+    def transcribe(self, sound: Any, language: str | None = None) -> Transcription:
+        """What is said in a sound: a path, encoded bytes, or mono samples (n,) at `sampling_rate_hz`."""
+        self.check_language(language)
+        samples = read_sound(sound, self.sampling_rate_hz)
+        text = self._write("transcribe", [self._sound(samples)["audio_tokens"]])
+        seconds = samples.size / self.sampling_rate_hz
+        return Transcription(text, None, seconds, (Segment(0.0, seconds, text),))
+
+    def check_language(self, language: str | None) -> None:
+        """Refuse a language that the model does not know."""
+        if language is not None:
+            check_language({"languages": self.languages}, language)
+
+    def warm_up(self, clip_lengths_s: Sequence[float] = ()) -> None:
+        """Run everything once: engines pay for what they see for the first time."""
+        self.run_synthetic()
+
+    def run_synthetic(self) -> None:
+        """Run every graph once on arbitrary input, to measure memory."""
+        from PIL import Image
+
+        picture = Image.new("RGB", (64, 64), (120, 90, 60))
+        noise = np.random.default_rng(0).normal(0, 0.01, 4 * self.sampling_rate_hz).astype(np.float32)
+        self._write("answer", [self._image(picture)["image_tokens"], self._text("a red star")["text_tokens"]])
+        self._write("transcribe", [self._sound(noise)["audio_tokens"]])
+
+    def _image(self, image: Any) -> dict[str, Array]:
+        return self._graphs["image"]({"pixel_values": self._see(as_image(image))[None]})
+
+    def _text(self, text: Any) -> dict[str, Array]:
+        if not check_text(text).strip():
+            raise DataError("an empty text", hint="write something")
+        return self._graphs["text"](self._read([text]))
+
+    def _sound(self, sound: Any) -> dict[str, Array]:
+        return self._graphs["audio"]({"input_features": self._hear(read_sound(sound, self.sampling_rate_hz))[None]})
+
+    def _write(self, task: str, tokens: Sequence[Array]) -> str:
+        """Fuse the tokens (1, n, width) of each modality and write about them, word piece by word piece."""
+        generation = self.settings["generation"]
+        self._decoder.start(self._graphs["fusion"]({"tokens": np.concatenate(tokens, 1)}))
+        start = generation["tasks"][task]
+        spelled = greedy(self._decoder, [start], generation["eos"], generation["max_tokens"] - 1)
+        text: str = self._words.decode(list(spelled.tokens), skip_special_tokens=True)
+        return text.strip()
+
+    def _check_words(self, question: str) -> None:
+        """Refuse a question without a single word that the model knows whole; others are spelled and may be misread."""
+        pieces = self._words.encode(question)
+        for word in set(pieces.word_ids) - {None}:
+            places = [place for place, whose in enumerate(pieces.word_ids) if whose == word]
+            start, end = pieces.offsets[places[0]]
+            if len(places) == 1 and len(question[start:end].strip()) > 1:
+                return
+        raise DataError(
+            f"the model knows no word of {question!r}", hint="ask about what the picture shows: how many red circles?"
+        )
+
+
+def _media(item: Any) -> str:
+    """What an item that is no text must be."""
+    if isinstance(item, np.ndarray):
+        return "audio"
+    if isinstance(item, bytes):
+        raise DataError("encoded bytes may be a picture or a sound", hint="name the modality: image or audio")
+    if isinstance(item, Path):
+        found = media_of(item)
+        if found is None:
+            raise DataError(f"{item} is neither a picture nor a sound", hint="name the modality: image or audio")
+        return found
+    return "image"
+
+
+def open_multimodal(folder: Path, settings: Mapping[str, Any], engine: Engine) -> MultimodalRunner:
+    """Open the five graphs of an artifact."""
+    graphs = {part: engine.open(folder / "onnx" / f"{name}.onnx") for part, name in GRAPHS.items()}
+    return MultimodalRunner(graphs, open_decoder(folder, settings, engine), settings, folder / "tokenizer.json")

@@ -1,0 +1,112 @@
+"""What the seedling is trained by: comparing (contrastive, all pairs of modalities) and writing (all tasks).
+
+Every term is a mean over its own items or tokens and enters with the weight below, so that long captions do not drown
+short answers. Answers count twice: they are what takes longest to learn. The alignment of sounds and words (CTC) is a
+scaffold that goes away with training: without it the decoder takes long to find out where in a sound to listen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_gather
+from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
+
+from penjing.seedling.batches import TrainingBatch, Written
+from penjing.seedling.model import SeedlingModel, unit
+from penjing.seedling.towers import Features
+
+WEIGHTS = {
+    "image-text": 0.5, "image-audio": 0.5, "text-audio": 0.5,
+    "caption": 1.0, "answer": 2.0, "spoken answer": 1.0, "transcript": 1.0,
+    "alignment": 0.3,
+}  # fmt: skip
+
+
+def gathered(values: Tensor) -> Tensor:
+    """The rows of all processes, which hold equally many; gradients flow back to each."""
+    return torch.cat(all_gather(values)) if distributed.is_initialized() else values
+
+
+def mean_over_all(summed: Tensor, count: Tensor) -> Tensor:
+    """A mean over the items of all processes, as each process's share: their average is the mean."""
+    if distributed.is_initialized():
+        count = count.clone().float()
+        distributed.all_reduce(count)
+        count /= distributed.get_world_size()
+    return summed / count.clamp(min=1)
+
+
+def contrastive(first: Tensor, second: Tensor, first_group: Tensor, second_group: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE (CLIP, arXiv:2103.00020): each of `first` (m, width) should be nearest to its own of `second`
+    (n, width). Both are of unit length; items of one group belong together, and of several such any is right.
+    """
+    cosine = first @ second.T * scale
+    same = first_group[:, None] == second_group[None, :]
+    return (_nearest(cosine, same) + _nearest(cosine.T, same.T)) / 2
+
+
+def _nearest(scores: Tensor, same: Tensor) -> Tensor:
+    """Mean of −log P(an item of the same group), over the rows that have one."""
+    there = same.any(1)
+    right = scores.masked_fill(~same, -torch.inf)[there].logsumexp(1)
+    return (scores[there].logsumexp(1) - right).mean()
+
+
+class Objective(nn.Module):
+    """The model with the head that only training needs; forward gives every term of the loss of a batch."""
+
+    def __init__(self, model: SeedlingModel) -> None:
+        super().__init__()
+        self.model = model
+        self.align = nn.Linear(model.config.hidden_size, model.config.vocab_size)
+
+    def forward(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        """One scalar per name in WEIGHTS."""
+        model = self.model
+        image = model.see(batch.pixel_values)
+        text = model.read(batch.captions.values, batch.captions.mask)
+        told = model.hear(batch.spoken_captions.values, batch.spoken_captions.mask)
+        asked = model.hear(batch.spoken_questions.values, batch.spoken_questions.mask)
+        typed = model.read(batch.questions.values, batch.questions.mask)
+        scale = model.log_scale.exp().clamp(max=100)
+        groups, heard = gathered(batch.caption_group), gathered(batch.caption_group[batch.spoken_caption_of])
+        image_unit, text_unit, told_unit = (gathered(unit(one.embedding)) for one in (image, text, told))
+        return {
+            "image-text": contrastive(image_unit, text_unit, groups, groups, scale),
+            "image-audio": contrastive(image_unit, told_unit, groups, heard, scale),
+            "text-audio": contrastive(text_unit, told_unit, groups, heard, scale),
+            "caption": self._write([image], batch.caption_words),
+            "answer": self._write([_of(image, batch.question_of), typed], batch.answers),
+            "spoken answer": self._write([_of(image, batch.spoken_question_of), asked], batch.spoken_answers),
+            "transcript": (self._write([told], batch.spoken_caption_words)
+                           + self._write([asked], batch.spoken_question_words)) / 2,
+            "alignment": (self._aligned(told, batch.spoken_caption_words)
+                          + self._aligned(asked, batch.spoken_question_words)) / 2,
+        }  # fmt: skip
+
+    def _write(self, features: list[Features], written: Written) -> Tensor:
+        memory, mask = self.model.fuse(features)
+        logits, _ = self.model.decoder(written.input_ids, memory, mask)
+        summed = cross_entropy(logits.flatten(0, 1), written.labels.flatten(), reduction="sum")
+        return mean_over_all(summed, (written.labels >= 0).sum())
+
+    def _aligned(self, heard: Features, written: Written) -> Tensor:
+        """Connectionist temporal classification (Graves et al. 2006) of the audio tokens; padding is the blank."""
+        logs = log_softmax(self.align(heard.tokens), -1).transpose(0, 1)
+        assert heard.mask is not None
+        words = written.labels.masked_fill(written.labels < 0, self.model.config.pad_token_id)
+        lengths = (written.labels >= 0).sum(1) - 1
+        pad = self.model.config.pad_token_id
+        summed = ctc_loss(logs, words, heard.mask.sum(1), lengths, pad, "sum", zero_infinity=True)
+        return mean_over_all(summed, lengths.sum())
+
+
+def _of(features: Features, rows: Tensor) -> Features:
+    """The features of these rows."""
+    return Features(features.tokens[rows], None, features.embedding[rows])
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """The weighted sum."""
+    return torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()

@@ -1,0 +1,205 @@
+"""One tower per modality, the fusion of whatever they saw, and the decoder that writes about it.
+
+Every tower gives tokens (batch, tokens, width) for the fusion and one embedding (batch, embedding width) for comparing.
+Masks (batch, tokens) are true where there is something; None where nothing is padded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from penjing.seedling.attention import DecoderLayer, EncoderLayer, KeyValue, split_heads
+from penjing.seedling.configuration import SeedlingConfig
+
+NORM_GROUPS = 8
+FRAMES_PER_TOKEN = 8
+"""Three convolutions of stride 2: a token hears 80 ms."""
+
+
+class Features(NamedTuple):
+    """What a tower made of its input: tokens, their mask (None: all of them), and the embedding, not normalised."""
+
+    tokens: Tensor
+    mask: Tensor | None
+    embedding: Tensor
+
+
+def encoder_layers(config: SeedlingConfig, count: int) -> nn.ModuleList:
+    """A chain of encoder layers."""
+    width, heads, inner = config.hidden_size, config.num_attention_heads, config.intermediate_size
+    return nn.ModuleList(EncoderLayer(width, heads, inner) for _ in range(count))
+
+
+def run_layers(layers: nn.ModuleList, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Run a chain; `mask` (batch, tokens) says which tokens may be looked at."""
+    attention_mask = None if mask is None else mask[:, None, None, :]
+    for layer in layers:
+        hidden = layer(hidden, attention_mask)
+    return hidden
+
+
+def mean_token(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over the tokens that are there: (batch, tokens, width) -> (batch, width)."""
+    if mask is None:
+        return tokens.mean(1)
+    weight = mask[:, :, None].to(tokens.dtype)
+    return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+class Tower(nn.Module):
+    """What the towers share: layers, a norm, a modality embedding for the fusion, a head for comparing."""
+
+    def __init__(self, config: SeedlingConfig, layers: int) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.layers = encoder_layers(config, layers)
+        self.norm = nn.LayerNorm(width)
+        self.modality = nn.Parameter(torch.zeros(width))
+        self.head = nn.Linear(width, config.embedding_size)
+
+    def finish(self, hidden: Tensor, mask: Tensor | None) -> Features:
+        """Run the layers over what the stem made."""
+        tokens = self.norm(run_layers(self.layers, hidden, mask))
+        return Features(tokens + self.modality, mask, self.head(mean_token(tokens, mask)))
+
+
+class ConvNorm(nn.Module):
+    """Convolution 3 × 3, group norm, GELU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.norm = nn.GroupNorm(NORM_GROUPS, channels_out)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(batch, channels in, height, width) -> (batch, channels out, height / stride, width / stride)."""
+        return nn.functional.gelu(self.norm(self.conv(pixels)))
+
+
+class ImageTower(Tower):
+    """A convolutional stem of stride 8, then attention. pixel_values (batch, 3, 64, 64) -> 64 tokens."""
+
+    def __init__(self, config: SeedlingConfig) -> None:
+        super().__init__(config, config.image_layers)
+        first, second, third = config.stem_channels
+        self.stem = nn.Sequential(
+            ConvNorm(3, first, 2), ConvNorm(first, second, 2), ConvNorm(second, second, 1), ConvNorm(second, third, 2)
+        )
+        self.project = nn.Linear(third, config.hidden_size)
+        self.positions = nn.Parameter(torch.zeros((config.image_size // 8) ** 2, config.hidden_size))
+
+    def forward(self, pixel_values: Tensor) -> Features:
+        """See pictures."""
+        seen = self.stem(pixel_values).flatten(2).transpose(1, 2)
+        return self.finish(self.project(seen) + self.positions, None)
+
+
+class TextTower(Tower):
+    """A table of word pieces, then attention in both directions. input_ids (batch, tokens)."""
+
+    def __init__(self, config: SeedlingConfig) -> None:
+        super().__init__(config, config.text_layers)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = nn.Parameter(torch.zeros(config.max_text_tokens, config.hidden_size))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Features:
+        """Read texts."""
+        hidden = self.embed_tokens(input_ids) + self.positions[: input_ids.shape[1]]
+        return self.finish(hidden, None if attention_mask is None else attention_mask.bool())
+
+
+class AudioTower(Tower):
+    """Three convolutions along time, then attention. input_features (batch, mels, frames), 8 frames to a token."""
+
+    def __init__(self, config: SeedlingConfig) -> None:
+        super().__init__(config, config.audio_layers)
+        width = config.hidden_size
+        self.convs = nn.ModuleList(
+            nn.Conv1d(channels, width, 3, 2, 1) for channels in (config.num_mel_bins, width, width)
+        )
+        self.positions: Tensor
+        self.register_buffer("positions", torch.zeros(config.max_audio_frames // FRAMES_PER_TOKEN, width), False)
+        self.fill_positions()
+
+    @torch.no_grad()
+    def fill_positions(self) -> None:
+        """Write the table of positions, which is computed and not learned."""
+        self.positions.copy_(sinusoids(*self.positions.shape))
+
+    def forward(self, input_features: Tensor, feature_mask: Tensor | None = None) -> Features:
+        """Hear sounds; `feature_mask` (batch, frames) is true where there is sound."""
+        hidden = input_features
+        for conv in self.convs:
+            hidden = nn.functional.gelu(conv(hidden))
+        hidden = hidden.transpose(1, 2)
+        hidden = hidden + self.positions[: hidden.shape[1]]
+        mask = None if feature_mask is None else feature_mask[:, ::FRAMES_PER_TOKEN].bool()
+        return self.finish(hidden, mask)
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Positions as sines and cosines of growing wavelength: (length, width) (Vaswani et al. 2017, section 3.5)."""
+    rates = torch.exp(-math.log(10000.0) * torch.arange(width // 2) / (width // 2 - 1))
+    angles = torch.arange(length)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+class Fusion(nn.Module):
+    """Attention over the tokens of all modalities there are, and what the decoder's layers need of it, made once."""
+
+    def __init__(self, config: SeedlingConfig) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.layers = encoder_layers(config, config.fusion_layers)
+        self.norm = nn.LayerNorm(config.hidden_size)
+        width = config.hidden_size
+        self.keys, self.values = (
+            nn.ModuleList(nn.Linear(width, width) for _ in range(config.decoder_layers)) for _ in range(2)
+        )
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> list[KeyValue]:
+        """tokens (batch, tokens, width) -> keys and values for each decoder layer."""
+        fused = self.norm(run_layers(self.layers, tokens, mask))
+        return [
+            (split_heads(key(fused), self.heads), split_heads(value(fused), self.heads))
+            for key, value in zip(self.keys, self.values, strict=True)
+        ]
+
+
+class Decoder(nn.Module):
+    """Writes word pieces one after the other; its table of word pieces is also its output head."""
+
+    def __init__(self, config: SeedlingConfig) -> None:
+        super().__init__()
+        width, heads, inner = config.hidden_size, config.num_attention_heads, config.intermediate_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, width)
+        self.positions = nn.Parameter(torch.zeros(config.max_answer_tokens, width))
+        self.layers = nn.ModuleList(DecoderLayer(width, heads, inner) for _ in range(config.decoder_layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, config.vocab_size, bias=False)
+        self.head.weight = self.embed_tokens.weight
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        memory: Sequence[KeyValue],
+        memory_mask: Tensor | None = None,
+        past: Sequence[KeyValue] | None = None,
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """input_ids (batch, tokens) after the past ones -> logits (batch, tokens, vocabulary) and the grown past."""
+        before = past[0][0].shape[2] if past else 0
+        count = input_ids.shape[1]
+        places = torch.arange(before, before + count, device=input_ids.device)
+        hidden = self.embed_tokens(input_ids) + self.positions[places]
+        causal = torch.arange(before + count, device=input_ids.device)[None, :] <= places[:, None]
+        seen = None if memory_mask is None else memory_mask[:, None, None, :]
+        present = []
+        for index, layer in enumerate(self.layers):
+            hidden, grown = layer(hidden, memory[index], causal, seen, past[index] if past else None)
+            present.append(grown)
+        return self.head(self.norm(hidden)), present

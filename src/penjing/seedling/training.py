@@ -1,0 +1,138 @@
+"""Training, resumable: everything a step needs follows from the seed and its number.
+
+So the state on disk is the weights, the optimizer's two moments and that number: safetensors and JSON, no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from penjing.errors import PenjingError
+from penjing.seedling.batches import Batches
+from penjing.seedling.losses import Objective, total
+
+SAVE_EVERY_S = 120.0
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+Tell = Callable[[int, dict[str, float]], None]
+"""Hears of every step: its number and the terms of its loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast. The rate rises linearly over `warm_up` steps and falls as a cosine to zero."""
+
+    steps: int = 2500
+    batch_size: int = 32
+    peak_rate: float = 1.2e-3
+    warm_up: int = 150
+    weight_decay: float = 0.05
+    longest_gradient: float = 1.0
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        if step < self.warm_up:
+            return self.peak_rate * (step + 1) / self.warm_up
+        passed = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        return self.peak_rate * 0.5 * (1 + math.cos(math.pi * passed))
+
+
+class Training:
+    """A run in a folder: `state.safetensors` and `state.json` to go on from, `log.jsonl` of what the loss did."""
+
+    def __init__(self, folder: Path, schedule: Schedule, objective: Objective, accelerator: Accelerator) -> None:
+        self.schedule, self.step = schedule, 0
+        self._folder, self._accelerator = folder, accelerator
+        self._bare, self._optimizer = objective, _optimizer(objective, schedule)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._restore()
+        self._objective: nn.Module = accelerator.prepare_model(objective)
+
+    def run(self, batches: Batches, tell: Tell, workers: int = 1) -> None:
+        """Train to the end of the schedule; a killed run loses two minutes at most."""
+        todo = Subset(batches, range(self.step, self.schedule.steps))
+        loader = DataLoader(todo, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+        saved = time.monotonic()
+        for batch in loader:
+            terms = self._learn(batch)
+            self.step += 1
+            if self._accelerator.is_main_process:
+                tell(self.step, terms)
+                self._log(terms)
+                if time.monotonic() - saved > SAVE_EVERY_S or self.step == self.schedule.steps:
+                    self._save()
+                    saved = time.monotonic()
+
+    def _learn(self, batch: Any) -> dict[str, float]:
+        """One step; returns the terms of its loss. Raises PenjingError where it is no longer a number."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        terms: dict[str, Tensor] = self._objective(batch.to(self._accelerator.device))
+        loss = total(terms)
+        if not math.isfinite(loss.item()):
+            raise PenjingError(f"training diverged at step {self.step}", hint="lower the peak rate and start again")
+        self._accelerator.backward(loss)
+        nn.utils.clip_grad_norm_(self._bare.parameters(), self.schedule.longest_gradient)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
+
+    def _log(self, terms: dict[str, float]) -> None:
+        line = {"step": self.step, **{name: round(value, 5) for name, value in terms.items()}}
+        with (self._folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def _save(self) -> None:
+        """Write the state beside the old one, then put it in its place."""
+        tensors = {f"weights/{name}": value for name, value in self._bare.named_parameters()}
+        for name, parameter in self._bare.named_parameters():
+            for moment in MOMENTS:
+                tensors[f"{moment}/{name}"] = self._optimizer.state[parameter][moment]
+        beside = self._folder / "state.safetensors.new"
+        save_file(
+            {name: value.detach().contiguous() for name, value in tensors.items()}, beside, {"step": str(self.step)}
+        )
+        os.replace(beside, self._folder / "state.safetensors")
+
+    def _restore(self) -> None:
+        """Take up the state of a run that was broken off, if there is one; drop what its log says of later steps."""
+        path = self._folder / "state.safetensors"
+        if not path.exists():
+            (self._folder / "log.jsonl").unlink(missing_ok=True)
+            return
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            self.step = int(file.metadata()["step"])
+        state = load_file(path)
+        with torch.no_grad():
+            for name, parameter in self._bare.named_parameters():
+                parameter.copy_(state[f"weights/{name}"])
+                moments = {moment: state[f"{moment}/{name}"] for moment in MOMENTS}
+                self._optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+        log = self._folder / "log.jsonl"
+        lines = log.read_text().splitlines()[: self.step] if log.exists() else []
+        log.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _optimizer(objective: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
+    """AdamW; what is not a matrix (norms, biases, positions, scales) does not decay."""
+    matrices = [value for name, value in objective.named_parameters() if value.ndim > 1 and "positions" not in name]
+    chosen = {id(value) for value in matrices}
+    others = [value for value in objective.parameters() if id(value) not in chosen]
+    groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, schedule.peak_rate, (0.9, 0.98), fused=True)
