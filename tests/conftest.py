@@ -73,3 +73,11 @@ def picture_artifact(picture_folder: Path, tmp_path_factory: pytest.TempPathFact
     out = tmp_path_factory.mktemp("artifacts") / "pictures-small"
     penjing.compress("pictures-dual-encoder", out, data=picture_folder)
     return out
+
+
+@pytest.fixture(scope="session")
+def seedling_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny seedling of random weights."""
+    from tiny_seedling import save_seedling
+
+    return save_seedling(tmp_path_factory.mktemp("models") / "small-seedling")

@@ -254,4 +254,21 @@ CLASSIFIERS: Mapping[str, Builder] = {
         num_labels=3,
     ),
 }
-TINY: Mapping[str, Builder] = {**DUAL_ENCODERS, **SPEECH, **VISION_LANGUAGE, **LANGUAGE, **CLASSIFIERS}
+
+
+def seedling(folder: Path) -> Path:
+    """Our own model of many modalities."""
+    from tiny_seedling import save_seedling
+
+    return save_seedling(folder)
+
+
+MULTIMODAL: Mapping[str, Builder] = {"seedling": seedling}
+TINY: Mapping[str, Builder] = {
+    **DUAL_ENCODERS,
+    **SPEECH,
+    **VISION_LANGUAGE,
+    **LANGUAGE,
+    **CLASSIFIERS,
+    **MULTIMODAL,
+}

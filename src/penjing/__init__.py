@@ -79,8 +79,11 @@ def evaluate(  # noqa: PLR0913 - the options of the command
 def load(
     path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False, warm_up: bool = True
 ) -> Any:
-    """Open an artifact as a runner of its task, without torch; see `penjing.runtimes.load`."""
-    return _call("runtimes:load", path, engine, threads, exact=exact, warm_up=warm_up)
+    """Open an artifact as a runner of its task, without torch; see `penjing.runtimes.load`.
+
+    The name `seedling` opens the model that penjing brings along; it runs in PyTorch (extra `compress`).
+    """
+    return _call("pipeline.use:load", path, engine, threads, exact=exact, warm_up=warm_up)
 
 
 def _text(name: str | Path | None) -> str | None:

@@ -142,7 +142,7 @@ def report(artifact: str, json: Json = False, debug: Debug = False) -> None:
 
 @app.command()
 def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
-    artifact: Annotated[str, typer.Argument(help="A speech artifact.")],
+    artifact: Annotated[str, typer.Argument(help="An artifact that hears, or seedling.")],
     files: Annotated[list[str], typer.Argument(help="Sound files: wav, flac, ogg, mp3, any rate.")],
     language: Annotated[str | None, typer.Option(help="Language code; guessed by multilingual models.")] = None,
     engine: Engine = "auto",
@@ -151,11 +151,11 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
     debug: Debug = False,
 ) -> None:
     """Write down what is said in sound files."""
+    import penjing
     from penjing.apps.transcribe import check_files, transcribe_files, warm_up
-    from penjing.runtimes import load
 
     check_files(files)
-    runner = load(artifact, engine=engine, threads=threads, warm_up=False)
+    runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
     if len(files) > 1:
         warm_up(runner, files)
     results = []
@@ -165,6 +165,64 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
             print(f"{found.file}: {found.text}" if len(files) > 1 else found.text, flush=True)
     if json:
         say_json({"results": results})
+
+
+@app.command()
+def ask(
+    artifact: Annotated[str, typer.Argument(help="An artifact that answers questions, or seedling.")],
+    asked: Annotated[list[str] | None, typer.Argument(help="A picture, and a question: typed or a sound file.")] = None,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Answer a question about a picture."""
+    import penjing
+    from penjing.apps import look
+
+    found = look.what_is_asked(asked or [])
+    runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
+    said = look.ask(runner, found)
+    if json:
+        say_json(said.as_json())
+    else:
+        print(said.text)
+
+
+@app.command()
+def caption(
+    artifact: Annotated[str, typer.Argument(help="An artifact that writes captions, or seedling.")],
+    files: Annotated[list[str], typer.Argument(help="Pictures: png, jpg, webp, gif.")],
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say in a sentence what pictures show."""
+    import penjing
+    from penjing.apps import look
+
+    look.check_pictures(files)
+    runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
+    results = []
+    for said in look.caption_files(runner, files):
+        results.append(said.as_json())
+        if not json:
+            print(f"{said.file}: {said.text}" if len(files) > 1 else said.text, flush=True)
+    if json:
+        say_json({"results": results})
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option("-o", "--out", help="Folder to write the artifact to.")] = "build/demo/seedling",
+    threads: Threads = None,
+    debug: Debug = False,
+) -> None:
+    """Compress the built-in seedling, measure every task before and after, and use the result."""
+    from penjing.cli.demo import run_demo
+
+    run_demo(Path(out), threads)
 
 
 @app.command()

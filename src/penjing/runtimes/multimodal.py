@@ -69,10 +69,14 @@ class MultimodalRunner:
 
     def ask(self, image: Any, question: Any) -> str:
         """The answer to a question about a picture, typed (a string) or spoken (a `Path`, encoded bytes or samples)."""
+        for what, given in (("picture", image), ("question", question)):
+            if given is None:
+                raise DataError(f"ask needs a {what}", hint="give a picture and a question, typed or spoken")
         seen = self._image(image)["image_tokens"]
         if isinstance(question, str):
+            read = self._text(question)["text_tokens"]
             self._check_words(question)
-            return self._write("answer", [seen, self._text(question)["text_tokens"]])
+            return self._write("answer", [seen, read])
         return self._write("answer", [seen, self._sound(question)["audio_tokens"]])
 
     def transcribe(self, sound: Any, language: str | None = None) -> Transcription:
@@ -105,9 +109,10 @@ class MultimodalRunner:
         return self._graphs["image"]({"pixel_values": self._see(as_image(image))[None]})
 
     def _text(self, text: Any) -> dict[str, Array]:
-        if not check_text(text).strip():
-            raise DataError("an empty text", hint="write something")
-        return self._graphs["text"](self._read([text]))
+        words = self._read([check_text(text)])
+        if not words["input_ids"].size:
+            raise DataError(f"nothing to read in {text!r}: an empty text", hint="write something")
+        return self._graphs["text"](words)
 
     def _sound(self, sound: Any) -> dict[str, Array]:
         return self._graphs["audio"]({"input_features": self._hear(read_sound(sound, self.sampling_rate_hz))[None]})

@@ -7,6 +7,8 @@ fits, a spoken one.
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 import zlib
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from torch.utils.data import Dataset
 
 from penjing.data.image import ImageFrontEnd
 from penjing.data.normal_mel import NormalMel
-from penjing.data.pictures import pick
+from penjing.data.pictures import SIDE_PIXELS, pick
 from penjing.errors import DataError
 from penjing.scenes.captions import caption, false_claims
 from penjing.scenes.holdout import held_out
@@ -35,6 +37,8 @@ from penjing.values import FloatArray
 FIRST_FRESH_SEED = 1_000_000_000
 """Seeds of scenes drawn once only; those of the spoken ones lie below, those of the built-in set above twice it."""
 TYPED_QUESTIONS = 3
+STRIDE = 8
+"""Pixels between tokens of a picture."""
 SHIFT_PIXELS = 8.0
 MOST_SILENCE_S = 0.4
 
@@ -52,6 +56,7 @@ class Example:
     """One scene with all that is said and asked about it."""
 
     pixels: FloatArray
+    things: tuple[tuple[str, ...], ...]
     caption: str
     typed: tuple[Question, ...]
     spoken_caption: Spoken | None
@@ -80,6 +85,8 @@ class TrainingBatch:
     """What one step learns from. `*_of` say which scene an input belongs to."""
 
     pixel_values: Tensor
+    things: Tensor
+    """(batch, image tokens, 3): word pieces of the size, colour and shape of what each token shows"""
     captions: Padded
     caption_words: Written
     caption_group: Tensor
@@ -143,9 +150,8 @@ class Batches(Dataset[TrainingBatch]):
         if spoken is not None:
             spoken_question = self._spoken(pick(dice, self._questions[spoken.text]), spoken.text, noise)
         typed = tuple(Question(one.kind, reworded(one.text, dice), one.answer) for one in asked[:TYPED_QUESTIONS])
-        return Example(
-            self._see(draw(scene)), text, typed, spoken_caption, spoken_question, spoken.answer if spoken else ""
-        )
+        pixels, answer = self._see(draw(scene)), spoken.answer if spoken else ""
+        return Example(pixels, things_shown(scene), text, typed, spoken_caption, spoken_question, answer)
 
     def _spoken(self, place: int, text: str, noise: np.random.Generator) -> Spoken:
         samples = self._cache.samples(place)
@@ -170,6 +176,25 @@ def _varied(scene: Scene, text: str, seed: int) -> Scene:
     return moved if told_alike and not false_claims(text, moved) else scene
 
 
+def things_shown(scene: Scene) -> tuple[tuple[str, ...], ...]:
+    """Size, colour and shape of the item at the middle of each token's square, row by row; else the background."""
+    middles = [STRIDE * (place + 0.5) for place in range(SIDE_PIXELS // STRIDE)]
+    shown = []
+    for y, x in itertools.product(middles, middles):
+        here = [item for item in scene.items if math.dist((item.x, item.y), (x, y)) <= item.radius]
+        names = (here[-1].size, here[-1].colour, here[-1].shape) if here else (scene.background,) * 3
+        shown.append(names)
+    return tuple(shown)
+
+
+def _names(tokenizer: Tokenizer, things: Sequence[Sequence[Sequence[str]]]) -> Tensor:
+    """Word pieces of names, which are one piece each."""
+    words = {word for shown in things for names in shown for word in names}
+    pieces = {word: tokenizer.encode(word).ids for word in words}
+    assert all(len(ids) == 1 for ids in pieces.values())
+    return torch.tensor([[[pieces[word][0] for word in names] for names in shown] for shown in things])
+
+
 def collate(examples: Sequence[Example], tokenizer: Tokenizer) -> TrainingBatch:
     """Put examples together."""
     texts = [example.caption for example in examples]
@@ -178,6 +203,7 @@ def collate(examples: Sequence[Example], tokenizer: Tokenizer) -> TrainingBatch:
     heard = [(place, one.spoken_question) for place, one in enumerate(examples) if one.spoken_question]
     return TrainingBatch(
         pixel_values=torch.from_numpy(np.stack([example.pixels for example in examples])),
+        things=_names(tokenizer, [example.things for example in examples]),
         captions=_padded_texts(tokenizer, texts),
         caption_words=_written(tokenizer, "caption", texts),
         caption_group=torch.tensor([zlib.crc32(text.encode()) for text in texts]),

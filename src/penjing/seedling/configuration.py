@@ -31,6 +31,7 @@ class SeedlingConfig(PreTrainedConfig):  # type: ignore[misc]
         fusion_layers: int = 2,
         decoder_layers: int = 2,
         stem_channels: tuple[int, ...] = (40, 80, 160),
+        ear_channels: tuple[int, ...] = (24, 48, 64),
         image_size: int = 64,
         num_mel_bins: int = 80,
         max_audio_frames: int = 1200,
@@ -40,7 +41,7 @@ class SeedlingConfig(PreTrainedConfig):  # type: ignore[misc]
         pad_token_id: int = 0,
         eos_token_id: int = 1,
         task_token_ids: dict[str, int] | None = None,
-        initializer_range: float = 0.02,
+        initializer_range: float = 0.08,
         **others: Any,
     ) -> None:
         self.hidden_size = hidden_size
@@ -53,6 +54,7 @@ class SeedlingConfig(PreTrainedConfig):  # type: ignore[misc]
         self.fusion_layers = fusion_layers
         self.decoder_layers = decoder_layers
         self.stem_channels = list(stem_channels)
+        self.ear_channels = list(ear_channels)
         self.image_size = image_size
         self.num_mel_bins = num_mel_bins
         self.max_audio_frames = max_audio_frames

@@ -1,8 +1,9 @@
 """What the seedling is trained by: comparing (contrastive, all pairs of modalities) and writing (all tasks).
 
 Every term is a mean over its own items or tokens and enters with the weight below, so that long captions do not drown
-short answers. Answers count twice: they are what takes longest to learn. The alignment of sounds and words (CTC) is a
-scaffold that goes away with training: without it the decoder takes long to find out where in a sound to listen.
+short answers. Answers count twice: they are what takes longest to learn. Two terms are scaffolds: through the decoder's
+own head every token of a picture should name the thing that it shows, and every token of a sound the word it is part of
+(CTC). Without them the decoder takes long to find out where to look and when to listen.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from penjing.seedling.towers import Features
 
 WEIGHTS = {
     "image-text": 0.5, "image-audio": 0.5, "text-audio": 0.5,
+    "things": 0.5, "alignment": 0.5,
     "caption": 1.0, "answer": 2.0, "spoken answer": 1.0, "transcript": 1.0,
-    "alignment": 0.3,
 }  # fmt: skip
 
 
@@ -54,36 +55,44 @@ def _nearest(scores: Tensor, same: Tensor) -> Tensor:
 
 
 class Objective(nn.Module):
-    """The model with the head that only training needs; forward gives every term of the loss of a batch."""
+    """The model, trained: forward gives every term of the loss of a batch."""
 
     def __init__(self, model: SeedlingModel) -> None:
         super().__init__()
         self.model = model
-        self.align = nn.Linear(model.config.hidden_size, model.config.vocab_size)
 
-    def forward(self, batch: TrainingBatch) -> dict[str, Tensor]:
-        """One scalar per name in WEIGHTS."""
+    def forward(self, batch: TrainingBatch, towers_only: bool = False) -> dict[str, Tensor]:
+        """One scalar per name in WEIGHTS, or of those that need the towers alone."""
         model = self.model
         image = model.see(batch.pixel_values)
         text = model.read(batch.captions.values, batch.captions.mask)
         told = model.hear(batch.spoken_captions.values, batch.spoken_captions.mask)
         asked = model.hear(batch.spoken_questions.values, batch.spoken_questions.mask)
+        terms = self._compared(image, text, told, batch) | {
+            "things": self._named(image, batch.things),
+            "alignment": (self._aligned(told, batch.spoken_caption_words)
+                          + self._aligned(asked, batch.spoken_question_words)) / 2,
+        }  # fmt: skip
+        if towers_only:
+            return terms
         typed = model.read(batch.questions.values, batch.questions.mask)
-        scale = model.log_scale.exp().clamp(max=100)
+        return terms | {
+            "caption": self._write([image], batch.caption_words),
+            "answer": self._write([_of(image, batch.question_of), typed], batch.answers),
+            "spoken answer": self._write([_of(image, batch.spoken_question_of), asked], batch.spoken_answers),
+            "transcript": (self._write([told], batch.spoken_caption_words)
+                           + self._write([asked], batch.spoken_question_words)) / 2,
+        }  # fmt: skip
+
+    def _compared(self, image: Features, text: Features, told: Features, batch: TrainingBatch) -> dict[str, Tensor]:
+        scale = self.model.log_scale.exp().clamp(max=100)
         groups, heard = gathered(batch.caption_group), gathered(batch.caption_group[batch.spoken_caption_of])
         image_unit, text_unit, told_unit = (gathered(unit(one.embedding)) for one in (image, text, told))
         return {
             "image-text": contrastive(image_unit, text_unit, groups, groups, scale),
             "image-audio": contrastive(image_unit, told_unit, groups, heard, scale),
             "text-audio": contrastive(text_unit, told_unit, groups, heard, scale),
-            "caption": self._write([image], batch.caption_words),
-            "answer": self._write([_of(image, batch.question_of), typed], batch.answers),
-            "spoken answer": self._write([_of(image, batch.spoken_question_of), asked], batch.spoken_answers),
-            "transcript": (self._write([told], batch.spoken_caption_words)
-                           + self._write([asked], batch.spoken_question_words)) / 2,
-            "alignment": (self._aligned(told, batch.spoken_caption_words)
-                          + self._aligned(asked, batch.spoken_question_words)) / 2,
-        }  # fmt: skip
+        }
 
     def _write(self, features: list[Features], written: Written) -> Tensor:
         memory, mask = self.model.fuse(features)
@@ -91,9 +100,14 @@ class Objective(nn.Module):
         summed = cross_entropy(logits.flatten(0, 1), written.labels.flatten(), reduction="sum")
         return mean_over_all(summed, (written.labels >= 0).sum())
 
+    def _named(self, image: Features, things: Tensor) -> Tensor:
+        """Cross-entropy of the words of what each token shows, `things` (batch, tokens, words), all equally right."""
+        logs = log_softmax(self.model.decoder.head(image.tokens), -1)
+        return mean_over_all(-logs.gather(2, things).sum(), torch.tensor(things.numel()))
+
     def _aligned(self, heard: Features, written: Written) -> Tensor:
         """Connectionist temporal classification (Graves et al. 2006) of the audio tokens; padding is the blank."""
-        logs = log_softmax(self.align(heard.tokens), -1).transpose(0, 1)
+        logs = log_softmax(self.model.decoder.head(heard.tokens), -1).transpose(0, 1)
         assert heard.mask is not None
         words = written.labels.masked_fill(written.labels < 0, self.model.config.pad_token_id)
         lengths = (written.labels >= 0).sum(1) - 1

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from penjing.errors import DataError
-from penjing.seedling.attention import KeyValue
+from penjing.seedling.attention import KeyValue, SelfAttention
 from penjing.seedling.configuration import SeedlingConfig
 from penjing.seedling.towers import AudioTower, Decoder, Features, Fusion, ImageTower, TextTower
 
@@ -36,7 +37,10 @@ class SeedlingModel(PreTrainedModel):  # type: ignore[misc]
     config_class = SeedlingConfig
     base_model_prefix = ""
     main_input_name = "pixel_values"
-    _tied_weights_keys = {"decoder.head.weight": "decoder.embed_tokens.weight"}  # noqa: RUF012 - transformers' own shape
+    _tied_weights_keys = {  # noqa: RUF012 - transformers' own shape
+        "decoder.embed_tokens.weight": "text.embed_tokens.weight",
+        "decoder.head.weight": "text.embed_tokens.weight",
+    }
 
     def __init__(self, config: SeedlingConfig) -> None:
         super().__init__(config)
@@ -44,23 +48,37 @@ class SeedlingModel(PreTrainedModel):  # type: ignore[misc]
         self.text = TextTower(config)
         self.audio = AudioTower(config)
         self.fusion = Fusion(config)
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(config, self.text.embed_tokens)
         self.log_scale = nn.Parameter(torch.tensor(1 / FIRST_TEMPERATURE).log())
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
+        """Keep variances, and begin with attention that looks for what is alike and copies it.
+
+        Keys begin with the queries' weights, outputs with the values' transposed (after Trockman & Kolter,
+        arXiv:2305.09828): all tokens speak of one table of words, so a question finds its thing from the start.
+        """
         spread = self.config.initializer_range
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=spread)
-        elif isinstance(module, nn.Conv1d | nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if isinstance(bias := getattr(module, "bias", None), Tensor):
-            nn.init.zeros_(bias)
-        for name in ("positions", "modality"):
-            if isinstance(value := getattr(module, name, None), nn.Parameter):
-                nn.init.normal_(value, std=spread)
-        if isinstance(module, AudioTower):  # transformers makes models without storage: tables must be filled in here
-            module.fill_positions()
+        if isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=module.in_features**-0.5)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=spread)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, SelfAttention):
+            init.copy_(module.k_proj.weight, module.q_proj.weight)
+            init.copy_(module.out_proj.weight, module.v_proj.weight.T)
+        elif isinstance(module, ImageTower | AudioTower):
+            init.copy_(module.positions, module.first_positions())
+        elif isinstance(positions := getattr(module, "positions", None), nn.Parameter):
+            init.normal_(positions, std=spread)
+        elif module is self:
+            crossings: Any = zip(self.decoder.layers, self.fusion.keys, self.fusion.values, strict=True)
+            for layer, key, value in crossings:
+                init.copy_(key.weight, layer.cross.q_proj.weight)
+                init.copy_(layer.cross.out_proj.weight, value.weight.T)
+        if isinstance(modality := getattr(module, "modality", None), nn.Parameter):
+            init.normal_(modality, std=spread)
         super()._init_weights(module)
 
     def get_input_embeddings(self) -> nn.Module:

