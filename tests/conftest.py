@@ -81,3 +81,13 @@ def seedling_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_seedling import save_seedling
 
     return save_seedling(tmp_path_factory.mktemp("models") / "small-seedling")
+
+
+@pytest.fixture(scope="session")
+def seedling_artifact(seedling_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny seedling after weight rounding; calibrating is tested with the real one."""
+    import penjing
+
+    out = tmp_path_factory.mktemp("artifacts") / "seedling-small"
+    penjing.compress(seedling_folder, out, recipe="weights", goals=["cosine>=0.9"])
+    return out

@@ -19,7 +19,7 @@ from penjing.seedling.towers import Features
 
 WEIGHTS = {
     "image-text": 0.5, "image-audio": 0.5, "text-audio": 0.5,
-    "things": 0.5, "alignment": 0.5,
+    "things": 2.0, "alignment": 1.0,
     "caption": 1.0, "answer": 2.0, "spoken answer": 1.0, "transcript": 1.0,
 }  # fmt: skip
 

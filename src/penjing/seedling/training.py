@@ -39,11 +39,11 @@ class Schedule:
     there is something to write about.
     """
 
-    steps: int = 2600
-    towers_only: int = 1100
+    steps: int = 2300
+    towers_only: int = 1000
     batch_size: int = 32
-    peak_rate: float = 2e-3
-    warm_up: int = 150
+    peak_rate: float = 1.5e-3
+    warm_up: int = 80
     weight_decay: float = 0.05
     longest_gradient: float = 1.0
     seed: int = 0
