@@ -29,8 +29,9 @@ from penjing.seedling import SeedlingConfig, SeedlingModel, SeedlingProcessor
 from penjing.seedling.batches import Batches
 from penjing.seedling.losses import WEIGHTS, Objective
 from penjing.seedling.processor import new_processor
+from penjing.seedling.schedule import Schedule
 from penjing.seedling.speech import ESPEAK_VOICES, Speaker, SpeechCache, script
-from penjing.seedling.training import Schedule, Training, new_accelerator
+from penjing.seedling.training import Training, new_accelerator
 
 UTTERANCES = 18_000
 PACKAGE = Path(__file__).parents[1] / "src" / "penjing" / "models" / "pretrained" / "seedling"
@@ -76,7 +77,7 @@ in five is spoken by a voice that training never hears.
 |---|---|
 | pictures | {seen:,}, drawn on the fly by `penjing.scenes` |
 | speech | {utterances:,} sentences by {voices} espeak-ng voices and the Piper voice *joe*, varied as it goes |
-| steps | {steps:,} of {batch}, the first {towers_only:,} of the towers alone; AdamW, peak rate {rate}, seed {seed} |
+| steps | {steps:,} of {batch}, the first {look:,} to see, {listen:,} to hear; AdamW, peak rate {rate}, seed {seed} |
 | loss | {weights} |
 | time | {minutes:.0f} minutes on {threads} threads of a shared {machine} |
 
@@ -115,7 +116,7 @@ def train(folder: Path, schedule: Schedule) -> None:
     rank, world = accelerator.process_index, accelerator.num_processes
     tokenizer = processor.tokenizer.backend_tokenizer
     cache = SpeechCache(folder / "speech")
-    batches = Batches(cache, tokenizer, schedule.steps, schedule.batch_size, schedule.seed, rank, world)
+    batches = Batches(cache, tokenizer, schedule, rank, world)
     with bar() as progress:
         task = progress.add_task("train", total=schedule.steps, completed=training.step)
         training.run(batches, lambda step, terms: progress.update(task, completed=step, description=_told(terms)))
@@ -130,7 +131,8 @@ def _processor(place: Path, accelerator: Accelerator) -> Any:
 
 
 def _told(terms: dict[str, float]) -> str:
-    return f"loss {terms['loss']:.2f} (answers {terms['answer']:.2f}, words heard {terms['transcript']:.2f})"
+    shown = {"answer": "answers", "things": "things seen", "alignment": "words heard"}
+    return f"loss {terms['loss']:.2f}: " + ", ".join(f"{shown[key]} {terms[key]:.2f}" for key in shown if key in terms)
 
 
 def card(folder: Path, out: Path, schedule: Schedule) -> None:
@@ -175,7 +177,8 @@ def _card(model: SeedlingModel, schedule: Schedule, measures: dict[str, Any], ut
         utterances=utterances,
         voices=len(ESPEAK_VOICES),
         steps=schedule.steps,
-        towers_only=schedule.towers_only,
+        look=schedule.look,
+        listen=schedule.listen,
         batch=schedule.batch_size,
         rate=schedule.peak_rate,
         seed=schedule.seed,

@@ -14,6 +14,7 @@ from penjing.seedling.batches import Batches
 from penjing.seedling.configuration import SeedlingConfig
 from penjing.seedling.model import SeedlingModel
 from penjing.seedling.processor import SeedlingProcessor, new_processor
+from penjing.seedling.schedule import Schedule
 from penjing.seedling.speech import RATE_HZ, SpeechCache, Utterance, script
 
 SMALL: dict[str, Any] = {
@@ -59,5 +60,9 @@ def small_cache(folder: Path, count: int = 60) -> SpeechCache:
     return speech
 
 
-def small_batches(speech: SpeechCache, steps: int, size: int = 8, rank: int = 0, world: int = 1) -> Batches:
-    return Batches(speech, processor().tokenizer.backend_tokenizer, steps, size, 0, rank, world)
+def small_schedule(steps: int, look: int = 0, listen: int = 0) -> Schedule:
+    return Schedule(steps, look, listen, batch_size=8, peak_rate=3e-3, warm_up=2)
+
+
+def small_batches(speech: SpeechCache, schedule: Schedule, rank: int = 0, world: int = 1) -> Batches:
+    return Batches(speech, processor().tokenizer.backend_tokenizer, schedule, rank, world)

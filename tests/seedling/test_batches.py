@@ -10,18 +10,17 @@ import torch
 from penjing.scenes.captions import false_claims
 from penjing.scenes.holdout import held_out
 from penjing.scenes.scene import imagine, shifted
-from penjing.seedling.batches import FIRST_FRESH_SEED, Batches, Padded, Written
-from tiny_seedling import processor, small_batches
+from penjing.seedling.batches import Batches, Looks, Padded, Sounds, TrainingBatch, Written, moved
+from penjing.seedling.examples import FIRST_FRESH_SEED, things_shown
+from tiny_seedling import processor, small_batches, small_schedule
 
 
 def tensors(batch) -> dict[str, torch.Tensor]:
     """Every tensor of a batch by name."""
-    found = {}
-    for field in dataclasses.fields(batch):
-        value = getattr(batch, field.name)
-        parts = {"": value} if isinstance(value, torch.Tensor) else {n: getattr(value, n) for n in value.__slots__}
-        found |= {f"{field.name}.{name}": part for name, part in parts.items()}
-    return found
+    if isinstance(batch, torch.Tensor):
+        return {"": batch}
+    parts = {field.name: tensors(getattr(batch, field.name)) for field in dataclasses.fields(batch)}
+    return {f"{name}.{below}": value for name, found in parts.items() for below, value in found.items()}
 
 
 def decoded(ids: torch.Tensor) -> list[str]:
@@ -30,35 +29,35 @@ def decoded(ids: torch.Tensor) -> list[str]:
 
 @pytest.fixture(scope="module")
 def batches(speech) -> Batches:
-    return small_batches(speech, 4)
+    return small_batches(speech, small_schedule(4))
 
 
 def test_the_same_step_is_the_same_batch(speech, batches):
-    again = tensors(small_batches(speech, 4)[2])
+    again = tensors(small_batches(speech, small_schedule(4))[2])
     for name, value in tensors(batches[2]).items():
         assert torch.equal(value, again[name]), name
-    assert not torch.equal(batches[1].pixel_values, batches[2].pixel_values)
+    assert not torch.equal(batches[1].looks.pixel_values, batches[2].looks.pixel_values)
 
 
 def test_two_processes_see_what_one_sees(speech, batches):
     whole = batches[1]
-    first, second = (small_batches(speech, 4, rank=rank, world=2)[1] for rank in range(2))
-    assert torch.equal(torch.cat([first.pixel_values, second.pixel_values]), whole.pixel_values)
+    first, second = (small_batches(speech, small_schedule(4), rank, 2)[1] for rank in range(2))
+    assert torch.equal(torch.cat([first.looks.pixel_values, second.looks.pixel_values]), whole.looks.pixel_values)
     assert torch.equal(torch.cat([first.caption_group, second.caption_group]), whole.caption_group)
     assert decoded(first.answers.labels) + decoded(second.answers.labels) == decoded(whole.answers.labels)
 
 
 def test_shapes_and_owners(batches):
     batch = batches[0]
-    count = batch.pixel_values.shape[0]
-    assert batch.pixel_values.shape == (8, 3, 64, 64)
-    assert batch.spoken_caption_of.tolist() == [0, 2, 4, 6]
+    count = batch.looks.pixel_values.shape[0]
+    assert batch.looks.pixel_values.shape == (8, 3, 64, 64)
+    assert batch.sounds.told_of.tolist() == [0, 2, 4, 6]
     assert batch.questions.values.shape[0] == len(batch.question_of) == 3 * count
-    assert batch.spoken_captions.values.shape[2] % 8 == 0
-    assert batch.spoken_captions.mask.shape == batch.spoken_captions.values[:, 0].shape
+    assert batch.sounds.told.values.shape[2] % 8 == 0
+    assert batch.sounds.told.mask.shape == batch.sounds.told.values[:, 0].shape
     assert decoded(batch.captions.values) == decoded(batch.caption_words.labels)
-    told = decoded(batch.spoken_caption_words.labels)
-    assert told == [decoded(batch.captions.values)[place] for place in batch.spoken_caption_of]
+    told = decoded(batch.sounds.told_words.labels)
+    assert told == [decoded(batch.captions.values)[place] for place in batch.sounds.told_of]
 
 
 def test_what_is_to_be_written_is_what_is_read_one_step_later(batches):
@@ -73,15 +72,15 @@ def test_what_is_to_be_written_is_what_is_read_one_step_later(batches):
 def test_nothing_held_out_is_in_a_batch(batches):
     for step in range(4):
         batch = batches[step]
-        for texts in (batch.captions.values, batch.spoken_question_words.labels, batch.spoken_caption_words.labels):
+        for texts in (batch.captions.values, batch.sounds.asked_words.labels, batch.sounds.told_words.labels):
             assert not [text for text in decoded(texts) if held_out(text)]
 
 
 def test_captions_stay_true_of_moved_scenes(speech, batches):
-    examples = [batches.example(number) for number in range(0, 40, 2)]
+    examples = [batches.examples.example(number) for number in range(0, 40, 2)]
     scenes = {one.text: imagine(one.seed) for one in speech.utterances if one.kind == "caption"}
     assert all(false_claims(one.caption, scenes[one.caption]) == [] for one in examples)
-    assert len({one.pixels.tobytes() for one in examples}) == len(examples), "every turn shows another picture"
+    assert len({one.look.pixels.tobytes() for one in examples}) == len(examples), "every turn shows another picture"
 
 
 def test_fresh_scenes_are_never_those_of_the_built_in_set():
@@ -90,6 +89,23 @@ def test_fresh_scenes_are_never_those_of_the_built_in_set():
 
 
 def test_moving_a_batch_keeps_it(batches):
-    moved = batches[0].to(torch.device("cpu"))
-    assert isinstance(moved.captions, Padded)
-    assert torch.equal(moved.captions.values, batches[0].captions.values)
+    there, here = moved(batches[0], torch.device("cpu")), batches[0]
+    assert type(there.sounds.told) is Padded
+    for name, value in tensors(here).items():
+        assert torch.equal(tensors(there)[name], value), name
+
+
+def test_every_stage_has_batches_of_its_own(speech):
+    batches = small_batches(speech, small_schedule(6, look=2, listen=2))
+    assert [type(batches[step]) for step in range(6)] == [Looks, Looks, Sounds, Sounds, TrainingBatch, TrainingBatch]
+
+
+def test_things_shown_are_where_they_are():
+    scene = imagine(3)
+    shown = things_shown(scene)
+    assert len(shown) == 64
+    for item in scene.items:
+        assert (item.size, item.colour, item.shape) in shown
+        place = int(item.y // 8) * 8 + int(item.x // 8)
+        assert shown[place] != (scene.background,) * 3
+    assert (scene.background,) * 3 in shown

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from penjing.seedling.losses import WEIGHTS, Objective, contrastive, total
-from tiny_seedling import small_batches, small_model
+from tiny_seedling import small_batches, small_model, small_schedule
 
 
 def test_contrastive_is_clips_loss_where_all_differ():
@@ -39,8 +39,8 @@ def test_items_without_a_partner_do_not_count():
 def test_every_term_is_weighted_and_teaches_every_part(speech):
     torch.manual_seed(0)
     objective = Objective(small_model().train())
-    terms = objective(small_batches(speech, 1)[0])
-    assert list(terms) == list(WEIGHTS)
+    terms = objective(small_batches(speech, small_schedule(1))[0])
+    assert set(terms) == set(WEIGHTS)
     assert all(math.isfinite(term.item()) and term.item() > 0 for term in terms.values())
     loss = total(terms)
     assert loss.item() == pytest.approx(sum(WEIGHTS[name] * term.item() for name, term in terms.items()), rel=1e-5)

@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 
-from penjing.seedling.batches import TrainingBatch, Written
+from penjing.seedling.batches import AnyBatch, Looks, Sounds, TrainingBatch, Written
 from penjing.seedling.model import SeedlingModel, unit
 from penjing.seedling.towers import Features
 
@@ -61,32 +61,38 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: TrainingBatch, towers_only: bool = False) -> dict[str, Tensor]:
-        """One scalar per name in WEIGHTS, or of those that need the towers alone."""
-        model = self.model
-        image = model.see(batch.pixel_values)
-        text = model.read(batch.captions.values, batch.captions.mask)
-        told = model.hear(batch.spoken_captions.values, batch.spoken_captions.mask)
-        asked = model.hear(batch.spoken_questions.values, batch.spoken_questions.mask)
-        terms = self._compared(image, text, told, batch) | {
-            "things": self._named(image, batch.things),
-            "alignment": (self._aligned(told, batch.spoken_caption_words)
-                          + self._aligned(asked, batch.spoken_question_words)) / 2,
-        }  # fmt: skip
-        if towers_only:
-            return terms
-        typed = model.read(batch.questions.values, batch.questions.mask)
-        return terms | {
+    def forward(self, batch: AnyBatch) -> dict[str, Tensor]:
+        """One scalar per name in WEIGHTS, as far as the batch teaches it."""
+        if isinstance(batch, Looks):
+            return {"things": self._named(self.model.see(batch.pixel_values), batch.things)}
+        if isinstance(batch, Sounds):
+            told, asked = self._heard(batch)
+            return {"alignment": self._aligned_both(told, asked, batch)}
+        image = self.model.see(batch.looks.pixel_values)
+        text = self.model.read(batch.captions.values, batch.captions.mask)
+        typed = self.model.read(batch.questions.values, batch.questions.mask)
+        told, asked = self._heard(batch.sounds)
+        return self._compared(image, text, told, batch) | {
+            "things": self._named(image, batch.looks.things),
+            "alignment": self._aligned_both(told, asked, batch.sounds),
             "caption": self._write([image], batch.caption_words),
             "answer": self._write([_of(image, batch.question_of), typed], batch.answers),
-            "spoken answer": self._write([_of(image, batch.spoken_question_of), asked], batch.spoken_answers),
-            "transcript": (self._write([told], batch.spoken_caption_words)
-                           + self._write([asked], batch.spoken_question_words)) / 2,
+            "spoken answer": self._write([_of(image, batch.sounds.asked_of), asked], batch.spoken_answers),
+            "transcript": (self._write([told], batch.sounds.told_words)
+                           + self._write([asked], batch.sounds.asked_words)) / 2,
         }  # fmt: skip
+
+    def _heard(self, sounds: Sounds) -> tuple[Features, Features]:
+        """Captions and questions; the one are longer than the other, so they are padded apart."""
+        told, asked = (self.model.hear(part.values, part.mask) for part in (sounds.told, sounds.asked))
+        return told, asked
+
+    def _aligned_both(self, told: Features, asked: Features, sounds: Sounds) -> Tensor:
+        return (self._aligned(told, sounds.told_words) + self._aligned(asked, sounds.asked_words)) / 2
 
     def _compared(self, image: Features, text: Features, told: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         scale = self.model.log_scale.exp().clamp(max=100)
-        groups, heard = gathered(batch.caption_group), gathered(batch.caption_group[batch.spoken_caption_of])
+        groups, heard = gathered(batch.caption_group), gathered(batch.caption_group[batch.sounds.told_of])
         image_unit, text_unit, told_unit = (gathered(unit(one.embedding)) for one in (image, text, told))
         return {
             "image-text": contrastive(image_unit, text_unit, groups, groups, scale),

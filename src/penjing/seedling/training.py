@@ -10,7 +10,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from penjing.errors import PenjingError
-from penjing.seedling.batches import Batches
+from penjing.seedling.batches import Batches, moved
 from penjing.seedling.losses import Objective, total
+from penjing.seedling.schedule import Schedule
 
 SAVE_EVERY_S = 120.0
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -31,35 +31,10 @@ Tell = Callable[[int, dict[str, float]], None]
 """Hears of every step: its number and the terms of its loss."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How long and how fast. The rate rises linearly over `warm_up` steps and falls as a cosine to zero.
-
-    The first `towers_only` steps, twice as quick, teach the towers to see and to hear; what writes comes after, when
-    there is something to write about.
-    """
-
-    steps: int = 2300
-    towers_only: int = 1000
-    batch_size: int = 32
-    peak_rate: float = 1.5e-3
-    warm_up: int = 80
-    weight_decay: float = 0.05
-    longest_gradient: float = 1.0
-    seed: int = 0
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step."""
-        if step < self.warm_up:
-            return self.peak_rate * (step + 1) / self.warm_up
-        passed = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.peak_rate * 0.5 * (1 + math.cos(math.pi * passed))
-
-
 def new_accelerator(cpu: bool = False) -> Accelerator:
     """How the loop runs: here, or in as many processes as its launcher started.
 
-    While the towers learn alone, processes must not wait for gradients of the others.
+    While one tower learns alone, processes must not wait for gradients of the others.
     """
     return Accelerator(cpu=cpu, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
 
@@ -96,9 +71,7 @@ class Training:
         """One step; returns the terms of its loss. Raises PenjingError where it is no longer a number."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.step)
-        terms: dict[str, Tensor] = self._objective(
-            batch.to(self._accelerator.device), self.step < self.schedule.towers_only
-        )
+        terms: dict[str, Tensor] = self._objective(moved(batch, self._accelerator.device))
         loss = total(terms)
         if not math.isfinite(loss.item()):
             raise PenjingError(f"training diverged at step {self.step}", hint="lower the peak rate and start again")
