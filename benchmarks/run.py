@@ -1,4 +1,4 @@
-"""Measure the numbers of the README on Whisper tiny.en from the extra `demo`: compress, then every script in turn."""
+"""Measure the numbers of the README, on Whisper tiny.en from the extra `demo` and on the seedling, script by script."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Run the scripts; each prints its own JSON and keeps it in build/bench."""
     sys.path.insert(0, str(HERE.parent / "examples"))
-    from demo import BUILD, checkpoint
+    from demo_whisper import BUILD, checkpoint
 
     artifact = BUILD / "whisper-tiny.en-penjing"
     if not artifact.exists():
@@ -27,6 +27,7 @@ def main() -> None:
     run([sys.executable, str(HERE / "startup.py"), str(artifact)])
     run([sys.executable, str(HERE / "compress.py"), str(checkpoint())])
     run([sys.executable, str(HERE / "clip.py")])
+    run([sys.executable, str(HERE / "seedling.py")])
 
 
 def run(command: list[str]) -> None:
