@@ -84,7 +84,7 @@ in five is spoken by a voice that training never hears.
     penjing ask seedling scene.png "how many red circles are there?"
 
 or with transformers: `import penjing.seedling`, then `AutoModel.from_pretrained(folder)` and
-`AutoProcessor.from_pretrained(folder)`. Made by `make seedling`.
+`AutoProcessor.from_pretrained(folder)`. `make seedling` trains it anew.
 """
 
 
@@ -159,6 +159,7 @@ def _halve(path: Path) -> None:
     """Store float16 weights; config.json still says float32, which is how they are opened."""
     halves = {name: value.half() for name, value in load_file(path).items()}
     save_file(halves, path, {"format": "pt"})
+    path.chmod(0o644)
 
 
 def _card(model: SeedlingModel, schedule: Schedule, measures: dict[str, Any], utterances: int, seconds: float) -> str:
@@ -199,8 +200,8 @@ def main() -> int:
     parser.add_argument("part", choices=["speak", "train", "card"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--utterances", type=int, default=UTTERANCES)
-    parser.add_argument("--steps", type=int, default=Schedule.steps)
-    parser.add_argument("--seed", type=int, default=Schedule.seed)
+    parser.add_argument("--steps", type=int, default=Schedule().steps)
+    parser.add_argument("--seed", type=int, default=Schedule().seed)
     parser.add_argument("--out", type=Path, default=PACKAGE)
     given = parser.parse_args()
     schedule = Schedule(steps=given.steps, seed=given.seed)

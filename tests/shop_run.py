@@ -1,6 +1,6 @@
 """Run as a program: everything that the shop does, in a process that could import torch and must not.
 
-python shop_run.py SPEECH_ARTIFACT PICTURE_ARTIFACT SOUNDS PICTURES MODEL
+python shop_run.py SPEECH_ARTIFACT PICTURE_ARTIFACT SOUNDS PICTURES MODEL SEEDLING_ARTIFACT
 Prints one JSON document: which forbidden packages each step imported, and what the commands said without the workshop.
 """
 
@@ -34,7 +34,7 @@ def command(*arguments: str) -> tuple[int, str]:
     return code, "\n".join(line for line in err.getvalue().splitlines() if not line.startswith("["))
 
 
-def open_shop(speech: str, pictures: str, sounds_folder: str, pictures_folder: str) -> None:
+def open_shop(speech: str, pictures: str, sounds_folder: str, pictures_folder: str, seedling: str) -> None:
     """What a customer does."""
     with step("import penjing"):
         import penjing
@@ -50,6 +50,8 @@ def open_shop(speech: str, pictures: str, sounds_folder: str, pictures_folder: s
     commands = {
         "--help": ["--help"],
         "penjing transcribe": ["transcribe", speech, f"{sounds_folder}/0.wav"],
+        "penjing ask": ["ask", seedling, f"{pictures_folder}/picture-000.png", "how many red stars are there?"],
+        "penjing caption": ["caption", seedling, f"{pictures_folder}/picture-000.png"],
         "penjing evaluate": ["evaluate", speech, "--data", sounds_folder, "--json"],
         "penjing evaluate --against": ["evaluate", pictures, "--data", pictures_folder, "--against", pictures],
         "penjing inspect": ["inspect", speech],
@@ -61,7 +63,7 @@ def open_shop(speech: str, pictures: str, sounds_folder: str, pictures_folder: s
             assert code == 0, err
 
 
-def close_workshop(speech: str, sounds_folder: str, model: str) -> None:
+def close_workshop(speech: str, sounds_folder: str, pictures_folder: str, model: str) -> None:
     """What is said where the packages of the extras are not installed."""
     from penjing.extras import EXTRAS
 
@@ -76,12 +78,13 @@ def close_workshop(speech: str, sounds_folder: str, model: str) -> None:
         ["evaluate", model, "--data", sounds_folder],
         ["report", speech],
         ["transcribe", speech, f"{sounds_folder}/0.wav", "--engine", "openvino"],
+        ["caption", "seedling", f"{pictures_folder}/picture-000.png"],
     ):
         said[arguments[0]] = command(*arguments)
     said["shop"] = command("evaluate", speech, "--data", sounds_folder)
 
 
 if __name__ == "__main__":
-    open_shop(*sys.argv[1:5])
-    close_workshop(sys.argv[1], sys.argv[3], sys.argv[5])
+    open_shop(*sys.argv[1:5], sys.argv[6])
+    close_workshop(sys.argv[1], *sys.argv[3:6])
     print(json.dumps({"found": found, "said": said}))

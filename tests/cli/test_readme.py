@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from penjing.scenes.scene import draw, imagine
 from tiny_speech import RATE_HZ, sound
 
 README = Path(__file__).parents[2] / "README.md"
@@ -33,13 +34,14 @@ def workplace(whisper_folder, sound_folder, picture_artifact, tmp_path, monkeypa
     shutil.copytree(picture_artifact, tmp_path / "clip-small")
     soundfile.write(tmp_path / "call.wav", sound(1.5), RATE_HZ)
     Image.new("RGB", (80, 60), "red").save(tmp_path / "bus.jpg")
+    draw(imagine(1)).save(tmp_path / "scene.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_every_command_and_the_python_after_them(workplace, penjing, capfd):
     commands = [line.split("#")[0] for line in block("", "penjing inspect").splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         name, *arguments = shlex.split(command)
         assert name == "penjing"

@@ -20,6 +20,8 @@ SHOP = [
     "embed",
     "--help",
     "penjing transcribe",
+    "penjing ask",
+    "penjing caption",
     "penjing evaluate",
     "penjing evaluate --against",
     "penjing inspect",
@@ -33,14 +35,17 @@ WORKSHOP = {
     "evaluate": ("torch", "compress"),
     "report": ("jinja2", "report"),
     "transcribe": ("openvino", "openvino"),
+    "caption": ("torch", "compress"),
 }
 
 
 @pytest.fixture(scope="module")
-def told(speech_artifact, picture_artifact, sound_folder, picture_folder, whisper_folder, tmp_path_factory) -> Any:
+def told(
+    speech_artifact, picture_artifact, sound_folder, picture_folder, whisper_folder, seedling_artifact, tmp_path_factory
+) -> Any:
     """What the program found out."""
     artifact = shutil.copytree(picture_artifact, tmp_path_factory.mktemp("shop") / "artifact")  # report writes into it
-    folders = [speech_artifact, artifact, sound_folder, picture_folder, whisper_folder]
+    folders = [speech_artifact, artifact, sound_folder, picture_folder, whisper_folder, seedling_artifact]
     command = [sys.executable, shop_run.__file__, *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=artifact.parent)
     assert done.returncode == 0, done.stderr

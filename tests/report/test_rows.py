@@ -6,7 +6,7 @@ import pytest
 
 from penjing.report.coverage import bits_text, coverage
 from penjing.report.document import MeasuresPart, parse
-from penjing.report.rows import compare_measures, comparison, headlines
+from penjing.report.rows import compare_measures, comparison, headlines, shortened
 
 pytestmark = pytest.mark.shop
 
@@ -105,3 +105,12 @@ def test_sites_of_one_method_at_different_widths_are_apart():
 @pytest.mark.parametrize(("bits", "text"), [(8.0, "8"), (4.5, "4.5"), (8.03125, "8.03"), (10.0, "10"), (None, "–")])
 def test_bits(bits, text):
     assert bits_text(bits) == text
+
+
+def test_a_terminal_shows_what_each_of_many_tasks_is_judged_by():
+    names = ["speech/wer", "speech/cer", "vqa/accuracy", "retrieval/recall_at_1", "retrieval/image_to_text_recall_at_5"]
+    metrics = {name: {"value": 0.5} for name in names}
+    shown = shortened(compare_measures(MeasuresPart(size_bytes=5, metrics=metrics), None))
+    assert [row.metric for row in shown] == ["size_bytes", "speech/wer", "vqa/accuracy", "retrieval/recall_at_1"]
+    one = compare_measures(MeasuresPart(metrics={"wer": {"value": 0.5}, "cer": {"value": 0.5}}), None)
+    assert shortened(one) == one

@@ -37,6 +37,18 @@ def comparison(document: Document) -> list[ComparisonRow]:
     return [row for metric in _measured_names(document) if (row := _row(document, metric)) is not None]
 
 
+def shortened(rows: list[ComparisonRow]) -> list[ComparisonRow]:
+    """What a terminal shows: of a model that does many tasks only what each is judged by, and recall at 1 each way."""
+    tasks = {row.metric.partition("/")[0] for row in rows if "/" in row.metric}
+    if len(tasks) < 2:
+        return rows
+    return [
+        row
+        for row in rows
+        if row.met is not None or "/" not in row.metric or row.metric.endswith((*TASK_METRICS, "_recall_at_1"))
+    ]
+
+
 def headlines(document: Document) -> list[ComparisonRow]:
     """Pick the rows a person asks for first: size, time, and what the task is judged by."""
     rows = {row.metric: row for row in comparison(document)}

@@ -23,7 +23,7 @@ from penjing.report.numbers import (
     shortfall_text,
     value_text,
 )
-from penjing.report.rows import ComparisonRow, compare_measures, comparison
+from penjing.report.rows import ComparisonRow, compare_measures, comparison, shortened
 
 WIDE = 96
 """Columns of a terminal from which all of the before/after table fits."""
@@ -33,7 +33,7 @@ COLOURS = {"good": "green", "bad": "red", "plain": ""}
 
 def print_result(console: Console, document: Document) -> None:
     """Print the outcome of a compression: before and after, coverage, goals, verdict."""
-    console.print(comparison_table(comparison(document), console.width >= WIDE))
+    console.print(comparison_table(shortened(comparison(document)), console.width >= WIDE))
     console.print(_engine(document.result))
     console.print()
     if document.coverage:
@@ -53,7 +53,7 @@ def print_evaluation(console: Console, result: Mapping[str, Any], source: Mappin
     """Print `measures`, alone or against those of a source."""
     measured = MeasuresPart.model_validate(result)
     rows = compare_measures(measured, None if source is None else MeasuresPart.model_validate(source))
-    console.print(comparison_table(rows, console.width >= WIDE))
+    console.print(comparison_table(shortened(rows), console.width >= WIDE))
     console.print(_engine(measured))
 
 
