@@ -56,10 +56,10 @@ KNOWN = {
 
 
 def test_the_table_knows_every_tiny_model():
-    assert set(KNOWN) == set(TINY)
+    assert set(KNOWN) == set(TINY) - {"seedling"}, "tests/models/test_seedling.py knows what its family finds"
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@pytest.mark.parametrize("name", sorted(KNOWN))
 def test_towers_roles_and_modalities(opened, name):
     found = [(tower.name, tower.role, tower.modality) for tower in divide(opened(name).net)]
     assert found == KNOWN[name]

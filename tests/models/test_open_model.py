@@ -24,6 +24,7 @@ FAMILY_OF = {
     "siglip": "dual-encoder",
     "clap": "dual-encoder",
     "vision_text": "dual-encoder",
+    "seedling": "seedling",
 }
 
 

@@ -12,6 +12,9 @@ from penjing.data.audio import audio_length, decode_audio
 from penjing.errors import ArtifactError, DataError
 from penjing.runtimes.speech import Transcription
 
+HEARING = ("speech-seq2seq", "multimodal")
+"""Tasks whose runners transcribe."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript(Transcription):
@@ -50,7 +53,7 @@ def warm_up(runner: Any, files: Sequence[str]) -> None:
 
 def transcribe_files(runner: Any, files: Sequence[str], language: str | None = None) -> Iterator[Transcript]:
     """Transcribe file after file."""
-    if not hasattr(runner, "transcribe"):
+    if runner.task not in HEARING:
         raise ArtifactError(f"this artifact does {runner.task}, not speech recognition", hint="give a Whisper artifact")
     runner.check_language(language)
     for name in files:

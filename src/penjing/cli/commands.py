@@ -217,12 +217,16 @@ def caption(
 def demo(
     out: Annotated[str, typer.Option("-o", "--out", help="Folder to write the artifact to.")] = "build/demo/seedling",
     threads: Threads = None,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compress the built-in seedling, measure every task before and after, and use the result."""
+    """Compress the built-in seedling, measure every task before and after, and use the result.
+
+    With --json it prints what `penjing compress --json` prints.
+    """
     from penjing.cli.demo import run_demo
 
-    run_demo(Path(out), threads)
+    run_demo(out, threads, as_json=json)
 
 
 @app.command()

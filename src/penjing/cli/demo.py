@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from pathlib import Path
 
 import typer
 
@@ -24,15 +23,20 @@ def demo_commands(out: str) -> list[list[str]]:
     ]
 
 
-def run_demo(out: Path, threads: int | None = None) -> None:
+def run_demo(out: str, threads: int | None = None, *, as_json: bool = False) -> None:
     """Run the commands one after the other; the first that fails ends the demo with its exit code."""
     from penjing.cli.run import run
 
     start = time.perf_counter()
-    for command in demo_commands(str(out)):
-        options = ["--threads", str(threads)] if threads else []
-        print(f"\n$ penjing {shlex.join([*command, *options])}", flush=True)
-        code = run([*command, *options])
+    options = ["--threads", str(threads)] if threads else []
+    commands = [[*command, *options] for command in demo_commands(out)]
+    if as_json:
+        commands = [[*command, "--json"] for command in commands if command[0] == "compress"]
+    for command in commands:
+        if not as_json:
+            print(f"\n$ penjing {shlex.join(command)}", flush=True)
+        code = run(command)
         if code:
             raise typer.Exit(code)
-    print(f"\nreport: {out}/report.html   ({time.perf_counter() - start:.0f} s in all)")
+    if not as_json:
+        print(f"\nreport: {out}/report.html   ({time.perf_counter() - start:.0f} s in all)")

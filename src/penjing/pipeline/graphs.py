@@ -51,10 +51,10 @@ def check_front_end(model: Model) -> None:
     missing = ""
     if not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
         missing = TOKENIZER  # transformers would make up an empty one
-    elif not (model.settings.get("image") or model.settings.get("audio")):
-        missing = "preprocessor_config.json"
     elif model.family.task == "multimodal" and not (model.settings.get("image") and model.settings.get("audio")):
         missing = "processor_config.json"
+    elif not (model.settings.get("image") or model.settings.get("audio")):
+        missing = "preprocessor_config.json"
     if missing:
         raise ModelError(
             f"{model.name}: no {missing}, so nothing could be fed to its graphs",

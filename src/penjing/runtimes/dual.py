@@ -13,7 +13,7 @@ from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd
 from penjing.errors import DataError
-from penjing.runtimes.embedding import as_image, check_modality, check_text, listed, modality_of, unit
+from penjing.runtimes.embedding import as_image, check_image, check_modality, check_text, listed, modality_of, unit
 from penjing.runtimes.engine import Engine, Graph
 from penjing.values import FloatArray
 
@@ -58,7 +58,8 @@ class DualRunner:
         """Pictures (paths, encoded bytes or PIL images) -> (images, width) unit vectors."""
         if self._image is None:
             raise DataError("this model hears, it does not see", hint="give it sounds")
-        read = [self._image(as_image(image)) for image in listed(images, "images")]
+        checked = [check_image(image) for image in listed(images, "images")]
+        read = [self._image(as_image(image)) for image in checked]
         return self._run("image", {"pixel_values": np.stack(read)})
 
     def embed_sounds(self, sounds: Sequence[Any]) -> FloatArray:

@@ -50,10 +50,13 @@ def check_text(text: Any) -> str:
     return text
 
 
+def check_image(image: Any) -> Any:
+    """Refuse what is neither a path, nor encoded bytes, nor a PIL image."""
+    if not isinstance(image, (str, Path, bytes)) and not hasattr(image, "convert"):
+        raise DataError(f"{type(image).__name__} is no picture", hint="give paths, encoded bytes or PIL images")
+    return image
+
+
 def as_image(image: Any) -> Image.Image:
     """A path, encoded bytes or a PIL image as an RGB image."""
-    if hasattr(image, "convert"):
-        return to_rgb(image)
-    if not isinstance(image, (str, Path, bytes)):
-        raise DataError(f"{type(image).__name__} is no picture", hint="give paths, encoded bytes or PIL images")
-    return read_image(image)
+    return to_rgb(image) if hasattr(image, "convert") else read_image(check_image(image))
