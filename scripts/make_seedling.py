@@ -10,6 +10,7 @@ Every part goes on where it was killed. Speaking needs espeak-ng, piper-tts and 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from itertools import islice
@@ -31,7 +32,7 @@ from penjing.seedling.losses import WEIGHTS, Objective
 from penjing.seedling.processor import new_processor
 from penjing.seedling.schedule import Schedule
 from penjing.seedling.speech import ESPEAK_VOICES, Speaker, SpeechCache, script
-from penjing.seedling.training import Training, new_accelerator
+from penjing.seedling.training import Training, multiplies_bfloat16, new_accelerator
 
 UTTERANCES = 18_000
 PACKAGE = Path(__file__).parents[1] / "src" / "penjing" / "models" / "pretrained" / "seedling"
@@ -79,7 +80,7 @@ in five is spoken by a voice that training never hears.
 | speech | {utterances:,} sentences by {voices} espeak-ng voices and the Piper voice *joe*, varied as it goes |
 | steps | {steps:,} of {batch}, the first {look:,} to see, {listen:,} to hear; AdamW, peak rate {rate}, seed {seed} |
 | loss | {weights} |
-| time | {minutes:.0f} minutes on {threads} threads of a shared {machine} |
+| time | {minutes:.0f} minutes on {threads} threads of a shared {machine}, products in {precision} |
 
     penjing ask seedling scene.png "how many red circles are there?"
 
@@ -108,7 +109,9 @@ def speak(folder: Path, count: int) -> None:
 
 def train(folder: Path, schedule: Schedule) -> None:
     """Train, or go on training, and save the model."""
-    accelerator = new_accelerator()
+    # Kernels of all lengths that batches are padded to: more than PyTorch keeps by itself.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+    accelerator = new_accelerator(bfloat16=multiplies_bfloat16())
     processor = _processor(folder / "processor", accelerator)
     torch.manual_seed(schedule.seed)
     model = SeedlingModel(SeedlingConfig(vocab_size=len(processor.tokenizer)))
@@ -187,6 +190,7 @@ def _card(model: SeedlingModel, schedule: Schedule, measures: dict[str, Any], ut
         minutes=seconds / 60,
         threads=torch.get_num_threads(),
         machine=platform.machine(),
+        precision="bfloat16" if multiplies_bfloat16() else "float32",
         **{
             f"{part}_layers": getattr(config, f"{part}_layers")
             for part in ("image", "text", "audio", "fusion", "decoder")

@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from penjing.scenes.captions import false_claims
+from penjing.scenes.captions import NUMBERS, false_claims
 from penjing.scenes.holdout import held_out
+from penjing.scenes.relations import alike, thirds
 from penjing.scenes.scene import imagine, shifted
 from penjing.seedling.batches import Batches, Looks, Padded, Sounds, TrainingBatch, Written, moved
 from penjing.seedling.examples import FIRST_FRESH_SEED, things_shown
@@ -105,7 +106,8 @@ def test_things_shown_are_where_they_are():
     shown = things_shown(scene)
     assert len(shown) == 64
     for item in scene.items:
-        assert (item.size, item.colour, item.shape) in shown
+        count = NUMBERS[len(alike(scene.items, item.colour, item.shape))]
+        assert (item.size, item.colour, item.shape, count, *thirds(item)) in shown
         place = int(item.y // 8) * 8 + int(item.x // 8)
-        assert shown[place] != (scene.background,) * 3
-    assert (scene.background,) * 3 in shown
+        assert shown[place] != (scene.background,) * 6
+    assert (scene.background,) * 6 in shown

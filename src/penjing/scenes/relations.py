@@ -12,6 +12,7 @@ MARGIN_PIXELS = 8.0
 """Centres this far apart along an axis are clearly left, right, above or below."""
 
 RELATIONS = ("left of", "right of", "above", "below")
+ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
 
 
 def holds(first: Item, relation: str, second: Item) -> bool | None:
@@ -25,14 +26,19 @@ def holds(first: Item, relation: str, second: Item) -> bool | None:
     return True if ahead >= MARGIN_PIXELS else None if ahead > -MARGIN_PIXELS else False
 
 
+def thirds(item: Item) -> tuple[str, str]:
+    """The row and the column of the nine squares that an item's centre lies in."""
+    row, column = (min(2, max(0, int(3 * place // SIDE_PIXELS))) for place in (item.y, item.x))
+    return ROWS[row], COLUMNS[column]
+
+
 def place_of(item: Item) -> str | None:
     """The ninth of the picture that an item lies in, `top left` to `bottom right`; None where it lies on a border."""
     third, slack = SIDE_PIXELS / 3, MARGIN_PIXELS / 4
     for border in (third, 2 * third):
         if abs(item.x - border) < slack or abs(item.y - border) < slack:
             return None
-    row = ("top", "middle", "bottom")[int(item.y // third)]
-    column = ("left", "middle", "right")[int(item.x // third)]
+    row, column = thirds(item)
     return "middle" if row == column == "middle" else f"{row} {column}"
 
 

@@ -21,6 +21,9 @@ from penjing.seedling.words import END, PAD
 
 Part = TypeVar("Part")
 
+TOKENS_ROUND, FRAMES_ROUND = 8, 128
+"""Batches are padded to multiples of these: for every new length PyTorch compiles its kernels anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -40,7 +43,7 @@ class Padded:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Pictures, and what their tokens show: word pieces of size, colour and shape, (batch, image tokens, 3)."""
+    """Pictures, and what their tokens show: word pieces of it, (batch, image tokens, words); see `things_shown`."""
 
     pixel_values: Tensor
     things: Tensor
@@ -152,7 +155,7 @@ def _names(tokenizer: Tokenizer, things: Sequence[Sequence[Sequence[str]]]) -> T
 
 def _padded_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> Padded:
     ids = [encoded.ids for encoded in tokenizer.encode_batch(list(texts))]
-    values = torch.full((len(ids), max(map(len, ids))), _token(tokenizer, PAD))
+    values = torch.full((len(ids), _rounded(max(map(len, ids)), TOKENS_ROUND)), _token(tokenizer, PAD))
     mask = torch.zeros(values.shape, dtype=torch.bool)
     for row, tokens in enumerate(ids):
         values[row, : len(tokens)] = torch.tensor(tokens)
@@ -177,7 +180,7 @@ def _token(tokenizer: Tokenizer, special: str) -> int:
 def _padded_sounds(sounds: Sequence[Spoken]) -> Padded:
     if not sounds:
         raise DataError("a batch without any speech", hint="take larger batches, or speak more sentences")
-    longest = max(sound.features.shape[1] for sound in sounds)
+    longest = _rounded(max(sound.features.shape[1] for sound in sounds), FRAMES_ROUND)
     values = torch.zeros(len(sounds), sounds[0].features.shape[0], longest)
     mask = torch.zeros(len(sounds), longest, dtype=torch.bool)
     for row, sound in enumerate(sounds):
@@ -185,3 +188,8 @@ def _padded_sounds(sounds: Sequence[Spoken]) -> Padded:
         values[row, :, :frames] = torch.from_numpy(sound.features)
         mask[row, :frames] = True
     return Padded(values, mask)
+
+
+def _rounded(length: int, step: int) -> int:
+    """The next multiple."""
+    return -(-length // step) * step

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,10 @@ import numpy as np
 from penjing.data.image import ImageFrontEnd
 from penjing.data.normal_mel import NormalMel
 from penjing.data.pictures import SIDE_PIXELS, pick
-from penjing.scenes.captions import caption, false_claims
+from penjing.scenes.captions import NUMBERS, caption, false_claims
 from penjing.scenes.holdout import held_out
 from penjing.scenes.questions import Question, questions, reworded
+from penjing.scenes.relations import kind, thirds
 from penjing.scenes.scene import Scene, draw, imagine, shifted
 from penjing.seedling.front_end import AUDIO_SETTINGS, IMAGE_SETTINGS
 from penjing.seedling.speech import LONGEST_S, RATE_HZ, SpeechCache, augmented
@@ -110,13 +112,21 @@ class Examples:
 
 
 def things_shown(scene: Scene) -> tuple[tuple[str, ...], ...]:
-    """Size, colour and shape of the item at the middle of each token's square, row by row; else the background."""
+    """What the item at the middle of each token's square is, row by row; else the background.
+
+    Its size, colour and shape, how many like it there are, and the row and column of the nine squares it lies in.
+    """
     middles = [STRIDE * (place + 0.5) for place in range(SIDE_PIXELS // STRIDE)]
+    counts = Counter(map(kind, scene.items))
     shown = []
     for y, x in itertools.product(middles, middles):
         here = [item for item in scene.items if math.dist((item.x, item.y), (x, y)) <= item.radius]
-        names = (here[-1].size, here[-1].colour, here[-1].shape) if here else (scene.background,) * 3
-        shown.append(names)
+        item = here[-1] if here else None
+        shown.append(
+            (item.size, item.colour, item.shape, NUMBERS[counts[kind(item)]], *thirds(item))
+            if item
+            else (scene.background,) * 6
+        )
     return tuple(shown)
 
 

@@ -1,9 +1,11 @@
 """What the seedling is trained by: comparing (contrastive, all pairs of modalities) and writing (all tasks).
 
 Every term is a mean over its own items or tokens and enters with the weight below, so that long captions do not drown
-short answers. Answers count twice: they are what takes longest to learn. Two terms are scaffolds: through the decoder's
-own head every token of a picture should name the thing that it shows, and every token of a sound the word it is part of
-(CTC). Without them the decoder takes long to find out where to look and when to listen.
+short answers. Captions and answers count twice: they are what takes longest to learn; comparing is learned soonest and
+hinders the rest (see `Schedule`), so it counts least. Two terms are scaffolds: through the decoder's own head every
+token of a picture should name the thing that it shows, its place and its number, and every token of a sound the word it
+is part of (CTC). Without them the decoder takes long to find out where to look and when to listen: of questions for a
+place 17% were answered right before places were named, although colours were at 99%.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from penjing.seedling.model import SeedlingModel, unit
 from penjing.seedling.towers import Features
 
 WEIGHTS = {
-    "image-text": 0.5, "image-audio": 0.5, "text-audio": 0.5,
-    "things": 2.0, "alignment": 1.0,
-    "caption": 1.0, "answer": 2.0, "spoken answer": 1.0, "transcript": 1.0,
+    "image-text": 0.2, "image-audio": 0.2, "text-audio": 0.2,
+    "things": 1.0, "alignment": 1.0,
+    "caption": 2.0, "answer": 2.0, "spoken answer": 1.5, "transcript": 1.0,
 }  # fmt: skip
 
 
@@ -42,7 +44,8 @@ def contrastive(first: Tensor, second: Tensor, first_group: Tensor, second_group
     """Symmetric InfoNCE (CLIP, arXiv:2103.00020): each of `first` (m, width) should be nearest to its own of `second`
     (n, width). Both are of unit length; items of one group belong together, and of several such any is right.
     """
-    cosine = first @ second.T * scale
+    with torch.autocast(first.device.type, enabled=False):  # cosines near 1 differ by less than bfloat16 can tell
+        cosine = first.float() @ second.float().T * scale
     same = first_group[:, None] == second_group[None, :]
     return (_nearest(cosine, same) + _nearest(cosine.T, same.T)) / 2
 
@@ -108,12 +111,12 @@ class Objective(nn.Module):
 
     def _named(self, image: Features, things: Tensor) -> Tensor:
         """Cross-entropy of the words of what each token shows, `things` (batch, tokens, words), all equally right."""
-        logs = log_softmax(self.model.decoder.head(image.tokens), -1)
+        logs = log_softmax(self.model.decoder.head(image.tokens).float(), -1)
         return mean_over_all(-logs.gather(2, things).sum(), torch.tensor(things.numel()))
 
     def _aligned(self, heard: Features, written: Written) -> Tensor:
         """Connectionist temporal classification (Graves et al. 2006) of the audio tokens; padding is the blank."""
-        logs = log_softmax(self.model.decoder.head(heard.tokens), -1).transpose(0, 1)
+        logs = log_softmax(self.model.decoder.head(heard.tokens).float(), -1).transpose(0, 1)
         assert heard.mask is not None
         words = written.labels.masked_fill(written.labels < 0, self.model.config.pad_token_id)
         lengths = (written.labels >= 0).sum(1) - 1

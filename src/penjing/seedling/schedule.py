@@ -19,9 +19,9 @@ class Schedule:
     `warm_up` steps and falls as a cosine to a tenth, in the last to zero.
     """
 
-    steps: int = 3100
-    look: int = 1100
-    listen: int = 800
+    steps: int = 5300
+    look: int = 1800
+    listen: int = 1500
     batch_size: int = 32
     peak_rate: float = 1.2e-3
     warm_up: int = 50

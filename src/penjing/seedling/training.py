@@ -31,12 +31,19 @@ Tell = Callable[[int, dict[str, float]], None]
 """Hears of every step: its number and the terms of its loss."""
 
 
-def new_accelerator(cpu: bool = False) -> Accelerator:
-    """How the loop runs: here, or in as many processes as its launcher started.
+def new_accelerator(cpu: bool = False, bfloat16: bool = False) -> Accelerator:
+    """How the loop runs: here, or in as many processes as its launcher started; with `bfloat16`, products in that type.
 
     While one tower learns alone, processes must not wait for gradients of the others.
     """
-    return Accelerator(cpu=cpu, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    towers_apart = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if bfloat16 else "no", kwargs_handlers=[towers_apart])
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the chip has instructions for it; without them bfloat16 takes twice as long as float32."""
+    chip = torch.cpu.get_capabilities()
+    return bool(chip.get("avx512_bf16") or chip.get("amx_bf16"))
 
 
 class Training:
