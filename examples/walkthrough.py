@@ -63,8 +63,8 @@ with torch.no_grad():
     shares = attend(
         *heads, torch.eye(tokens.shape[1])[None, None]
     )  # values that are one-hot show the shares themselves
-word = shares[0, :, 64:, :64].mean((0, 1)).reshape(8, 8)
-print("what the question's words look at in the picture (8 × 8 places, percent of their attention):")
+word = shares[0, :, 16:, :16].mean((0, 1)).reshape(4, 4)
+print("what the question's words look at in the picture (4 × 4 places, percent of their attention):")
 print((100 * word / word.sum()).round().int().numpy())
 
 # %% The model: fuse whatever is there, write about it token by token

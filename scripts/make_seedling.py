@@ -78,7 +78,8 @@ in five is spoken by a voice that training never hears.
 |---|---|
 | pictures | {seen:,}, drawn on the fly by `penjing.scenes` |
 | speech | {utterances:,} sentences by {voices} espeak-ng voices and the Piper voice *joe*, varied as it goes |
-| steps | {steps:,} of {batch}, the first {look:,} to see, {listen:,} to hear; AdamW, peak rate {rate}, seed {seed} |
+| steps | {steps:,} of {batch}: {look:,} to see, {read:,} to read and write, {listen:,} to hear, then all at once |
+| optimizer | Muon for the layers' matrices, AdamW for the rest; peak rate {rate}, seed {seed} |
 | loss | {weights} |
 | time | {minutes:.0f} minutes on {threads} threads of a shared {machine}, products in {precision} |
 
@@ -177,11 +178,12 @@ def _card(model: SeedlingModel, schedule: Schedule, measures: dict[str, Any], ut
         scenes=metrics["caption/truth"]["n"],
         engine=measures["engine"],
         width=config.hidden_size,
-        seen=schedule.steps * schedule.batch_size,
+        seen=(schedule.steps - schedule.listen) * schedule.batch_size,
         utterances=utterances,
         voices=len(ESPEAK_VOICES),
         steps=schedule.steps,
         look=schedule.look,
+        read=schedule.read,
         listen=schedule.listen,
         batch=schedule.batch_size,
         rate=schedule.peak_rate,

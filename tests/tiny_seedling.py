@@ -60,8 +60,8 @@ def small_cache(folder: Path, count: int = 60) -> SpeechCache:
     return speech
 
 
-def small_schedule(steps: int, look: int = 0, listen: int = 0) -> Schedule:
-    return Schedule(steps, look, listen, batch_size=8, peak_rate=3e-3, warm_up=2)
+def small_schedule(steps: int, look: int = 0, read: int = 0, listen: int = 0) -> Schedule:
+    return Schedule(steps, look, read, listen, batch_size=8, peak_rate=3e-3, last_peak_rate=3e-3, warm_up=2)
 
 
 def small_batches(speech: SpeechCache, schedule: Schedule, rank: int = 0, world: int = 1) -> Batches:

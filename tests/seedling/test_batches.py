@@ -11,7 +11,7 @@ from penjing.scenes.captions import NUMBERS, false_claims
 from penjing.scenes.holdout import held_out
 from penjing.scenes.relations import alike, thirds
 from penjing.scenes.scene import imagine, shifted
-from penjing.seedling.batches import Batches, Looks, Padded, Sounds, TrainingBatch, Written, moved
+from penjing.seedling.batches import Batches, Padded, Written, moved
 from penjing.seedling.examples import FIRST_FRESH_SEED, things_shown
 from tiny_seedling import processor, small_batches, small_schedule
 
@@ -20,6 +20,8 @@ def tensors(batch) -> dict[str, torch.Tensor]:
     """Every tensor of a batch by name."""
     if isinstance(batch, torch.Tensor):
         return {"": batch}
+    if batch is None:
+        return {}
     parts = {field.name: tensors(getattr(batch, field.name)) for field in dataclasses.fields(batch)}
     return {f"{name}.{below}": value for name, found in parts.items() for below, value in found.items()}
 
@@ -44,8 +46,10 @@ def test_two_processes_see_what_one_sees(speech, batches):
     whole = batches[1]
     first, second = (small_batches(speech, small_schedule(4), rank, 2)[1] for rank in range(2))
     assert torch.equal(torch.cat([first.looks.pixel_values, second.looks.pixel_values]), whole.looks.pixel_values)
-    assert torch.equal(torch.cat([first.caption_group, second.caption_group]), whole.caption_group)
-    assert decoded(first.answers.labels) + decoded(second.answers.labels) == decoded(whole.answers.labels)
+    assert torch.equal(torch.cat([first.texts.caption_group, second.texts.caption_group]), whole.texts.caption_group)
+    assert decoded(first.texts.answers.labels) + decoded(second.texts.answers.labels) == decoded(
+        whole.texts.answers.labels
+    )
 
 
 def test_shapes_and_owners(batches):
@@ -53,16 +57,16 @@ def test_shapes_and_owners(batches):
     count = batch.looks.pixel_values.shape[0]
     assert batch.looks.pixel_values.shape == (8, 3, 64, 64)
     assert batch.sounds.told_of.tolist() == [0, 2, 4, 6]
-    assert batch.questions.values.shape[0] == len(batch.question_of) == 3 * count
+    assert batch.texts.questions.values.shape[0] == len(batch.texts.question_of) == 3 * count
     assert batch.sounds.told.values.shape[2] % 8 == 0
     assert batch.sounds.told.mask.shape == batch.sounds.told.values[:, 0].shape
-    assert decoded(batch.captions.values) == decoded(batch.caption_words.labels)
+    assert decoded(batch.texts.captions.values) == decoded(batch.texts.caption_words.labels)
     told = decoded(batch.sounds.told_words.labels)
-    assert told == [decoded(batch.captions.values)[place] for place in batch.sounds.told_of]
+    assert told == [decoded(batch.texts.captions.values)[place] for place in batch.sounds.told_of]
 
 
 def test_what_is_to_be_written_is_what_is_read_one_step_later(batches):
-    written = batches[0].caption_words
+    written = batches[0].texts.caption_words
     assert isinstance(written, Written)
     ends = (written.labels >= 0).sum(1) - 1
     for row, end in enumerate(ends.tolist()):
@@ -73,7 +77,7 @@ def test_what_is_to_be_written_is_what_is_read_one_step_later(batches):
 def test_nothing_held_out_is_in_a_batch(batches):
     for step in range(4):
         batch = batches[step]
-        for texts in (batch.captions.values, batch.sounds.asked_words.labels, batch.sounds.told_words.labels):
+        for texts in (batch.texts.captions.values, batch.sounds.asked_words.labels, batch.sounds.told_words.labels):
             assert not [text for text in decoded(texts) if held_out(text)]
 
 
@@ -97,8 +101,18 @@ def test_moving_a_batch_keeps_it(batches):
 
 
 def test_every_stage_has_batches_of_its_own(speech):
-    batches = small_batches(speech, small_schedule(6, look=2, listen=2))
-    assert [type(batches[step]) for step in range(6)] == [Looks, Looks, Sounds, Sounds, TrainingBatch, TrainingBatch]
+    batches = small_batches(speech, small_schedule(8, look=2, read=2, listen=2))
+    parts = [[part for part in ("looks", "texts", "sounds") if getattr(batches[step], part)] for step in range(8)]
+    wanted = [["looks"], ["looks", "texts"], ["sounds"], ["looks", "texts", "sounds"]]
+    assert parts == [one for one in wanted for _ in range(2)]
+
+
+def test_what_is_only_read_is_not_spoken_and_not_held_out(batches):
+    one = batches.examples.written(7)
+    assert one.spoken_caption is None
+    assert one.spoken_question is None
+    assert one.typed
+    assert not [text for text in (one.caption, *(asked.text for asked in one.typed)) if held_out(text)]
 
 
 def test_things_shown_are_where_they_are():

@@ -29,7 +29,7 @@ def model() -> SeedlingModel:
     with torch.no_grad():  # random weights repeat one word; these change with what is seen and written
         for layer in found.decoder.layers:
             layer.cross.out_proj.weight.mul_(10)
-        found.decoder.positions.normal_(generator=torch.Generator().manual_seed(4))
+        found.decoder.positions.normal_(std=2, generator=torch.Generator().manual_seed(4))
     return found
 
 
@@ -39,7 +39,8 @@ def test_shapes(model):
     for embeds in (found.image_embeds, found.text_embeds, found.audio_embeds):
         assert embeds.shape == (2, model.config.embedding_size)
         assert torch.allclose(embeds.norm(dim=1), torch.ones(2))
-    assert model.see(PIXELS).tokens.shape == (2, 64, 32)
+    assert model.image.look(PIXELS).shape == (2, 64, 32)
+    assert model.see(PIXELS).tokens.shape == (2, 16, 32)
     assert model.hear(SOUNDS).tokens.shape == (2, 20, 32)
 
 

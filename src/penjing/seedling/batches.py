@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from penjing.errors import DataError
 from penjing.seedling.examples import Example, Examples, Look, Spoken
-from penjing.seedling.schedule import Schedule
+from penjing.seedling.schedule import Schedule, Stage
 from penjing.seedling.speech import SpeechCache
 from penjing.seedling.words import END, PAD
 
@@ -43,10 +43,23 @@ class Padded:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Pictures, and what their tokens show: word pieces of it, (batch, image tokens, words); see `things_shown`."""
+    """Pictures, and what their squares show: word pieces of it, (batch, squares, words); see `things_shown`."""
 
     pixel_values: Tensor
     things: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Captions of the pictures, and typed questions about them; `question_of` says about which."""
+
+    captions: Padded
+    caption_words: Written
+    caption_group: Tensor
+    """equal numbers for scenes with equal captions: they are no negatives of each other"""
+    questions: Padded
+    question_of: Tensor
+    answers: Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +72,19 @@ class Sounds:
     asked: Padded
     asked_of: Tensor
     asked_words: Written
+    answers: Written
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """What one step of the last stage learns from."""
+    """What one step learns from: all three, or what its stage teaches."""
 
-    looks: Looks
-    sounds: Sounds
-    captions: Padded
-    caption_words: Written
-    caption_group: Tensor
-    """equal numbers for scenes with equal captions: they are no negatives of each other"""
-    questions: Padded
-    question_of: Tensor
-    answers: Written
-    spoken_answers: Written
+    looks: Looks | None
+    texts: Texts | None
+    sounds: Sounds | None
 
 
-AnyBatch = Looks | Sounds | TrainingBatch
-
-
-class Batches(Dataset[AnyBatch]):
+class Batches(Dataset[TrainingBatch]):
     """Item `step` is the batch of that step; with several processes each builds its own share of the scenes."""
 
     def __init__(
@@ -92,41 +96,34 @@ class Batches(Dataset[AnyBatch]):
     def __len__(self) -> int:
         return self._schedule.steps
 
-    def __getitem__(self, step: int) -> AnyBatch:
+    def __getitem__(self, step: int) -> TrainingBatch:
         size = self._schedule.batch_size
         share = size // self._world
         mine = [step * size + index for index in range(self._rank * share, (self._rank + 1) * share)]
-        stage = self._schedule.stage(step)
+        return self._taught(self._schedule.stage(step), mine)
+
+    def _taught(self, stage: Stage, numbers: Sequence[int]) -> TrainingBatch:
+        tokenizer, examples = self._tokenizer, self.examples
         if stage == "look":
-            return _looks([self.examples.look(number) for number in mine], self._tokenizer)
-        examples = [self.examples.example(number) for number in mine]
-        return _sounds(examples, self._tokenizer) if stage == "listen" else collate(examples, self._tokenizer)
+            return TrainingBatch(_looks([examples.look(number) for number in numbers], tokenizer), None, None)
+        if stage == "read":
+            told = [examples.written(number) for number in numbers]
+            return TrainingBatch(_looks([one.look for one in told], tokenizer), _texts(told, tokenizer), None)
+        spoken = [examples.example(number) for number in numbers]
+        if stage == "listen":
+            return TrainingBatch(None, None, _sounds(spoken, tokenizer))
+        looks = _looks([one.look for one in spoken], tokenizer)
+        return TrainingBatch(looks, _texts(spoken, tokenizer), _sounds(spoken, tokenizer))
 
 
 def moved(batch: Part, device: torch.device) -> Part:
     """A batch with every tensor on a device."""
+    if batch is None:
+        return batch
     if isinstance(batch, Tensor):
         return cast(Part, batch.to(device))
     parts: dict[str, Any] = {name: moved(getattr(batch, name), device) for name in batch.__slots__}  # type: ignore[attr-defined]
     return type(batch)(**parts)
-
-
-def collate(examples: Sequence[Example], tokenizer: Tokenizer) -> TrainingBatch:
-    """Put examples together."""
-    texts = [example.caption for example in examples]
-    typed = [(place, one) for place, example in enumerate(examples) for one in example.typed]
-    answers = [example.spoken_answer for example in examples if example.spoken_question]
-    return TrainingBatch(
-        looks=_looks([example.look for example in examples], tokenizer),
-        sounds=_sounds(examples, tokenizer),
-        captions=_padded_texts(tokenizer, texts),
-        caption_words=_written(tokenizer, "caption", texts),
-        caption_group=torch.tensor([zlib.crc32(text.encode()) for text in texts]),
-        questions=_padded_texts(tokenizer, [one.text for _, one in typed]),
-        question_of=torch.tensor([place for place, _ in typed]),
-        answers=_written(tokenizer, "answer", [one.answer for _, one in typed]),
-        spoken_answers=_written(tokenizer, "answer", answers),
-    )
 
 
 def _looks(looks: Sequence[Look], tokenizer: Tokenizer) -> Looks:
@@ -134,15 +131,31 @@ def _looks(looks: Sequence[Look], tokenizer: Tokenizer) -> Looks:
     return Looks(pixels, _names(tokenizer, [look.things for look in looks]))
 
 
+def _texts(examples: Sequence[Example], tokenizer: Tokenizer) -> Texts:
+    texts = [example.caption for example in examples]
+    typed = [(place, one) for place, example in enumerate(examples) for one in example.typed]
+    return Texts(
+        captions=_padded_texts(tokenizer, texts),
+        caption_words=_written(tokenizer, "caption", texts),
+        caption_group=torch.tensor([zlib.crc32(text.encode()) for text in texts]),
+        questions=_padded_texts(tokenizer, [one.text for _, one in typed]),
+        question_of=torch.tensor([place for place, _ in typed]),
+        answers=_written(tokenizer, "answer", [one.answer for _, one in typed]),
+    )
+
+
 def _sounds(examples: Sequence[Example], tokenizer: Tokenizer) -> Sounds:
     told = [(place, one.spoken_caption) for place, one in enumerate(examples) if one.spoken_caption]
     asked = [(place, one.spoken_question) for place, one in enumerate(examples) if one.spoken_question]
-    parts: list[Any] = []
-    for found in (told, asked):
-        parts.append(_padded_sounds([one for _, one in found]))
-        parts.append(torch.tensor([place for place, _ in found]))
-        parts.append(_written(tokenizer, "transcribe", [one.text for _, one in found]))
-    return Sounds(*parts)
+    return Sounds(
+        told=_padded_sounds([one for _, one in told]),
+        told_of=torch.tensor([place for place, _ in told]),
+        told_words=_written(tokenizer, "transcribe", [one.text for _, one in told]),
+        asked=_padded_sounds([one for _, one in asked]),
+        asked_of=torch.tensor([place for place, _ in asked]),
+        asked_words=_written(tokenizer, "transcribe", [one.text for _, one in asked]),
+        answers=_written(tokenizer, "answer", [examples[place].spoken_answer for place, _ in asked]),
+    )
 
 
 def _names(tokenizer: Tokenizer, things: Sequence[Sequence[Sequence[str]]]) -> Tensor:

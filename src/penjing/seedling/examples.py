@@ -11,6 +11,7 @@ import itertools
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,13 @@ class Examples:
         """A fresh scene, to look at only."""
         return self._look(_fresh(FIRST_FRESH_SEED + number)[0])
 
+    def written(self, number: int) -> Example:
+        """A fresh scene and what is written of it; nobody speaks."""
+        seed = self._seed * 1_000_003 + number
+        scene, text = _fresh(FIRST_FRESH_SEED + number)
+        asked = [one for one in questions(scene, 2 * TYPED_QUESTIONS, seed) if not held_out(one.text)]
+        return Example(self._look(scene), text, _typed(asked, random.Random(seed)), None, None, "")
+
     def example(self, number: int) -> Example:
         """A scene and all that is said of it."""
         seed = self._seed * 1_000_003 + number
@@ -98,9 +106,8 @@ class Examples:
         spoken_question = None
         if spoken is not None:
             spoken_question = self._spoken(pick(dice, self._questions[spoken.text]), spoken.text, noise)
-        typed = tuple(Question(one.kind, reworded(one.text, dice), one.answer) for one in asked[:TYPED_QUESTIONS])
         answer = spoken.answer if spoken else ""
-        return Example(self._look(scene), text, typed, spoken_caption, spoken_question, answer)
+        return Example(self._look(scene), text, _typed(asked, dice), spoken_caption, spoken_question, answer)
 
     def _look(self, scene: Scene) -> Look:
         return Look(self._see(draw(scene)), things_shown(scene))
@@ -128,6 +135,11 @@ def things_shown(scene: Scene) -> tuple[tuple[str, ...], ...]:
             else (scene.background,) * 6
         )
     return tuple(shown)
+
+
+def _typed(asked: Sequence[Question], dice: random.Random) -> tuple[Question, ...]:
+    """The first few, as different people would ask them."""
+    return tuple(Question(one.kind, reworded(one.text, dice), one.answer) for one in asked[:TYPED_QUESTIONS])
 
 
 def _fresh(seed: int) -> tuple[Scene, str]:

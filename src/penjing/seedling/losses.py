@@ -15,7 +15,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 
-from penjing.seedling.batches import AnyBatch, Looks, Sounds, TrainingBatch, Written
+from penjing.seedling.batches import Sounds, Texts, TrainingBatch, Written
 from penjing.seedling.model import SeedlingModel, unit
 from penjing.seedling.towers import Features
 
@@ -64,44 +64,58 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: AnyBatch) -> dict[str, Tensor]:
+    def forward(self, batch: TrainingBatch) -> dict[str, Tensor]:
         """One scalar per name in WEIGHTS, as far as the batch teaches it."""
-        if isinstance(batch, Looks):
-            return {"things": self._named(self.model.see(batch.pixel_values), batch.things)}
-        if isinstance(batch, Sounds):
-            told, asked = self._heard(batch)
-            return {"alignment": self._aligned_both(told, asked, batch)}
-        image = self.model.see(batch.looks.pixel_values)
-        text = self.model.read(batch.captions.values, batch.captions.mask)
-        typed = self.model.read(batch.questions.values, batch.questions.mask)
-        told, asked = self._heard(batch.sounds)
-        return self._compared(image, text, told, batch) | {
-            "things": self._named(image, batch.looks.things),
-            "alignment": self._aligned_both(told, asked, batch.sounds),
-            "caption": self._write([image], batch.caption_words),
-            "answer": self._write([_of(image, batch.question_of), typed], batch.answers),
-            "spoken answer": self._write([_of(image, batch.sounds.asked_of), asked], batch.spoken_answers),
-            "transcript": (self._write([told], batch.sounds.told_words)
-                           + self._write([asked], batch.sounds.asked_words)) / 2,
-        }  # fmt: skip
+        terms: dict[str, Tensor] = {}
+        image = told = asked = None
+        if batch.looks:
+            squares = self.model.image.look(batch.looks.pixel_values)
+            image = self.model.image.merged(squares)
+            terms["things"] = self._named(squares, batch.looks.things)
+        if batch.sounds:
+            told, asked = (self.model.hear(part.values, part.mask) for part in (batch.sounds.told, batch.sounds.asked))
+            terms["alignment"] = self._aligned_both(told, asked, batch.sounds)
+        if image and batch.texts:
+            terms |= self._read(image, batch.texts)
+        if image and told and asked and batch.sounds and batch.texts:
+            terms |= self._heard(image, told, asked, batch.sounds)
+        if image and batch.texts:
+            terms |= self._compared(image, told, batch.texts, batch.sounds)
+        return terms
 
-    def _heard(self, sounds: Sounds) -> tuple[Features, Features]:
-        """Captions and questions; the one are longer than the other, so they are padded apart."""
-        told, asked = (self.model.hear(part.values, part.mask) for part in (sounds.told, sounds.asked))
-        return told, asked
+    def _read(self, image: Features, texts: Texts) -> dict[str, Tensor]:
+        """Captions, and answers to typed questions."""
+        typed = self.model.read(texts.questions.values, texts.questions.mask)
+        return {
+            "caption": self._write([image], texts.caption_words),
+            "answer": self._write([_of(image, texts.question_of), typed], texts.answers),
+        }
+
+    def _heard(self, image: Features, told: Features, asked: Features, sounds: Sounds) -> dict[str, Tensor]:
+        """Answers to spoken questions, and transcripts: of captions and of questions, which are padded apart."""
+        words = self._write([told], sounds.told_words) + self._write([asked], sounds.asked_words)
+        return {
+            "spoken answer": self._write([_of(image, sounds.asked_of), asked], sounds.answers),
+            "transcript": words / 2,
+        }
 
     def _aligned_both(self, told: Features, asked: Features, sounds: Sounds) -> Tensor:
         return (self._aligned(told, sounds.told_words) + self._aligned(asked, sounds.asked_words)) / 2
 
-    def _compared(self, image: Features, text: Features, told: Features, batch: TrainingBatch) -> dict[str, Tensor]:
+    def _compared(
+        self, image: Features, told: Features | None, texts: Texts, sounds: Sounds | None
+    ) -> dict[str, Tensor]:
+        """All pairs of the modalities there are."""
+        text = self.model.read(texts.captions.values, texts.captions.mask)
         scale = self.model.log_scale.exp().clamp(max=100)
-        groups, heard = gathered(batch.caption_group), gathered(batch.caption_group[batch.sounds.told_of])
-        image_unit, text_unit, told_unit = (gathered(unit(one.embedding)) for one in (image, text, told))
-        return {
-            "image-text": contrastive(image_unit, text_unit, groups, groups, scale),
-            "image-audio": contrastive(image_unit, told_unit, groups, heard, scale),
-            "text-audio": contrastive(text_unit, told_unit, groups, heard, scale),
-        }
+        groups = gathered(texts.caption_group)
+        image_unit, text_unit = (gathered(unit(one.embedding)) for one in (image, text))
+        terms = {"image-text": contrastive(image_unit, text_unit, groups, groups, scale)}
+        if told and sounds:
+            heard, told_unit = gathered(texts.caption_group[sounds.told_of]), gathered(unit(told.embedding))
+            terms["image-audio"] = contrastive(image_unit, told_unit, groups, heard, scale)
+            terms["text-audio"] = contrastive(text_unit, told_unit, groups, heard, scale)
+        return terms
 
     def _write(self, features: list[Features], written: Written) -> Tensor:
         memory, mask = self.model.fuse(features)
@@ -109,9 +123,9 @@ class Objective(nn.Module):
         summed = cross_entropy(logits.flatten(0, 1), written.labels.flatten(), reduction="sum")
         return mean_over_all(summed, (written.labels >= 0).sum())
 
-    def _named(self, image: Features, things: Tensor) -> Tensor:
-        """Cross-entropy of the words of what each token shows, `things` (batch, tokens, words), all equally right."""
-        logs = log_softmax(self.model.decoder.head(image.tokens).float(), -1)
+    def _named(self, squares: Tensor, things: Tensor) -> Tensor:
+        """Cross-entropy of the words of what each square shows, `things` (batch, squares, words), all equally right."""
+        logs = log_softmax(self.model.decoder.head(squares).float(), -1)
         return mean_over_all(-logs.gather(2, things).sum(), torch.tensor(things.numel()))
 
     def _aligned(self, heard: Features, written: Written) -> Tensor:

@@ -63,13 +63,15 @@ class SeedlingModel(PreTrainedModel):  # type: ignore[misc]
             init.normal_(module.weight, std=module.in_features**-0.5)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=spread)
-        elif isinstance(module, nn.Conv2d):
+        elif isinstance(module, nn.Conv1d | nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
         elif isinstance(module, SelfAttention):
             init.copy_(module.k_proj.weight, module.q_proj.weight)
             init.copy_(module.out_proj.weight, module.v_proj.weight.T)
         elif isinstance(module, ImageTower | AudioTower):
             init.copy_(module.positions, module.first_positions())
+            if isinstance(module, ImageTower):
+                init.copy_(module.merge.weight, module.first_merge())
         elif isinstance(positions := getattr(module, "positions", None), nn.Parameter):
             init.normal_(positions, std=spread)
         elif module is self:

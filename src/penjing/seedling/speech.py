@@ -178,7 +178,7 @@ class SpeechCache:
     def samples(self, place: int) -> FloatArray:
         """Samples (n,) of an utterance, float32."""
         start, end = self._ends[place : place + 2]
-        codes = np.fromfile(self._samples, "<i2", end - start, offset=2 * start)
+        codes = np.memmap(self._samples, "<i2", "r", 2 * start, (end - start,))
         read: FloatArray = codes.astype(np.float32) / np.float32(32768)
         return read
 
@@ -189,9 +189,9 @@ def augmented(samples: FloatArray, dice: np.random.Generator) -> FloatArray:
     places = np.arange(0, samples.size - 1, speed)
     varied: FloatArray = np.interp(places, np.arange(samples.size), samples).astype(np.float32)
     level = np.sqrt(np.mean(varied**2)) * 10 ** (-dice.uniform(8, 40) / 20)
-    noise = dice.standard_normal(varied.size)
+    noise = dice.standard_normal(varied.size, np.float32)
     if dice.random() < 0.5:  # half of the noises are dull, as of a fan or a street
-        noise = np.convolve(noise, np.ones(8) / np.sqrt(8), "same")
+        noise = np.convolve(noise, np.full(8, 8**-0.5, np.float32), "same")
     louder = 10 ** (dice.uniform(-12, 6) / 20)
-    changed: FloatArray = (louder * (varied + level * noise)).astype(np.float32)
+    changed: FloatArray = np.float32(louder) * (varied + np.float32(level) * noise)
     return changed

@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader, Subset
 from penjing.errors import PenjingError
 from penjing.seedling.batches import Batches, moved
 from penjing.seedling.losses import Objective, total
+from penjing.seedling.optimizer import Optimizers
 from penjing.seedling.schedule import Schedule
 
 SAVE_EVERY_S = 120.0
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 Tell = Callable[[int, dict[str, float]], None]
 """Hears of every step: its number and the terms of its loss."""
@@ -52,7 +52,7 @@ class Training:
     def __init__(self, folder: Path, schedule: Schedule, objective: Objective, accelerator: Accelerator) -> None:
         self.schedule, self.step, self.seconds = schedule, 0, 0.0
         self._folder, self._accelerator = folder, accelerator
-        self._bare, self._optimizer = objective, _optimizer(objective, schedule)
+        self._bare, self._optimizers = objective, Optimizers(objective, schedule)
         folder.mkdir(parents=True, exist_ok=True)
         self._restore()
         self._objective: nn.Module = accelerator.prepare_model(objective)
@@ -76,16 +76,13 @@ class Training:
 
     def _learn(self, batch: Any) -> dict[str, float]:
         """One step; returns the terms of its loss. Raises PenjingError where it is no longer a number."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.schedule.rate(self.step)
         terms: dict[str, Tensor] = self._objective(moved(batch, self._accelerator.device))
         loss = total(terms)
         if not math.isfinite(loss.item()):
             raise PenjingError(f"training diverged at step {self.step}", hint="lower the peak rate and start again")
         self._accelerator.backward(loss)
         nn.utils.clip_grad_norm_(self._bare.parameters(), self.schedule.longest_gradient)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        self._optimizers.advance(self.step)
         told = torch.stack([loss, *terms.values()]).detach()
         shared: Tensor = self._accelerator.reduce(told, "mean")  # each process knows its own share of the items
         return dict(zip(("loss", *terms), shared.tolist(), strict=True))
@@ -97,10 +94,8 @@ class Training:
 
     def _save(self) -> None:
         """Write the state beside the old one, then put it in its place."""
-        tensors = {f"weights/{name}": value for name, value in self._bare.named_parameters()}
-        for name, parameter in self._bare.named_parameters():
-            for moment in MOMENTS if self._optimizer.state.get(parameter) else ():
-                tensors[f"{moment}/{name}"] = self._optimizer.state[parameter][moment]
+        weights = {f"weights/{name}": value for name, value in self._bare.named_parameters()}
+        tensors = weights | self._optimizers.moments()
         beside = self._folder / "state.safetensors.new"
         save_file({name: value.detach().contiguous() for name, value in tensors.items()}, beside, self._told())
         os.replace(beside, self._folder / "state.safetensors")
@@ -123,18 +118,7 @@ class Training:
         with torch.no_grad():
             for name, parameter in self._bare.named_parameters():
                 parameter.copy_(state[f"weights/{name}"])
-                moments = {moment: state[f"{moment}/{name}"] for moment in MOMENTS if f"{moment}/{name}" in state}
-                if moments:
-                    self._optimizer.state[parameter] = moments
+        self._optimizers.restore(state)
         log = self._folder / "log.jsonl"
         lines = log.read_text().splitlines()[: self.step] if log.exists() else []
         log.write_text("".join(f"{line}\n" for line in lines))
-
-
-def _optimizer(objective: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW; what is not a matrix (norms, biases, positions, scales) does not decay."""
-    matrices = [value for name, value in objective.named_parameters() if value.ndim > 1 and "positions" not in name]
-    chosen = {id(value) for value in matrices}
-    others = [value for value in objective.parameters() if id(value) not in chosen]
-    groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, schedule.peak_rate, (0.9, 0.98), fused=True)
