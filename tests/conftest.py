@@ -91,3 +91,29 @@ def seedling_artifact(seedling_folder: Path, tmp_path_factory: pytest.TempPathFa
     out = tmp_path_factory.mktemp("artifacts") / "seedling-small"
     penjing.compress(seedling_folder, out, recipe="weights", goals=["cosine>=0.9"])
     return out
+
+
+@pytest.fixture(scope="session")
+def language_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny language model of random weights, with its tokenizer."""
+    from tiny_language import save_language
+
+    return save_language(tmp_path_factory.mktemp("models") / "language")
+
+
+@pytest.fixture(scope="session")
+def texts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty texts of arbitrary words that the tiny language model knows."""
+    from tiny_language import save_texts
+
+    return save_texts(tmp_path_factory.mktemp("data") / "texts.jsonl")
+
+
+@pytest.fixture(scope="session")
+def language_artifact(language_folder: Path, texts_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny language model after the default recipe."""
+    import penjing
+
+    out = tmp_path_factory.mktemp("artifacts") / "language-small"
+    penjing.compress(language_folder, out, data=texts_file, goals=["perplexity<=+2%", "size_bytes<=40%"], threads=1)
+    return out

@@ -28,8 +28,8 @@ from penjing.models.tower import Tower
 
 FEW_SITES = 5
 KEYS = ("version", "model", "data", "seed", "steps", "goals")
-DEFAULTS = {"speech-seq2seq": "speech", "dual-encoder": "dual-encoder", "multimodal": "multimodal", None: "weights"}
-"""The recipe that is used where none is named, by task."""
+DEFAULTS = {"speech-seq2seq": "speech", "dual-encoder": "dual-encoder", "multimodal": "multimodal"}
+"""The recipe that is used where none is named, by task; `weights` for all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def builtin_recipes() -> dict[str, str]:
 
 def default_recipe(task: str | None) -> Recipe:
     """The recipe for a task when none is named."""
-    return read_recipe(DEFAULTS.get(task, "weights"))
+    return read_recipe(DEFAULTS.get(task or "", "weights"))
 
 
 def parse_recipe(text: str, name: str) -> Recipe:

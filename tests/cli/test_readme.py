@@ -27,11 +27,12 @@ def block(language: str, beginning: str) -> str:
 
 
 @pytest.fixture
-def workplace(whisper_folder, sound_folder, picture_artifact, tmp_path, monkeypatch) -> Path:
+def workplace(whisper_folder, sound_folder, picture_artifact, language_artifact, tmp_path, monkeypatch) -> Path:
     """A folder with the models and files that the README names."""
     shutil.copytree(whisper_folder, tmp_path / "openai" / "whisper-base")
     shutil.copytree(sound_folder, tmp_path / "speech")
     shutil.copytree(picture_artifact, tmp_path / "clip-small")
+    shutil.copytree(language_artifact, tmp_path / "smollm-small")
     soundfile.write(tmp_path / "call.wav", sound(1.5), RATE_HZ)
     Image.new("RGB", (80, 60), "red").save(tmp_path / "bus.jpg")
     draw(imagine(1)).save(tmp_path / "scene.png")
@@ -41,7 +42,7 @@ def workplace(whisper_folder, sound_folder, picture_artifact, tmp_path, monkeypa
 
 def test_every_command_and_the_python_after_them(workplace, penjing, capfd):
     commands = [line.split("#")[0] for line in block("", "penjing inspect").splitlines()]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         name, *arguments = shlex.split(command)
         assert name == "penjing"

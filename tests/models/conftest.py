@@ -37,3 +37,9 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 def opened(folder_of: Folders) -> Opened:
     """An opened tiny checkpoint; do not change it."""
     return lru_cache(maxsize=None)(lambda name: open_model(str(folder_of(name))))
+
+
+@pytest.fixture
+def fresh(folder_of: Folders) -> Opened:
+    """A model that the test may change."""
+    return lambda name: open_model(str(folder_of(name)))

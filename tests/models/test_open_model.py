@@ -25,6 +25,7 @@ FAMILY_OF = {
     "clap": "dual-encoder",
     "vision_text": "dual-encoder",
     "seedling": "seedling",
+    **dict.fromkeys(("llama", "llama_tied", "qwen2", "gpt2", "opt"), "causal-lm"),
 }
 
 

@@ -60,10 +60,15 @@ def _forward_names(module: nn.Module) -> list[str]:
 
 
 def _dynamic_shapes(component: Component) -> tuple[Any, ...]:
-    """One torch.export.Dim per axis name, shared by the inputs that name it; `2*frames` means an even number."""
+    """One torch.export.Dim per axis name, shared by the inputs that name it; `2*frames` means an even number.
+
+    A sum (`past+tokens`) is found by the exporter itself.
+    """
     dims: dict[str, Any] = {}
 
     def dim(name: str) -> Any:
+        if "+" in name:
+            return torch.export.Dim.AUTO
         factor, _, base = name.rpartition("*")
         if base not in dims:
             dims[base] = torch.export.Dim(base, min=1) if base != "past" else torch.export.Dim(base, min=0)

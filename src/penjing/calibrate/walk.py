@@ -11,8 +11,9 @@ block of their own. Compress under `torch.no_grad()`: a decorator on this genera
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,14 @@ from penjing.calibrate.chain import Call, Chain
 from penjing.models.tower import Batch, Site, Tower
 
 Observe = Callable[[], "Statistic"]
+Observed = Callable[[Mapping[str, Site]], contextlib.AbstractContextManager[dict[str, "Statistic"]]]
 
 
 class Statistic:
     """What is remembered of a site's inputs. Subclasses add; `see` is called once per call of the site."""
+
+    def begin(self, batch: Batch) -> None:
+        """Hear of which batch the inputs that follow are."""
 
     def see(self, values: Tensor) -> None:
         """Take in one input of the site, (..., in)."""
@@ -41,39 +46,50 @@ class Stretch:
 
 
 def walk(
-    tower: Tower, batches: Sequence[Batch], observe: Observe
+    tower: Tower, batches: Sequence[Batch], observe: Observe, watched: Container[str] | None = None
 ) -> Iterator[tuple[Stretch, list[Call], dict[str, Statistic]]]:
-    """Yield every stretch of the tower in order of execution, with statistics of its sites' inputs."""
+    """Yield every stretch of the tower in order of execution, with statistics of its sites' inputs.
+
+    Of the sites that are `watched` (None: of all) there are statistics.
+    """
+    observed = partial(_watch, observe=observe, watched=watched)
     inside = [_sites_within(tower, block) for block in tower.blocks]
     claimed = {name for sites in inside for name in sites}
     outer = {name: site for name, site in tower.sites.items() if name not in claimed}
     before = _reached_before_blocks(tower, outer, batches)
     stem = {name: site for name, site in outer.items() if name in before}
     if stem:
-        yield _outside(tower, stem, batches, observe)
+        yield _outside(tower, stem, batches, observed)
     chains = [Chain(tower, batch) for batch in batches] if tower.blocks else []
     for place, (block, sites) in enumerate(zip(tower.blocks, inside, strict=True)):
         calls = [chain.calls(place) for chain in chains]
-        every = [call for some in calls for call in some]
-        with _watch(sites, observe) as stats:
-            for call in every:
-                call.on(block)
-        yield Stretch(block, sites), every, stats
+        with observed(sites) as stats:
+            for batch, some in zip(batches, calls, strict=True):
+                _begin(stats, batch)
+                for call in some:
+                    call.on(block)
+        yield Stretch(block, sites), [call for some in calls for call in some], stats
         for chain, some in zip(chains, calls, strict=True):
             chain.advance(place, some)
     tail = {name: site for name, site in outer.items() if name not in before}
     if tail:
-        yield _outside(tower, tail, batches, observe)
+        yield _outside(tower, tail, batches, observed)
 
 
 def _outside(
-    tower: Tower, sites: Mapping[str, Site], batches: Sequence[Batch], observe: Observe
+    tower: Tower, sites: Mapping[str, Site], batches: Sequence[Batch], observed: Observed
 ) -> tuple[Stretch, list[Call], dict[str, Statistic]]:
     """Run the whole tower, as compressed so far, and watch the sites outside its blocks."""
-    with _watch(sites, observe) as stats:
+    with observed(sites) as stats:
         for batch in batches:
+            _begin(stats, batch)
             tower.run(batch)
     return Stretch(tower.module, sites, outside=True), [], stats
+
+
+def _begin(stats: Mapping[str, Statistic], batch: Batch) -> None:
+    for stat in stats.values():
+        stat.begin(batch)
 
 
 def _sites_within(tower: Tower, block: nn.Module) -> dict[str, Site]:
@@ -96,13 +112,15 @@ def _reached_before_blocks(tower: Tower, sites: Mapping[str, Site], batches: Seq
 
 
 @contextlib.contextmanager
-def _watch(sites: Mapping[str, Site], observe: Observe) -> Iterator[dict[str, Statistic]]:
-    """Feed each site's inputs to a statistic of its own while the context is open."""
-    stats = {name: observe() for name in sites}
+def _watch(
+    sites: Mapping[str, Site], observe: Observe, watched: Container[str] | None
+) -> Iterator[dict[str, Statistic]]:
+    """Feed each watched site's inputs to a statistic of its own while the context is open."""
+    stats = {name: observe() for name in sites if watched is None or name in watched}
     with contextlib.ExitStack() as hooks:
-        for name, site in sites.items():
-            hook = site.module.register_forward_pre_hook(
-                lambda module, args, name=name: stats[name].see(args[0].detach())
+        for name, stat in stats.items():
+            hook = sites[name].module.register_forward_pre_hook(
+                lambda module, args, stat=stat: stat.see(args[0].detach())
             )
             hooks.callback(hook.remove)
         with torch.no_grad():

@@ -214,6 +214,28 @@ def caption(
 
 
 @app.command()
+def generate(  # noqa: PLR0913, PLR0917 - the options of the contract
+    artifact: Annotated[str, typer.Argument(help="An artifact of a language model.")],
+    prompt: Annotated[str, typer.Argument(help="Text to write on from.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 256,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write on from a text, shown as it is written."""
+    import penjing
+    from penjing.apps.write import write
+
+    runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
+    found = write(runner, prompt, max_tokens, None if json else lambda piece: print(piece, end="", flush=True))
+    if json:
+        say_json(found.as_json())
+    else:
+        print()
+
+
+@app.command()
 def demo(
     out: Annotated[str, typer.Option("-o", "--out", help="Folder to write the artifact to.")] = "build/demo/seedling",
     threads: Threads = None,

@@ -12,6 +12,7 @@ from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
+from penjing.evaluate.language import evaluate_language
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words
@@ -30,6 +31,8 @@ class Judged:
 
 def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Refuse rows without the picture or the sound that a model runs on."""
+    if "image" not in settings and "audio" not in settings:
+        return
     both = bool(settings.get("image") and settings.get("audio"))
     media = "image or sound" if both else "image" if settings.get("image") else "audio"
     for row in rows:
@@ -54,6 +57,8 @@ def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """What `judge` will measure on these rows, without running anything."""
     if task == "speech-seq2seq":
         return ("wer", "cer")
+    if task == "causal-lm":
+        return ("perplexity",)
     if task == "multimodal":
         return multimodal_metrics(rows)
     if "label" in rows[0].fields:
@@ -78,6 +83,9 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
     if runner.task == "dual-encoder":
         evaluate = evaluate_zero_shot if "label" in rows[0].fields else evaluate_retrieval
         return Judged(evaluate(runner.embed_rows, runner.embed_texts, rows, progress=progress))
+    if runner.task == "causal-lm":
+        texts = [runner.tokens(row.fields["text"]) for row in rows]
+        return Judged(evaluate_language(texts, runner.logits, runner.context_tokens, progress))
     if runner.task == "multimodal":
         judge_rows = MultimodalJudge(runner, progress)
         scores = judge_rows(rows)

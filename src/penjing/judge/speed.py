@@ -15,6 +15,8 @@ from penjing.values import Arrays, Latency
 
 SPEED_ROWS = 8
 """Rows that items are timed on, one after the other."""
+CONTEXT_TOKENS = 128
+"""Tokens of a text that a language model has read when the time of one more is taken."""
 
 
 def item_latencies(
@@ -39,4 +41,13 @@ def _one_item(runner: Any, rows: Sequence[Row]) -> Callable[[], object]:
         return lambda: transcribe_row(runner, next(turns))
     if runner.task == "multimodal":
         return lambda: use(runner, next(turns))
+    if runner.task == "causal-lm":
+        return _one_token(runner, rows[0])
     return lambda: runner.embed_rows([next(turns)])
+
+
+def _one_token(runner: Any, row: Row) -> Callable[[], object]:
+    """A function that writes one more token behind a text."""
+    tokens = runner.tokens(row.fields["text"])[:CONTEXT_TOKENS]
+    runner.begin(tokens)
+    return lambda: runner.write_one(tokens[-1])

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from penjing.errors import RecipeError, did_you_mean
+from penjing.errors import DataError, RecipeError, did_you_mean
 from penjing.models.family import Model
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.values import Note, Tell, silent
@@ -37,7 +37,8 @@ class Method(BaseModel, ABC):
     """Settings of a compression method and the work itself.
 
     `scope` says what `apply` gets: one tower after the other. `roles` are the roles it is meant for when a recipe
-    names no towers. `needs_data` methods walk over calibration batches.
+    names no towers. `needs_data` methods walk over calibration batches. A method that does not store (`stores` false)
+    leaves floats as many as they were and only makes them easier to compress: its notes say 32 bits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class Method(BaseModel, ABC):
     scope: ClassVar[Literal["tower", "model"]] = "tower"
     roles: ClassVar[tuple[Role, ...]] = ("encoder", "decoder", "connector", "embedding", "head")
     needs_data: ClassVar[bool] = False
+    stores: ClassVar[bool] = True
 
     sites: tuple[str, ...] = Field((), description="globs of site names; all sites the method fits when empty")
 
@@ -60,6 +62,11 @@ class Method(BaseModel, ABC):
     def conflict(self, earlier: Method) -> str:
         """Say why this method cannot follow an earlier one on the same tower; empty where it can."""
         return ""
+
+    def require(self, batches: Sequence[Batch]) -> None:
+        """Refuse to go on without calibration data."""
+        if not batches:
+            raise DataError(f"{self.name} needs calibration data", hint="give --data or --calibration")
 
     def chosen(self, tower: Tower) -> list[Site]:
         """Sites of a tower that the recipe's globs name and the method fits."""
@@ -113,3 +120,8 @@ def make(name: str, settings: dict[str, Any]) -> Method:
         raise RecipeError(
             f"method {name!r}: {key}: {first['msg'].lower()}", hint=f"`penjing methods {name}` explains its settings"
         ) from None
+
+
+def not_finite(site: str) -> DataError:
+    """What to say of a site whose inputs hold NaN or infinity."""
+    return DataError(f"{site} sees inputs that are not finite", hint="look for NaN or inf in data and weights")

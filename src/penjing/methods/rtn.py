@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from penjing.layers.static import StaticConv, StaticLinear
-from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
+from penjing.layers.weight_only import IntConv
 from penjing.methods.base import Aids, Method, method
+from penjing.methods.placing import place_codes, why_not_coded
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.grid import quantize, relative_error
 from penjing.values import Note
@@ -41,7 +41,7 @@ class Rtn(Method):
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Replace each site, and what is tied to it, by a layer of codes."""
         for site in self.chosen(target):
-            reason = self._why_not(site)
+            reason = why_not_coded(site, self.group)
             if reason:
                 yield Note(site.name, self.name, target.name, 32.0, skipped=reason)
                 continue
@@ -56,25 +56,11 @@ class Rtn(Method):
                 size_bytes=size_bytes,
             )
 
-    def _why_not(self, site: Site) -> str:
-        if isinstance(site.module, (IntLinear, IntEmbedding, IntConv, StaticLinear, StaticConv)):
-            return "already integer codes from an earlier step"
-        if site.kind == "conv" and self.group:
-            return "a convolution has one scale per channel"
-        if self.group and site.weight.shape[1] < self.group:
-            return f"its {site.weight.shape[1]} inputs are fewer than one group of {self.group}"
-        return ""
-
     def _table(self, site: Site) -> tuple[nn.Module, int]:
         """Linear layers and embeddings: one table, shared by all that are tied to it."""
-        rows, width = site.weight.shape
-        table = IntTable(rows, width, self.bits, self.group, self.symmetric)
         clip = self.clip and self.bits < 8
-        table.store(quantize(site.weight, self.bits, self.group, symmetric=self.symmetric, clip=clip))
-        layer = _layer_for(site, table)
-        for place in (site, *site.tied):
-            place.replace(_layer_for(place, table))
-        return layer, table.size_bytes
+        codes = quantize(site.weight, self.bits, self.group, symmetric=self.symmetric, clip=clip)
+        return place_codes(site, codes, (self.bits, self.group, self.symmetric))
 
     def _convolution(self, site: Site) -> tuple[nn.Module, int]:
         convolution = site.module
@@ -84,11 +70,3 @@ class Rtn(Method):
         layer.store(quantize(convolution.weight.flatten(1), self.bits, 0, symmetric=self.symmetric, clip=clip))
         site.replace(layer)
         return layer, layer.size_bytes
-
-
-def _layer_for(place: Site, table: IntTable) -> IntLinear | IntEmbedding:
-    """The layer that reads a table at this place: rows for an embedding, products elsewhere."""
-    if isinstance(place.module, nn.Embedding):
-        scale = getattr(place.module, "embed_scale", 1.0)
-        return IntEmbedding(table, float(scale), place.module.padding_idx)
-    return IntLinear(table, place.bias)

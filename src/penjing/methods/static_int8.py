@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from penjing.calibrate.stats import Range, RangeRule
 from penjing.calibrate.walk import walk
-from penjing.errors import DataError, RecipeError
+from penjing.errors import RecipeError
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
-from penjing.methods.base import Aids, Method, method
+from penjing.methods.base import Aids, Method, method, not_finite
+from penjing.methods.placing import int8_layer, output_error
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
-from penjing.tensor.grid import TOP, is_pair_safe, quantize_pair_safe, relative_error
+from penjing.tensor.grid import TOP, is_pair_safe, relative_error
 from penjing.values import Note, Tell
 
 MOST_JUDGED = 8
@@ -72,8 +73,7 @@ class StaticInt8(Method):
     @torch.no_grad()
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Replace sites block by block, then give the worst back until the output is near enough."""
-        if not batches:
-            raise DataError("static_int8 needs calibration data", hint="give --data or --calibration")
+        self.require(batches)
         judged = (list(aids.select) or list(batches))[:MOST_JUDGED]
         wanted = [flat_output(target.run(batch)) for batch in judged]
         swaps: dict[str, _Swap] = {}
@@ -106,7 +106,7 @@ class StaticInt8(Method):
         """Build the int8 layer of a site; codes of an earlier 8-bit step are kept."""
         original = site.module
         low, high = seen.bounds(self.calibration)
-        layer, weight_error = _int8_layer(site)
+        layer, weight_error = _layer_for(site)
         layer.input.cover(low, high)
         sample = torch.cat(seen.kept).float()
         input_error = relative_error(sample, layer.input(sample))
@@ -117,7 +117,7 @@ class StaticInt8(Method):
     ) -> tuple[set[str], float]:
         """Return the sites felt most to float, in growing numbers, until the output error is at most `max_error`."""
         floats: set[str] = set()
-        error = _output_error(tower, judged, wanted)
+        error = output_error(tower, judged, wanted)
         if error <= self.max_error:
             return floats, error
         felt = _felt_most(tower, swaps, judged[:MOST_RANKED], wanted[:MOST_RANKED], tell)
@@ -125,7 +125,7 @@ class StaticInt8(Method):
             floats = set(felt[: len(floats) + 1 + len(floats) // 4])
             for name in floats:
                 swaps[name].site.replace(swaps[name].original)
-            error = _output_error(tower, judged, wanted)
+            error = output_error(tower, judged, wanted)
         return floats, error
 
 
@@ -144,7 +144,7 @@ def _felt_most(
     for name, swap in swaps.items():
         tell(f"rank the sites of {tower.name}", len(alone), len(swaps))
         swap.site.replace(swap.layer)
-        alone[name] = _output_error(tower, judged, wanted)
+        alone[name] = output_error(tower, judged, wanted)
         swap.site.replace(swap.original)
     for swap in swaps.values():
         swap.site.replace(swap.layer)
@@ -155,7 +155,7 @@ def _why_not(site: Site, seen: Range) -> str:
     if seen.calls == 0:
         return "never reached by the calibration data"
     if not seen.finite:
-        raise DataError(f"{site.name} sees inputs that are not finite", hint="look for NaN or inf in data and weights")
+        raise not_finite(site.name)
     if isinstance(site.module, (StaticLinear, StaticConv)):
         return "already static int8"
     if isinstance(site.module, (IntConv, IntEmbedding)):
@@ -165,24 +165,10 @@ def _why_not(site: Site, seen: Range) -> str:
     return ""
 
 
-def _int8_layer(site: Site) -> tuple[StaticLinear | StaticConv, float]:
-    """The int8 layer for a site, and the relative error of its weights."""
+def _layer_for(site: Site) -> tuple[StaticLinear | StaticConv, float]:
+    """The int8 layer for a site, and the relative error of its weights; codes of an earlier step are kept."""
     module = site.module
-    if isinstance(module, IntLinear):
-        return _keep_codes(site.name, module), 0.0
-    if isinstance(module, (nn.Conv1d, nn.Conv2d)):
-        convolution = StaticConv(module)
-        # Kernels meet their inputs in another order in every engine: any two weights may become neighbours.
-        scales = module.weight.abs().flatten(1).amax(1).clamp_min(1e-12) / 63
-        codes = (module.weight / scales.view(-1, *[1] * (module.weight.dim() - 1))).round()
-        convolution.codes.copy_(codes)
-        convolution.scales.copy_(scales)
-        return convolution, relative_error(module.weight, convolution.weight)
-    codes, scales = quantize_pair_safe(site.weight)
-    layer = StaticLinear(codes.shape[1], codes.shape[0], site.bias)
-    layer.codes.copy_(codes.T)
-    layer.scales.copy_(scales)
-    return layer, relative_error(site.weight, layer.weight)
+    return (_keep_codes(site.name, module), 0.0) if isinstance(module, IntLinear) else int8_layer(site)
 
 
 def _keep_codes(name: str, module: IntLinear) -> StaticLinear:
@@ -203,9 +189,3 @@ def _keep_codes(name: str, module: IntLinear) -> StaticLinear:
     layer.codes.copy_(codes.T)
     layer.scales.copy_(table.scales[:, 0])
     return layer
-
-
-def _output_error(tower: Tower, batches: Sequence[Batch], wanted: Sequence[Tensor]) -> float:
-    """Mean relative error of the tower's output over batches."""
-    errors = [relative_error(want, flat_output(tower.run(batch))) for batch, want in zip(batches, wanted, strict=True)]
-    return sum(errors) / len(errors)

@@ -65,6 +65,9 @@ class Tower:
     `module` is what runs, `run` feeds it from a batch (and ignores the keys it does not know), `blocks` are its layers
     in order, each called with the hidden states first. `sites` are by their full name in the model, `parameter_names`
     are the parameters it owns (no parameter has two owners). Towers of role embedding and head have no blocks.
+
+    A tower whose blocks read tokens of several modalities says which is which: `origins` gives a number per token
+    (tokens,) for a batch of one item, and `loss` the task's loss, with gradients, that says how much each is felt.
     """
 
     name: str
@@ -75,6 +78,8 @@ class Tower:
     blocks: tuple[nn.Module, ...] = ()
     sites: Mapping[str, Site] = field(default_factory=dict)
     parameter_names: frozenset[str] = frozenset()
+    origins: Callable[[Batch], torch.Tensor] | None = None
+    loss: Callable[[Batch], torch.Tensor] | None = None
 
 
 SITE_TYPES: Mapping[type[nn.Module], SiteKind] = {

@@ -53,7 +53,7 @@ def check_front_end(model: Model) -> None:
         missing = TOKENIZER  # transformers would make up an empty one
     elif model.family.task == "multimodal" and not (model.settings.get("image") and model.settings.get("audio")):
         missing = "processor_config.json"
-    elif not (model.settings.get("image") or model.settings.get("audio")):
+    elif model.family.task != "causal-lm" and not (model.settings.get("image") or model.settings.get("audio")):
         missing = "preprocessor_config.json"
     if missing:
         raise ModelError(
@@ -84,6 +84,11 @@ def _torch_runner(model: Model, tokenizer: Path) -> Any:
         decoder = GraphDecoder(graphs["decoder_with_past_model"], model.settings)
         parts = {part: graphs[name] for part, name in PARTS.items()}
         return MultimodalRunner(parts, decoder, model.settings, tokenizer)
+    if model.family.task == "causal-lm":
+        from penjing.runtimes.decoding import GraphDecoder
+        from penjing.runtimes.language import GRAPH, LanguageRunner
+
+        return LanguageRunner(GraphDecoder(graphs[GRAPH], model.settings), model.settings, tokenizer)
     from penjing.runtimes.dual import GRAPHS, DualRunner
 
     sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}

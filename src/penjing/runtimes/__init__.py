@@ -13,7 +13,7 @@ __all__ = ["Engine", "choose_engine", "load", "open_runner"]
 def load(
     path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False, warm_up: bool = True
 ) -> Any:
-    """Open an artifact and return a runner for its task, which can `transcribe`, `embed`, `caption` or `ask`.
+    """Open an artifact and return a runner for its task: it can `transcribe`, `embed`, `caption`, `ask` or `generate`.
 
     Neither torch nor transformers is imported. `exact` turns off what engines round on their own. `warm_up` runs every
     shape a speech model uses once, so that the first answer is as quick as all others.
@@ -44,6 +44,10 @@ def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
         from penjing.runtimes.multimodal import open_multimodal
 
         return open_multimodal(folder, settings, engine)
+    if task == "causal-lm":
+        from penjing.runtimes.language import open_language
+
+        return open_language(folder, settings, engine)
     raise ArtifactError(
         f"{folder} has no task that the engines run",
         hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",

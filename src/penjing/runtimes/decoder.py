@@ -12,9 +12,9 @@ from penjing.runtimes.engine import Engine
 DECODER = "decoder_with_past_model"
 
 
-def open_decoder(folder: Path, settings: Mapping[str, Any], engine: Engine) -> Decoder:
+def open_decoder(folder: Path, settings: Mapping[str, Any], engine: Engine, name: str = DECODER) -> Decoder:
     """The decoder of an artifact; its cache stays inside of an engine that can keep it."""
-    path = folder / "onnx" / f"{DECODER}.onnx"
+    path = folder / "onnx" / f"{name}.onnx"
     if engine.name == "openvino":
         from penjing.runtimes.openvino_decoder import StatefulDecoder
 

@@ -27,6 +27,24 @@ class Decoder(Protocol):
     def step(self, tokens: Sequence[int]) -> FloatArray:
         """Read tokens and return the logits after the last one, (vocabulary,) float32."""
 
+    def read(self, tokens: Sequence[int]) -> FloatArray:
+        """Read tokens and return the logits after each, (tokens, vocabulary) float32."""
+
+
+def is_own_past(name: str) -> bool:
+    """Whether an input holds keys or values of what was written, not of what is listened to."""
+    return name.startswith("past_key_values.") and ".encoder." not in name
+
+
+def token_inputs(tokens: Sequence[int], past: int) -> dict[str, Array]:
+    """What graphs may ask of new tokens: the tokens, which of all may be looked at, and their places."""
+    count = len(tokens)
+    return {
+        "input_ids": np.array([tokens], np.int64),
+        "attention_mask": np.ones((1, past + count), np.int64),
+        "position_ids": np.arange(past, past + count, dtype=np.int64)[None],
+    }
+
 
 class GraphDecoder:
     """A decoder graph with explicit `past_key_values` inputs and `present` outputs, in any engine."""
@@ -44,17 +62,24 @@ class GraphDecoder:
 
     def rewind(self) -> None:
         """Empty the decoder's side of the past."""
+        self._length = 0
         for name in self._graph.inputs:
-            if ".decoder." in name:
+            if is_own_past(name):
                 self._past[name] = self._empty
 
     def step(self, tokens: Sequence[int]) -> FloatArray:
         """Run the graph and keep what it says is present."""
-        found = self._graph({"input_ids": np.array([tokens], np.int64), **self._past})
+        logits: FloatArray = self.read(tokens)[-1]
+        return logits
+
+    def read(self, tokens: Sequence[int]) -> FloatArray:
+        """The same, with the logits after every token."""
+        found = self._graph({**token_inputs(tokens, self._length), **self._past})
+        self._length += len(tokens)
         for name, array in found.items():
             if name.startswith("present."):
                 self._past[name.replace("present.", "past_key_values.")] = array
-        logits: FloatArray = found["logits"][0, -1]
+        logits: FloatArray = found["logits"][0]
         return logits
 
 

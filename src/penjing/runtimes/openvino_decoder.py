@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penjing.runtimes.decoding import is_own_past, token_inputs
 from penjing.runtimes.openvino import compile_graph, read_graph
 from penjing.values import Arrays, FloatArray
 
@@ -22,7 +23,9 @@ class StatefulDecoder:
         import openvino
 
         model = read_graph(path)
-        self._heard_names = [port.get_any_name() for port in model.inputs if ".encoder." in port.get_any_name()]
+        names = [port.get_any_name() for port in model.inputs]
+        self._heard_names = [name for name in names if ".encoder." in name]
+        self._token_names = [name for name in names if not name.startswith("past_key_values.")]
         self._make_stateful(model)
         self._request: Any = compile_graph(model, path, engine).create_infer_request()
         self._tensor = openvino.Tensor
@@ -38,7 +41,7 @@ class StatefulDecoder:
             port.get_any_name(): openvino.PartialShape([1, *list(port.partial_shape)[1:]]) for port in model.inputs
         }
         model.reshape(shapes)
-        past = [name for name in shapes if name.startswith("past_key_values.") and ".decoder." in name]
+        past = [name for name in shapes if is_own_past(name)]
         apply_make_stateful_transformation(model, {name: name.replace("past_key_values.", "present.") for name in past})
 
     def start(self, heard: Arrays) -> None:
@@ -54,11 +57,20 @@ class StatefulDecoder:
 
     def rewind(self) -> None:
         """Empty the variables."""
+        self._length = 0
         self._request.reset_state()
 
     def step(self, tokens: Sequence[int]) -> FloatArray:
         """Run the graph; its variables grow by themselves."""
-        self._request.set_tensor("input_ids", self._tensor(np.array([tokens], np.int64)))
+        logits: FloatArray = self.read(tokens)[-1]
+        return logits
+
+    def read(self, tokens: Sequence[int]) -> FloatArray:
+        """The same, with the logits after every token; they are the engine's own memory until the next run."""
+        inputs = token_inputs(tokens, self._length)
+        for name in self._token_names:
+            self._request.set_tensor(name, self._tensor(inputs[name]))
         self._request.infer()
-        logits: FloatArray = self._request.get_tensor(self._logits).data[0, -1]
+        self._length += len(tokens)
+        logits: FloatArray = self._request.get_tensor(self._logits).data[0]
         return logits

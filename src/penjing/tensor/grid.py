@@ -68,25 +68,43 @@ def encode(groups: Tensor, scales: Tensor, zeros: Tensor, bits: int) -> Tensor:
     return ((groups / scales.unsqueeze(-1)).round() + zeros.unsqueeze(-1)).clamp(0, 2**bits - 1)
 
 
-def quantize(weight: Tensor, bits: int, group: int = 0, *, symmetric: bool = True, clip: bool = False) -> Codes:
-    """Round weights (out, in) to the nearest point of their grid. `clip` searches the shrink of least squared error."""
+def quantize(
+    weight: Tensor,
+    bits: int,
+    group: int = 0,
+    *,
+    symmetric: bool = True,
+    clip: bool = False,
+    importance: Tensor | None = None,
+) -> Codes:
+    """Round weights (out, in) to the nearest point of their grid.
+
+    `clip` searches the shrink of least squared error, in which input j counts `importance[j]` times (in,).
+    """
     groups = to_groups(weight.detach().float(), group)
-    fit = fit_symmetric if symmetric else fit_asymmetric
-    scales, zeros = fit(groups, bits)
     if clip:
-        scales, zeros = _least_error(groups, bits, symmetric)
+        scales, zeros = fit_grid(weight, bits, group, symmetric=symmetric, importance=importance)
+    else:
+        scales, zeros = (fit_symmetric if symmetric else fit_asymmetric)(groups, bits)
     return Codes(encode(groups, scales, zeros, bits).to(torch.uint8), scales, zeros)
 
 
-def _least_error(groups: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
-    """Try every shrink on every group, keep the best of each; never worse than no clipping, which is tried first."""
+def fit_grid(
+    weight: Tensor, bits: int, group: int, *, symmetric: bool = True, importance: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Scales and zeros (out, groups) of least squared error: every shrink is tried on every group of (out, in) weights.
+
+    Never worse than no clipping, which is tried first. `importance` (in,) says how much an input's error counts.
+    """
+    groups = to_groups(weight.detach().float(), group)
     fit = fit_symmetric if symmetric else fit_asymmetric
     best_scales, best_zeros = fit(groups, bits)
     best = torch.full_like(best_scales, torch.inf)
+    counts = None if importance is None else to_groups(importance[None].float(), group)
     for shrink in SHRINKS:
         scales, zeros = fit(groups, bits, shrink)
-        dense = (encode(groups, scales, zeros, bits) - zeros.unsqueeze(-1)) * scales.unsqueeze(-1)
-        error = (dense - groups).square().sum(-1)
+        squares = ((encode(groups, scales, zeros, bits) - zeros.unsqueeze(-1)) * scales.unsqueeze(-1) - groups).square()
+        error = squares.sum(-1) if counts is None else (squares * counts).sum(-1)
         better = error < best
         best = torch.where(better, error, best)
         best_scales = torch.where(better, scales, best_scales)

@@ -100,9 +100,11 @@ class Seedling:
             mine = {path: site for path, site in sites.items() if path.startswith(f"{name}.")}
             beside = {path for path in owned if "." not in path} if name == "text" else set()
             parameters = frozenset({path for path in owned if path.startswith(f"{name}.")} | beside)
-            towers.append(
-                Tower(name, role, modality, part, partial(_run, net, name), tuple(part.layers), mine, parameters)
-            )
+            mixed: dict[str, Any] = {}
+            if name == "fusion":
+                mixed = {"origins": partial(_origins, net), "loss": partial(_loss, net)}
+            run = partial(_run, net, name)
+            towers.append(Tower(name, role, modality, part, run, tuple(part.layers), mine, parameters, **mixed))
         run = partial(_run, net, "text")
         towers.append(Tower("embedding", "embedding", "text", table.module, run, (), {table.name: table}, kept))
         return towers
@@ -115,7 +117,7 @@ class Seedling:
         pixels = torch.randn(2, 3, side, side, generator=source)
         words = torch.randint(5, config.vocab_size, (2, PROBE_TOKENS), generator=source)
         sounds = torch.randn(2, config.num_mel_bins, PROBE_FRAMES, generator=source)
-        tokens = torch.randn(2, (side // 8) ** 2 + PROBE_TOKENS, config.hidden_size, generator=source)
+        tokens = torch.randn(2, (side // 16) ** 2 + PROBE_TOKENS, config.hidden_size, generator=source)
         memory = tuple(f"present.{n}.encoder.{part}" for n in range(layers) for part in ("key", "value"))
         grown = tuple(f"present.{n}.decoder.{part}" for n in range(layers) for part in ("key", "value"))
         past: dict[str, Tensor] = {"input_ids": words[:, :2]}
@@ -171,3 +173,19 @@ def _run(net: Any, name: str, batch: Batch) -> Any:
     there = zip(verbs.values(), batch["fused"].tolist(), strict=True)
     memory, _ = net.fuse([verb(batch[key]) for (verb, key), wanted in there if wanted])
     return memory if name == "fusion" else net.decoder(batch["decoder_input_ids"], memory)[0]
+
+
+def _origins(net: Any, batch: Batch) -> Tensor:
+    """Which modality each token that the fusion reads is of: 0 the picture, 1 text, 2 sound."""
+    from penjing.seedling.towers import FRAMES_PER_TOKEN
+
+    side = net.config.image_size // 16
+    counts = (side * side, batch["input_ids"].shape[1], batch["input_features"].shape[2] // FRAMES_PER_TOKEN)
+    there = batch["fused"].tolist()
+    return torch.cat([torch.full((count,), kind) for kind, count in enumerate(counts) if there[kind]])
+
+
+def _loss(net: Any, batch: Batch) -> Tensor:
+    """Of writing what the batch says is written."""
+    logits = _run(net, "decoder", batch)
+    return nn.functional.cross_entropy(logits[0, :-1], batch["decoder_input_ids"][0, 1:])

@@ -1,0 +1,80 @@
+"""Second moments of what a site sees, H = X Xᵀ over all tokens: what GPTQ, AWQ and low rank weigh errors by."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from penjing.calibrate.balance import Weigh
+from penjing.calibrate.walk import Statistic
+from penjing.models.tower import Batch
+
+
+class Gram(Statistic):
+    """H (in, in), how many tokens it sums, and whether any was not finite."""
+
+    def __init__(self, products: Products) -> None:
+        self.tokens = 0
+        self.values: Tensor | None = None
+        self._products = products
+
+    @property
+    def finite(self) -> bool:
+        """Whether everything seen was finite."""
+        return self.values is None or bool(torch.isfinite(self.values.diagonal()).all())
+
+    def begin(self, batch: Batch) -> None:
+        """Weigh the inputs that follow as those of this batch."""
+        self._products.begin(batch)
+
+    def see(self, values: Tensor) -> None:
+        """Take in one input, (..., in)."""
+        product, tokens = self._products.of(values)
+        self.tokens += tokens
+        if self.values is None:
+            self.values = product.clone()
+        else:
+            self.values += product
+
+
+class Products:
+    """Xᵀ X of the newest input: queries, keys and values are made of one tensor, whose product is taken once.
+
+    Hand `gram` to `walk` as what observes. `weigh` gives a weight for each token of a batch: Σ w x xᵀ.
+    """
+
+    def __init__(self, weigh: Weigh | None = None) -> None:
+        self._weigh = weigh
+        self._batch: Batch | None = None
+        self._weights: Tensor | None = None
+        self._newest: Tensor | None = None
+        self._version = -1
+        self._product: Tensor = torch.empty(0)
+
+    def gram(self) -> Gram:
+        """A statistic that shares this newest product."""
+        return Gram(self)
+
+    def begin(self, batch: Batch) -> None:
+        """Hear of which batch the inputs that follow are."""
+        if self._weigh is not None and batch is not self._batch:
+            self._batch, self._weights = batch, self._weigh(batch)
+            self._newest = None
+
+    def of(self, values: Tensor) -> tuple[Tensor, int]:
+        """Product (in, in) and number of tokens of an input (..., in)."""
+        known = self._newest
+        same = known is not None and known.data_ptr() == values.data_ptr() and known.stride() == values.stride()
+        if known is None or not same or known.shape != values.shape or values._version != self._version:
+            rows = values.reshape(-1, values.shape[-1]).float()
+            weighted = rows if self._weights is None else rows * self._weights_of(rows)
+            self._product = weighted.T @ rows
+            self._newest, self._version = values, values._version  # held, so that its memory is not given to another
+        return self._product, values.numel() // values.shape[-1]
+
+    def _weights_of(self, rows: Tensor) -> Tensor:
+        """The weights of these tokens, (tokens, 1)."""
+        assert self._weights is not None
+        if len(rows) != len(self._weights):
+            raise ValueError(f"{len(rows)} tokens, {len(self._weights)} weights: a tower's `origins` are not its own")
+        return self._weights[:, None]

@@ -1,0 +1,168 @@
+"""Language models that write on from what is there (Llama, Qwen2, Mistral, GPT-2, OPT): one graph with its cache.
+
+The graph has the names and the signature that transformers.js reads (`model.onnx`): input_ids, attention_mask,
+position_ids and past_key_values.N.{key,value} in, logits and present.N.{key,value} out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from penjing.data.row import Row
+from penjing.models.families.generic import Generic
+from penjing.models.families.language_settings import language_settings
+from penjing.models.family import Component
+from penjing.models.inputs import probe_inputs
+from penjing.models.shares import divide
+from penjing.models.tower import Batch, Tower
+
+TYPES = ("llama", "mistral", "qwen2", "gpt2", "opt")
+HEADS = ("ForCausalLM", "LMHeadModel")
+SPELLED = "penjing_spelled_out"
+PROBE_TOKENS, PROBE_PAST = 3, 5
+
+
+class Writer(nn.Module):
+    """A language model as a graph: new tokens (batch, tokens) and the flat past -> logits and the grown past.
+
+    `attention_mask` (batch, past + tokens) is 0 where a row is padded; `past` holds key and value of each layer,
+    (batch, key heads, past, head width).
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, past: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Read the tokens, causally among themselves."""
+        before, count = past[0].shape[2], input_ids.shape[1]
+        places = torch.arange(before, before + count, device=input_ids.device)
+        causal = torch.arange(before + count, device=input_ids.device)[None, :] <= places[:, None]
+        seen = causal[None, None] & attention_mask.bool()[:, None, None, :]
+        cache = _cache_of(past)
+        net: Any = self.net
+        with spelled_out(net):
+            found = net(
+                input_ids=input_ids,
+                attention_mask=torch.zeros(()).masked_fill(~seen, torch.finfo(torch.float32).min),
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=True,
+            )
+        return found.logits, *(part for layer in cache.layers for part in (layer.keys, layer.values))
+
+
+def _cache_of(past: list[Tensor]) -> Any:
+    """transformers' cache with these keys and values in it; its own constructor would join them to empty tensors."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    cache = DynamicCache()
+    cache.layers = []
+    for place in range(0, len(past), 2):
+        layer = DynamicLayer()
+        layer.keys, layer.values = past[place], past[place + 1]
+        layer.dtype, layer.device, layer.is_initialized = past[place].dtype, past[place].device, True
+        cache.layers.append(layer)
+    return cache
+
+
+@contextmanager
+def spelled_out(net: Any) -> Iterator[None]:
+    """Attention as products and a softmax while this is open.
+
+    The scale is on the queries, and key heads are shared without being repeated: the fused operator exports as a
+    scaling and a transposition of all keys at every step.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(SPELLED, _attend)
+    before = net.config._attn_implementation
+    net.config._attn_implementation = SPELLED
+    try:
+        yield
+    finally:
+        net.config._attn_implementation = before
+
+
+def _attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """softmax(Q Kᵀ / √d + mask) V: query (batch, heads, m, d), key and value (batch, key heads, n, d)."""
+    batch, heads, count, width = query.shape
+    shared = key.shape[1]
+    scaling = options.get("scaling")
+    scaled = query * (width**-0.5 if scaling is None else scaling)
+    grouped = scaled.reshape(batch, shared, heads // shared * count, width)
+    scores = (grouped @ key.transpose(2, 3)).reshape(batch, heads, count, key.shape[2])
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    shares = torch.softmax(scores, -1).reshape(batch, shared, heads // shared * count, key.shape[2])
+    mixed = (shares @ value).reshape(batch, heads, count, width)
+    return mixed.transpose(1, 2), None
+
+
+class CausalLM:
+    """The family: text in, the text that follows out."""
+
+    name = "causal-lm"
+    task: str | None = "causal-lm"
+
+    def matches(self, config: Any) -> bool:
+        """Return whether this is a language model of a kind whose cache is known to be plain."""
+        names = config.architectures or []
+        return config.model_type in TYPES and any(name.endswith(HEADS) for name in names)
+
+    def towers(self, net: nn.Module) -> list[Tower]:
+        """Decoder, table of words, and the head where it is not tied."""
+        return divide(net)
+
+    def components(self, net: Any) -> list[Component]:
+        """The one graph; batch, tokens and past vary, the past may be empty."""
+        shape = cache_shape(net.config)
+        past = (2, shape["heads"], PROBE_PAST, shape["head_width"])
+        source = torch.Generator().manual_seed(0)
+        words = torch.randint(0, net.config.vocab_size, (2, PROBE_TOKENS), generator=source)
+        inputs: dict[str, Tensor] = {
+            "input_ids": words,
+            "attention_mask": torch.ones(2, PROBE_PAST + PROBE_TOKENS, dtype=torch.int64),
+            "position_ids": torch.arange(PROBE_PAST, PROBE_PAST + PROBE_TOKENS).repeat(2, 1),
+        }
+        dynamic: dict[str, dict[int, str]] = {
+            "input_ids": {0: "batch", 1: "tokens"},
+            "attention_mask": {0: "batch", 1: "past+tokens"},
+            "position_ids": {0: "batch", 1: "tokens"},
+        }
+        names = [f"{layer}.{part}" for layer in range(shape["layers"]) for part in ("key", "value")]
+        for name in names:
+            inputs[f"past_key_values.{name}"] = torch.randn(past, generator=source)
+            dynamic[f"past_key_values.{name}"] = {0: "batch", 2: "past"}
+        outputs = ("logits", *(f"present.{name}" for name in names))
+        return [Component("model", Writer(net), inputs, outputs, dynamic, "decoder")]
+
+    def settings(self, net: Any, folder: Path | None) -> dict[str, Any]:
+        """Lengths, special tokens and the shape of the cache, read from the checkpoint."""
+        return language_settings(net, folder, cache_shape(net.config))
+
+    def batches(self, settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:
+        """The text of each row, cut to a window."""
+        return Generic().batches(settings, folder, rows)
+
+    def probe(self, net: nn.Module, seed: int) -> Batch:
+        """Arbitrary words."""
+        return probe_inputs(net, seed)
+
+
+def cache_shape(config: Any) -> dict[str, int]:
+    """Layers, key heads and the width of one, under whichever names a config has them."""
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    return {"layers": config.num_hidden_layers, "heads": shared, "head_width": width}

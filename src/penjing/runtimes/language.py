@@ -1,0 +1,95 @@
+"""Text that goes on: a language model with its cache, token by token. Knows the task, no family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from penjing.data.text import open_tokenizer
+from penjing.errors import DataError
+from penjing.runtimes.decoder import open_decoder
+from penjing.runtimes.decoding import Decoder
+from penjing.runtimes.engine import Engine
+from penjing.values import FloatArray
+
+GRAPH = "model"
+MOST_TOKENS = 256
+UNFINISHED = "\ufffd"
+"""What a tokenizer shows of a character whose last bytes are still to come."""
+
+
+class LanguageRunner:
+    """Writes on from a prompt, and gives the logits that perplexity is computed from."""
+
+    task = "causal-lm"
+
+    def __init__(self, decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path) -> None:
+        self.settings = settings
+        self.context_tokens: int = settings["context_tokens"]
+        self._decoder = decoder
+        self._words = open_tokenizer(tokenizer_path)
+        self._ends = frozenset(settings["generation"]["eos"])
+
+    def tokens(self, text: str) -> list[int]:
+        """The tokens of a text, with those that the model's tokenizer puts around it."""
+        ids: list[int] = self._words.encode(text).ids
+        return ids
+
+    def logits(self, tokens: Sequence[int]) -> FloatArray:
+        """Logits (tokens, vocabulary) of what follows each of these tokens, read from the start."""
+        self._decoder.start({})
+        return self._decoder.read(tokens)
+
+    def generate(self, prompt: str, max_tokens: int = MOST_TOKENS) -> Iterator[str]:
+        """Write on from a prompt, the most likely token each time; yields the text piece by piece."""
+        tokens = self.tokens(prompt)
+        if not tokens:
+            raise DataError("nothing to write on from: an empty prompt", hint="give some text")
+        if len(tokens) >= self.context_tokens:
+            raise DataError(
+                f"the prompt has {len(tokens)} tokens; this model reads {self.context_tokens} at most", hint="cut it"
+            )
+        limit = min(max_tokens, self.context_tokens - len(tokens))
+        written: list[int] = []
+        shown = ""
+        for token in self._greedy(tokens, limit):
+            written.append(token)
+            text = self._words.decode(written, skip_special_tokens=True)
+            if not text.endswith(UNFINISHED):
+                yield text[len(shown) :]
+                shown = text
+
+    def _greedy(self, prompt: Sequence[int], limit: int) -> Iterator[int]:
+        self._decoder.start({})
+        logits = self._decoder.step(prompt)
+        for place in range(limit):
+            token = int(logits.argmax())
+            if token in self._ends:
+                return
+            yield token
+            if place + 1 < limit:
+                logits = self._decoder.step([token])
+
+    def begin(self, tokens: Sequence[int]) -> None:
+        """Read a context, so that `write_one` can be timed."""
+        self._decoder.start({})
+        self._decoder.step(tokens)
+
+    def write_one(self, token: int) -> None:
+        """One step of the decoder."""
+        self._decoder.step([token])
+
+    def warm_up(self) -> None:
+        """Run everything once: engines pay for what they see for the first time."""
+        self.run_synthetic()
+
+    def run_synthetic(self) -> None:
+        """Read and write a few arbitrary tokens, to measure memory."""
+        self.begin([1, 2, 3, 4])
+        self.write_one(1)
+
+
+def open_language(folder: Path, settings: Mapping[str, Any], engine: Engine) -> LanguageRunner:
+    """Open the graph of an artifact."""
+    return LanguageRunner(open_decoder(folder, settings, engine, GRAPH), settings, folder / "tokenizer.json")

@@ -1,0 +1,87 @@
+"""A language model from checkpoint to text: compressed, judged by perplexity, written on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny_language import CONTEXT
+
+
+def by_transformers(folder: Path, prompt: str, count: int) -> str:
+    import transformers
+
+    net = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    words = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = torch.tensor([words(prompt)["input_ids"]])
+    with torch.no_grad():
+        found = net.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=count)
+    return words.decode(found[0, ids.shape[1] :], skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_it_writes_what_transformers_writes(engine, language_folder, language_artifact, penjing):
+    """The weights are int8, so the words may part at some point; the first ones do not."""
+    prompt = "the red cat sees"
+    found = penjing("generate", language_artifact, prompt, "--max-tokens", 12, "--engine", engine).json
+    assert set(found) == {"prompt", "text", "pieces", "seconds"}
+    wanted = by_transformers(language_folder, prompt, 12).split()
+    assert found["text"].split()[:3] == wanted[:3]
+    assert found["pieces"] <= 12
+
+
+def test_text_is_shown_as_it_is_written(language_artifact, penjing):
+    told = penjing("generate", language_artifact, "the old dog", "--max-tokens", 5, as_json=False)
+    text = penjing("generate", language_artifact, "the old dog", "--max-tokens", 5).json["text"]
+    assert told.out == f"{text}\n"
+
+
+def test_the_report_tells_of_perplexity_and_one_table(language_artifact):
+    from penjing.artifact.manifest import read_manifest
+
+    manifest = read_manifest(language_artifact)
+    assert manifest["task"] == "causal-lm"
+    for side in ("source", "result"):
+        assert manifest[side]["metrics"]["perplexity"]["value"] > 1
+        assert manifest[side]["p50_ms"] > 0
+    (table,) = [row for row in manifest["coverage"] if row["kind"] == "embedding"]
+    assert table["method"] == "rtn"
+
+
+def test_evaluate_agrees_with_the_report(texts_file, language_artifact, penjing):
+    found = penjing("evaluate", language_artifact, "--data", texts_file, "--engine", "onnxruntime").json
+    assert found["measures"]["metrics"]["perplexity"]["n"] == 30
+
+
+REFUSED = {
+    "an empty prompt": ("", "an empty prompt"),
+    "a prompt longer than the model reads": ("cat " * (CONTEXT + 1), f"this model reads {CONTEXT} at most"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_prompts_it_cannot_take(case, language_artifact, penjing):
+    prompt, message = REFUSED[case]
+    assert message in penjing("generate", language_artifact, prompt).check_refused()[0]
+
+
+def test_an_artifact_that_does_not_write(picture_artifact, penjing):
+    assert "does not write on from text" in penjing("generate", picture_artifact, "a cat").check_refused()[0]
+
+
+def test_data_without_text(language_folder, tmp_path, penjing):
+    (tmp_path / "labels.jsonl").write_text("".join(f'{{"label": "{place}"}}\n' for place in range(40)))
+    ran = penjing("compress", language_folder, "-o", tmp_path / "out", "--data", tmp_path / "labels.jsonl")
+    assert "text" in ran.check_refused()[0]
+
+
+def test_a_model_without_tokenizer_says_what_to_do(language_folder, tmp_path, penjing):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "generation_config.json", "model.safetensors"):
+        (bare / name).write_bytes((language_folder / name).read_bytes())
+    message, hint = penjing("compress", bare, "-o", tmp_path / "out").check_refused()
+    assert "no tokenizer.json" in message
+    assert "--format checkpoint" in hint
