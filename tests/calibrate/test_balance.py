@@ -44,6 +44,13 @@ def test_a_tower_of_one_kind_is_not_weighed(fresh):
         assert one.origins is None
 
 
+def test_a_kind_that_no_gradient_was_taken_of_weighs_one():
+    late = Tower(
+        "late", "connector", "mixed", nn.Identity(), lambda batch: batch, origins=lambda batch: torch.tensor([0, 5])
+    )
+    assert weighing(late, {0: 2.0, 1: 0.5})({}).tolist() == [2.0, 1.0]
+
+
 def test_statistics_follow_the_weights():
     weigh = weighing(tower(), {0: 2.0, 1: 0.5})
     products = Products(weigh)

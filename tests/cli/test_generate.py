@@ -85,3 +85,37 @@ def test_a_model_without_tokenizer_says_what_to_do(language_folder, tmp_path, pe
     message, hint = penjing("compress", bare, "-o", tmp_path / "out").check_refused()
     assert "no tokenizer.json" in message
     assert "--format checkpoint" in hint
+
+
+def test_a_tokenizer_that_was_saved_cutting_and_padding_does_neither(language_folder, texts_file, tmp_path, penjing):
+    """Whoever trained the model may have saved its tokenizer after the last batch."""
+    import json
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(language_folder, folder)
+    saved = json.loads((folder / "tokenizer.json").read_text())
+    saved["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    saved["padding"] = {
+        "strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(saved))
+    found = [
+        penjing("evaluate", one, "--data", texts_file, "--engine", "torch").json["measures"]["metrics"]["perplexity"]
+        for one in (language_folder, folder)
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_model_too_large_for_one_file_gets_a_checkpoint(language_folder, texts_file, tmp_path, penjing, monkeypatch):
+    monkeypatch.setattr("penjing.pipeline.graphs.MOST_GRAPH_BYTES", 1000)
+    out, asked = tmp_path / "out", ("--data", texts_file, "--goal", "perplexity<=+5%")
+    assert penjing("compress", language_folder, "-o", out, *asked).code == 0
+    assert {path.name for path in out.iterdir()} >= {"checkpoint", "penjing.json"}
+    assert not (out / "onnx").exists()
+    refused = penjing("compress", language_folder, "-o", tmp_path / "graphs", "--format", "onnx", *asked)
+    assert "too large for one ONNX file" in refused.check_refused()[0]
+    message, hint = penjing("evaluate", language_folder, "--data", texts_file).check_refused()
+    assert "too large for one ONNX file" in message
+    assert "--engine torch" in hint

@@ -78,3 +78,32 @@ def test_gradients_pass_rounding_and_signs_are_followed_within_bounds():
     signed_step(values, 0.5, -0.1, 1.5)
     assert values.tolist() == pytest.approx([-0.1, 1.2])
     assert values.grad is None
+
+
+@pytest.mark.parametrize("method", ["autoround", "awq", "smoothquant", "gptq"])
+def test_text_alone_serves_the_encoder_of_a_model_that_also_decodes(method, fresh, tmp_path):
+    """T5 looks at the type of a layer's weight, and its decoder cannot run on what the encoder reads."""
+    model = fresh("t5")
+    tower = tower_of(model, "encoder")
+    batches = [
+        {"input_ids": torch.randint(3, 90, (1, 12), generator=torch.Generator().manual_seed(s))} for s in range(4)
+    ]
+    settings = (
+        {} if method == "smoothquant" else {"bits": 4, "group": 32, **({"steps": 3} if method == "autoround" else {})}
+    )
+    notes = make(method, settings).run(tower, batches, Aids(model, [], 0, tmp_path))
+    assert notes
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.net.modules())
+
+
+def test_float_modules_are_back_when_learning_breaks_off(fresh, tmp_path, monkeypatch):
+    model = fresh("llama")
+
+    def fail(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("penjing.methods.autoround.signed_step", fail)
+    with pytest.raises(KeyboardInterrupt):
+        apply(model, "decoder", tmp_path, bits=4, group=32, steps=2)
+    kinds = {type(site.module).__name__ for site in tower_of(model, "decoder").sites.values() if site.kind == "linear"}
+    assert kinds == {"Linear"}

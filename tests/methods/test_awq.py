@@ -76,3 +76,11 @@ def test_without_data_nothing_is_salient(fresh, tmp_path):
     model = fresh("llama")
     with pytest.raises(DataError, match="awq needs calibration data"):
         make("awq", {}).run(decoder(model), [], Aids(model, [], 0, tmp_path))
+
+
+def test_scales_alone_are_no_codes_that_another_step_could_not_take():
+    scaled, rounded = (make("awq", {"round_weights": way}) for way in (False, True))
+    static = make("static_int8", {})
+    assert static.conflict(scaled) == ""
+    assert "4-bit codes" in static.conflict(rounded)
+    assert static.conflict(make("smoothquant", {})) == ""

@@ -26,6 +26,7 @@ def step(*notes: Note) -> StepDone:
 
 
 CHANGED = Note("model.fc1", "rtn", "encoder", 8.0, 0.01)
+SCALED = Note("model.fc1", "smoothquant", "encoder", 32.0)
 LEFT = Note("model.fc2", "rtn", "encoder", 32.0, skipped="too small")
 
 
@@ -62,6 +63,7 @@ def test_what_was_not_measured_is_not_met():
         ([], "nothing was changed: no step found a site"),
         ([step()], "nothing was changed: no step found a site"),
         ([step(LEFT), step(LEFT)], "nothing was changed: too small"),
+        ([step(SCALED)], "nothing was changed: smoothquant alone stores nothing in fewer bits"),
     ],
 )
 def test_changing_nothing_is_a_reason(steps, reason):

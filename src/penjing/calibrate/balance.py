@@ -29,7 +29,7 @@ def modality_weights(tower: Tower, batches: Sequence[Batch]) -> dict[int, float]
         return None
     felt: dict[int, float] = {}
     count: dict[int, int] = {}
-    for batch in batches[:MOST_FELT]:
+    for batch in batches[:: max(1, len(batches) // MOST_FELT)][:MOST_FELT]:
         sizes, kinds = _gradient_sizes(tower, batch), origins(batch)
         for kind in sorted(set(kinds.tolist())):
             chosen = sizes[kinds == kind]
@@ -46,10 +46,8 @@ def weighing(tower: Tower, weights: dict[int, float] | None) -> Weigh | None:
     origins = tower.origins
     if origins is None or weights is None:
         return None
-    table = torch.ones(max(weights) + 1)
-    for kind, weight in weights.items():
-        table[kind] = weight
-    return lambda batch: table[origins(batch)]
+    known = dict(weights)
+    return lambda batch: torch.tensor([known.get(kind, 1.0) for kind in origins(batch).tolist()])
 
 
 def _gradient_sizes(tower: Tower, batch: Batch) -> Tensor:

@@ -15,6 +15,8 @@ WINDOW_TOKENS = 512
 STRIDE_TOKENS = 256
 """A window of 512 tokens moves on by 256: every token but the first ones is predicted from at least 256 before it."""
 
+ROWS_AT_ONCE = 64
+
 Logits = Callable[[Sequence[int]], FloatArray]
 """Tokens -> logits (tokens, vocabulary) of what follows each."""
 
@@ -31,10 +33,13 @@ def windows(count: int, window: int = WINDOW_TOKENS, stride: int = STRIDE_TOKENS
 
 def nats(logits: FloatArray, targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """−log P(target) of each row: logits (n, vocabulary), targets (n,) -> (n,)."""
-    wide = logits.astype(np.float64)
-    top = wide.max(axis=1)
-    total = top + np.log(np.exp(wide - top[:, None]).sum(axis=1))
-    surprise: NDArray[np.float64] = total - wide[np.arange(len(targets)), targets]
+    surprise = np.empty(len(targets), np.float64)
+    for first in range(0, len(targets), ROWS_AT_ONCE):  # vocabularies are large
+        rows = slice(first, first + ROWS_AT_ONCE)
+        wide = logits[rows].astype(np.float64)
+        top = wide.max(axis=1)
+        total = top + np.log(np.exp(wide - top[:, None]).sum(axis=1))
+        surprise[rows] = total - wide[np.arange(len(wide)), targets[rows]]
     return surprise
 
 

@@ -35,9 +35,14 @@ class _Learner(nn.Module):
         self.offsets = nn.Parameter(torch.zeros_like(self.groups))
         self.factors = nn.Parameter(torch.ones_like(self.scales))
 
-    def forward(self, values: Tensor) -> Tensor:
+    @property
+    def weight(self) -> Tensor:
+        """The weights as they stand, (out, in); some models look at the type of a layer's."""
         dense = learned_weights(self.groups, self.scales * self.factors, self.zeros, self.offsets, self.top)
-        return nn.functional.linear(values, dense.flatten(1)[:, : self.width], self.bias)
+        return dense.flatten(1)[:, : self.width]
+
+    def forward(self, values: Tensor) -> Tensor:
+        return nn.functional.linear(values, self.weight, self.bias)
 
     @torch.no_grad()
     def codes(self) -> Codes:
@@ -53,7 +58,7 @@ class AutoRound(Coded):
 
     In a recipe: `{method: autoround, bits: 3, group: 64, towers: [decoder]}`. Block after block, against what the float
     block gives on the same inputs; the best step is kept, so no block ends worse than rounded to nearest. It takes
-    `steps` forward and backward runs of every block: minutes where `gptq` takes seconds.
+    `steps` times `items` forward and backward runs of every block: minutes where `gptq` takes seconds.
     """
 
     roles: ClassVar[tuple[Role, ...]] = ("encoder", "decoder", "connector")
@@ -93,26 +98,39 @@ class AutoRound(Coded):
         wanted = [_first(call.on(stretch.module)) for call in calls]
         for site, learner in zip(sites, learners, strict=True):
             site.replace(learner)
+        try:
+            self._take_steps(stretch.module, calls, wanted, learners, dice)
+        finally:
+            for site, module in zip(sites, originals, strict=True):
+                site.replace(module)
+        return learners
+
+    def _take_steps(
+        self,
+        block: nn.Module,
+        calls: Sequence[Call],
+        wanted: Sequence[Tensor],
+        learners: Sequence[_Learner],
+        dice: torch.Generator,
+    ) -> None:
+        """Follow signed gradients; of every tenth of the way the best is kept, the beginning among them."""
         learned = [value for learner in learners for value in (learner.offsets, learner.factors)]
-        best, kept = _loss_of_all(stretch.module, calls, wanted), [value.detach().clone() for value in learned]
+        best, kept = _loss_of_all(block, calls, wanted), [value.detach().clone() for value in learned]
         every = max(1, self.steps // 10)
         for step in range(self.steps):
             rate = (1 - step / self.steps) / self.steps
             for place in torch.randint(0, len(calls), (min(self.items, len(calls)),), generator=dice).tolist():
                 with torch.enable_grad():
-                    _loss(stretch.module, calls[place], wanted[place]).backward()  # type: ignore[no-untyped-call]
+                    _loss(block, calls[place], wanted[place]).backward()  # type: ignore[no-untyped-call]
             for learner in learners:
                 signed_step(learner.offsets, rate, -0.5, 0.5)
                 signed_step(learner.factors, rate, NARROWEST, WIDEST)
             if (step + 1) % every == 0:
-                loss = _loss_of_all(stretch.module, calls, wanted)
+                loss = _loss_of_all(block, calls, wanted)
                 if loss < best:
                     best, kept = loss, [value.detach().clone() for value in learned]
         for value, saved in zip(learned, kept, strict=True):
             value.copy_(saved)
-        for site, module in zip(sites, originals, strict=True):
-            site.replace(module)
-        return learners
 
 
 def _loss(block: nn.Module, call: Call, wanted: Tensor) -> Tensor:

@@ -38,6 +38,11 @@ class Awq(Coded):
 
     round_weights: bool = Field(True, description="false leaves floats, for a step that settles them")
 
+    @property
+    def leaves_codes(self) -> bool:
+        """Not where only scales move."""
+        return self.round_weights
+
     @torch.no_grad()
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Scale what norms feed and round everything, block after block."""

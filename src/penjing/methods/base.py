@@ -55,6 +55,11 @@ class Method(BaseModel, ABC):
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Compress the target in place and yield a note for every site it looked at."""
 
+    @property
+    def leaves_codes(self) -> bool:
+        """Whether sites hold integer codes afterwards."""
+        return self.stores
+
     def fits(self, site: Site) -> bool:
         """Return whether the method can compress this kind of site."""
         return True

@@ -64,6 +64,8 @@ class StaticInt8(Method):
 
     def conflict(self, earlier: Method) -> str:
         """No engine multiplies int8 activations by 2-, 3- or 4-bit codes, by codes in groups or with zero points."""
+        if not earlier.leaves_codes:
+            return ""
         if getattr(earlier, "bits", 8) != 8:
             return f"{getattr(earlier, 'bits', 8)}-bit codes cannot meet int8 activations"
         if getattr(earlier, "group", 0):

@@ -6,7 +6,7 @@ Learned from a real run and then proven on the network itself, so no model is kn
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,10 +53,10 @@ def feeds(model: Model, tower: Tower, batch: Batch) -> list[Feed]:
     norm too, or it does not end in a product with its weight (Gemma multiplies by 1 + weight).
     """
     found = _candidates(tower, batch)
-    before = _answers(model, batch) if found else []
-    if _preserved(model, found, batch, before):
+    before = _answers(model, tower, batch) if found else {}
+    if _preserved(found, batch, before):
         return found
-    return [one for one in found if _preserved(model, [one], batch, before)]
+    return [one for one in found if _preserved([one], batch, before)]
 
 
 def _candidates(tower: Tower, batch: Batch) -> list[Feed]:
@@ -98,20 +98,27 @@ def _may_fold(sites: Sequence[Site]) -> bool:
     return bool(sites) and not any(site.tied for site in sites)
 
 
-def _preserved(model: Model, found: Sequence[Feed], batch: Batch, before: Sequence[Tensor]) -> bool:
+def _preserved(found: Sequence[Feed], batch: Batch, before: Mapping[Tower, Tensor]) -> bool:
     """Whether all towers answer as before when scales between a half and two move through these feeds."""
     if not found:
         return True
     source = torch.Generator().manual_seed(0)
     kept = [(values, values.clone()) for one in found for values in one.values]
-    for one in found:
-        width = one.sites[0].weight.shape[1]
-        one.fold(torch.exp2(2 * torch.rand(width, generator=source) - 1))
-    after = _answers(model, batch)
-    for values, saved in kept:
-        values.copy_(saved)
-    return all(relative_error(*pair) < SAME for pair in zip(before, after, strict=True))
+    try:
+        for one in found:
+            width = one.sites[0].weight.shape[1]
+            one.fold(torch.exp2(2 * torch.rand(width, generator=source) - 1))
+        return all(relative_error(wanted, flat_output(tower.run(batch))) < SAME for tower, wanted in before.items())
+    finally:
+        for values, saved in kept:
+            values.copy_(saved)
 
 
-def _answers(model: Model, batch: Batch) -> list[Tensor]:
-    return [flat_output(tower.run(batch)) for tower in model.towers if tower.blocks]
+def _answers(model: Model, tower: Tower, batch: Batch) -> dict[Tower, Tensor]:
+    """What this tower answers, and every other that the batch can feed: text alone says nothing to an image tower."""
+    found = {tower: flat_output(tower.run(batch))}
+    for other in model.towers:
+        if other.blocks and other is not tower:
+            with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
+                found[other] = flat_output(other.run(batch))
+    return found

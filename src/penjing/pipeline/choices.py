@@ -12,7 +12,7 @@ from penjing.evaluate.catalogue import RESOURCES
 from penjing.evaluate.goals import Goal, default_goals
 from penjing.judge.quality import check_answers, check_media, metric_names
 from penjing.models.family import Model
-from penjing.pipeline.graphs import check_front_end
+from penjing.pipeline.graphs import check_front_end, is_too_large
 from penjing.pipeline.job import Format, Job
 from penjing.recipe import Recipe, default_recipe, read_recipe
 
@@ -71,14 +71,19 @@ def choose_recipe(job: Job, model: Model) -> Recipe:
 
 
 def choose_formats(job: Job, model: Model) -> tuple[Format, ...]:
-    """ONNX where the family has graphs, else a checkpoint; asking for graphs that do not exist is an error."""
+    """ONNX where the family has graphs that fit a file, else a checkpoint; asking for what cannot be is an error."""
     if model.family.task is None:
         if "onnx" in job.formats:
             raise RecipeError(
                 f"{type(model.net).__name__} has no ONNX route yet", hint="leave --format away: it gets a checkpoint"
             )
         return ("checkpoint",)
-    return job.formats or ("onnx",)
+    if "onnx" in job.formats and is_too_large(model):
+        raise RecipeError(
+            f"{model.name} is too large for one ONNX file, which ends at 2 GB",
+            hint="leave --format away: it gets a checkpoint",
+        )
+    return job.formats or (("checkpoint",) if is_too_large(model) else ("onnx",))
 
 
 def _check_resource(goal: Goal, *, judged: bool, in_engine: bool) -> None:

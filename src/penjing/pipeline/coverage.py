@@ -12,6 +12,8 @@ from penjing.pipeline.steps import StepDone
 from penjing.values import Note
 
 UNTOUCHED = "no step of the recipe is for it"
+UNTOUCHED_BITS = 32.0
+"""What a method says that only moves scales: whatever a later step has to tell of the site is news."""
 
 
 def site_parameters(model: Model) -> dict[str, int]:
@@ -25,7 +27,7 @@ def coverage_table(model: Model, done: Sequence[StepDone], parameters: Mapping[s
     for step in done:
         for note in step.notes:
             earlier = notes.get(note.site)
-            if earlier is None or not note.skipped or earlier.skipped:
+            if earlier is None or not note.skipped or earlier.skipped or earlier.bits >= UNTOUCHED_BITS:
                 notes[note.site] = note
     return [
         _row(tower, site, notes.get(name), parameters[name])

@@ -17,10 +17,21 @@ from penjing.models.reference import TorchGraph
 from penjing.values import Tell
 
 TOKENIZER = "tokenizer.json"
+MOST_GRAPH_BYTES = 2_000_000_000
+
+
+def is_too_large(model: Model) -> bool:
+    """Whether a float32 graph of the model might not fit into one file of ONNX, which ends at 2 GB."""
+    return model.family.task == "causal-lm" and 4 * int(model.source["parameters"]) > MOST_GRAPH_BYTES
 
 
 def export_graphs(model: Model, folder: Path, label: str, tell: Tell) -> list[Component]:
-    """Write every component of a model to `folder/onnx`."""
+    """Write every component of a model to `folder/onnx`; one that is too large for a file is a ModelError."""
+    if is_too_large(model):
+        raise ModelError(
+            f"{model.name} is too large for one ONNX file, which ends at 2 GB",
+            hint="give --format checkpoint to compress, --engine torch to evaluate",
+        )
     components = model.family.components(model.net)
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     for place, component in enumerate(components):

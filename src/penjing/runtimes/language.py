@@ -29,6 +29,8 @@ class LanguageRunner:
         self.context_tokens: int = settings["context_tokens"]
         self._decoder = decoder
         self._words = open_tokenizer(tokenizer_path)
+        self._words.no_truncation()  # whoever saved it may have cut and padded last
+        self._words.no_padding()
         self._ends = frozenset(settings["generation"]["eos"])
 
     def tokens(self, text: str) -> list[int]:

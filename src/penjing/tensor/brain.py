@@ -35,10 +35,10 @@ def inverse_root(gram: Tensor, damping: float) -> Tensor:
     diagonal = gram.diagonal()
     dead = diagonal <= 0
     level = float(diagonal[~dead].mean()) if bool((~dead).any()) else 1.0
-    identity = torch.eye(len(gram), dtype=gram.dtype)
-    base = gram + torch.diag(dead.to(gram.dtype) * level)
     for _ in range(MOST_DAMPING_STEPS):
-        factor, failed = torch.linalg.cholesky_ex(base + damping * level * identity)
+        damped = gram.clone()
+        damped.diagonal().add_(dead * level + damping * level)
+        factor, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
             root, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(factor), upper=True)
             if not failed and bool(torch.isfinite(root).all()):

@@ -15,6 +15,7 @@ from penjing.tensor.grid import TINY, Codes, encode, fit_asymmetric, fit_symmetr
 NORM = 0.7
 FIRST_SHARPNESS, SHARPER = 10.0, 1.01
 MOST_TURNS = 20
+ROWS_AT_ONCE = 4096
 
 
 def shrink(values: Tensor, sharpness: float, norm: float = NORM) -> Tensor:
@@ -26,9 +27,17 @@ def shrink(values: Tensor, sharpness: float, norm: float = NORM) -> Tensor:
 def half_quadratic(weight: Tensor, bits: int, group: int = 0, *, symmetric: bool = True) -> Codes:
     """Codes of weights (out, in); the grid of a group is the best met in at most 20 turns, by Σ |w − ŵ|^0.7.
 
-    A symmetric grid fits its scale, an asymmetric one its zero, which stays a whole number for the engines' sake.
+    A symmetric grid fits its scale, an asymmetric one its zero, which stays a whole number for the engines' sake. Rows
+    are worked on a few thousand at a time: a table of words is large.
     """
-    groups = to_groups(weight.detach().float(), group)
+    starts = range(0, len(weight), ROWS_AT_ONCE)
+    parts = [_fit_rows(weight.detach()[start : start + ROWS_AT_ONCE], bits, group, symmetric) for start in starts]
+    return Codes(*(torch.cat(same) for same in zip(*parts, strict=True)))
+
+
+def _fit_rows(weight: Tensor, bits: int, group: int, symmetric: bool) -> Codes:
+    groups = to_groups(weight.float(), group)
+    real = to_groups(torch.ones(1, weight.shape[1]), group)
     scales, zeros = (fit_symmetric if symmetric else fit_asymmetric)(groups, bits)
     best_scales, best_zeros, best = scales, zeros, torch.full_like(scales, torch.inf)
     sharpness = FIRST_SHARPNESS
@@ -46,6 +55,7 @@ def half_quadratic(weight: Tensor, bits: int, group: int = 0, *, symmetric: bool
             fitted = (smooth * steps).sum(-1) / steps.square().sum(-1).clamp_min(TINY)
             scales = torch.where(fitted > 0, fitted, scales).clamp_min(TINY)
         else:
-            zeros = (codes - smooth / scales.unsqueeze(-1)).mean(-1).round().clamp(0, 2**bits - 1)
+            wanted = (codes - smooth / scales.unsqueeze(-1)) * real
+            zeros = (wanted.sum(-1) / real.sum(-1)).round().clamp(0, 2**bits - 1)
         sharpness *= SHARPER
     return Codes(encode(groups, best_scales, best_zeros, bits).to(torch.uint8), best_scales, best_zeros)

@@ -18,10 +18,11 @@ def smooth_scales(input_max: Tensor, weight_max: Tensor, strength: float) -> Ten
     return scales.clamp(1e-4, 1e4)
 
 
-def awq_scales(input_mean: Tensor, strength: float) -> Tensor:
-    """s_j = mean|X_j|^α, centred so that √(max · min) = 1 (arXiv:2306.00978, section 3.2 and its published code).
+def awq_scales(input_size: Tensor, strength: float) -> Tensor:
+    """s_j = |X_j|^α, centred so that √(max · min) = 1 (arXiv:2306.00978, section 3.2).
 
-    Weights of salient inputs grow before they are rounded, and lose less. Mean magnitudes (in,) -> (in,).
+    Weights of salient inputs grow before they are rounded, and lose less. Sizes (in,) -> (in,); ours are root mean
+    squares, which the Gram matrix has, where the paper takes mean magnitudes.
     """
-    scales = input_mean.clamp_min(1e-4 * float(input_mean.mean()) + TINY) ** strength
+    scales = input_size.clamp_min(1e-4 * float(input_size.mean()) + TINY) ** strength
     return scales / (scales.max() * scales.min()).sqrt()

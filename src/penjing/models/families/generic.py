@@ -55,6 +55,8 @@ class Generic:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_truncation()  # whoever saved it may have cut and padded last
+        tokenizer.no_padding()
         for row in rows:
             if not row.fields.get("text"):
                 raise DataError(f"row {row.id} has no text", hint="this architecture is fed with a column `text`")
