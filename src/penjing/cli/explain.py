@@ -23,7 +23,7 @@ def explain_method(cls: type[Method]) -> str:
     """What a method does, then one line per setting with its default."""
     lines = [f"{cls.name}\n", inspect.cleandoc(cls.__doc__ or ""), "\nSettings:"]
     for key, field in method_json(cls)["settings"].items():
-        lines.append(f"  {key:12} {field['description']} (default: {field['default']})")
+        lines.append(f"  {key:13} {field['description']} (default: {field['default']})")
     return "\n".join(lines) + "\n"
 
 
