@@ -70,6 +70,9 @@ class Measures:
         }
 
 
+FLOAT_BITS = 32.0
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What a method did to one site: the stored bits per weight and the relative error, or why it was left alone."""
@@ -81,6 +84,11 @@ class Note:
     error: float = 0.0
     skipped: str = ""
     size_bytes: int = 0
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the site is stored in fewer bits than a float; moving scales alone stores nothing."""
+        return not self.skipped and self.bits < FLOAT_BITS
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict; `skipped` is empty when the site was changed."""

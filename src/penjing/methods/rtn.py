@@ -10,15 +10,15 @@ from pydantic import Field
 from torch import nn
 
 from penjing.layers.weight_only import IntConv
-from penjing.methods.base import Aids, Method, method
-from penjing.methods.placing import place_codes, why_not_coded
+from penjing.methods.base import Aids, method
+from penjing.methods.placing import Coded, code_site, why_not_coded
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.grid import quantize, relative_error
 from penjing.values import Note
 
 
 @method("rtn")
-class Rtn(Method):
+class Rtn(Coded):
     """Round every weight to the nearest point of a grid of 2^bits, one scale per channel or per group of inputs.
 
     In a recipe: `{method: rtn, bits: 4, group: 64, towers: [decoder]}`.
@@ -30,7 +30,6 @@ class Rtn(Method):
 
     bits: Literal[8, 4, 3, 2] = Field(8, description="bits of a weight; 3-bit codes take 4 in the engines")
     group: Literal[0, 32, 64, 128] = Field(0, description="inputs that share a scale; 0 is the whole channel")
-    symmetric: bool = Field(True, description="zero in the middle of the grid; false spends bytes on zero points")
     clip: bool = Field(True, description="search the clipping of least squared error (below 8 bits)")
 
     def fits(self, site: Site) -> bool:
@@ -45,28 +44,21 @@ class Rtn(Method):
             if reason:
                 yield Note(site.name, self.name, target.name, 32.0, skipped=reason)
                 continue
-            before = site.weight
-            layer, size_bytes = self._convolution(site) if site.kind == "conv" else self._table(site)
-            yield Note(
-                site.name,
-                self.name,
-                target.name,
-                8.0 * size_bytes / before.numel(),
-                relative_error(before, layer.weight),  # type: ignore[arg-type]
-                size_bytes=size_bytes,
-            )
+            if site.kind == "conv":
+                yield self._convolution(site, target.name)
+            else:
+                codes = quantize(site.weight, *self.grid[:2], symmetric=self.symmetric, clip=self._clips)
+                yield code_site(site, codes, self.grid, self.name, target.name)
 
-    def _table(self, site: Site) -> tuple[nn.Module, int]:
-        """Linear layers and embeddings: one table, shared by all that are tied to it."""
-        clip = self.clip and self.bits < 8
-        codes = quantize(site.weight, self.bits, self.group, symmetric=self.symmetric, clip=clip)
-        return place_codes(site, codes, (self.bits, self.group, self.symmetric))
+    @property
+    def _clips(self) -> bool:
+        return self.clip and self.bits < 8
 
-    def _convolution(self, site: Site) -> tuple[nn.Module, int]:
+    def _convolution(self, site: Site, tower: str) -> Note:
         convolution = site.module
         assert isinstance(convolution, (nn.Conv1d, nn.Conv2d))
-        layer = IntConv(convolution, self.bits)
-        clip = self.clip and self.bits < 8
-        layer.store(quantize(convolution.weight.flatten(1), self.bits, 0, symmetric=self.symmetric, clip=clip))
+        layer, before = IntConv(convolution, self.bits), convolution.weight
+        layer.store(quantize(before.flatten(1), self.bits, 0, symmetric=self.symmetric, clip=self._clips))
         site.replace(layer)
-        return layer, layer.size_bytes
+        error, bits = relative_error(before, layer.weight), 8.0 * layer.size_bytes / before.numel()
+        return Note(site.name, self.name, tower, bits, error, size_bytes=layer.size_bytes)

@@ -113,22 +113,23 @@ def _int8_error(
 ) -> float:
     """The tower's output error with the smoothed sites in int8; everything is put back afterwards."""
     kept = [(values, values.clone()) for one in found for values in one.feed.values]
-    swapped = []
-    for one in found:
-        scales = torch.ones_like(one.weight_max) if strength is None else one.scales(strength)
-        one.feed.fold(scales)
-        low, high = (bound / scales for bound in one.seen.bounds)
-        for site in one.feed.sites:
-            layer, _ = int8_layer(site)
-            layer.input.cover(float(low.min()), float(high.max()))
-            swapped.append((site, site.module))
-            site.replace(layer)
-    error = output_error(target, judged, wanted)
-    for site, module in swapped:
-        site.replace(module)
-    for values, saved in kept:
-        values.copy_(saved)
-    return error
+    swapped: list[tuple[Site, nn.Module]] = []
+    try:
+        for one in found:
+            scales = torch.ones_like(one.weight_max) if strength is None else one.scales(strength)
+            one.feed.fold(scales)
+            low, high = (bound / scales for bound in one.seen.bounds)
+            for site in one.feed.sites:
+                layer, _ = int8_layer(site)
+                layer.input.cover(float(low.min()), float(high.max()))
+                swapped.append((site, site.module))
+                site.replace(layer)
+        return output_error(target, judged, wanted)
+    finally:
+        for site, module in swapped:
+            site.replace(module)
+        for values, saved in kept:
+            values.copy_(saved)
 
 
 def _why_not(errors: dict[float | None, float], name: str, found: Sequence[_Smoothable]) -> str:

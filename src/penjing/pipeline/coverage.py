@@ -12,8 +12,6 @@ from penjing.pipeline.steps import StepDone
 from penjing.values import Note
 
 UNTOUCHED = "no step of the recipe is for it"
-UNTOUCHED_BITS = 32.0
-"""What a method says that only moves scales: whatever a later step has to tell of the site is news."""
 
 
 def site_parameters(model: Model) -> dict[str, int]:
@@ -27,7 +25,7 @@ def coverage_table(model: Model, done: Sequence[StepDone], parameters: Mapping[s
     for step in done:
         for note in step.notes:
             earlier = notes.get(note.site)
-            if earlier is None or not note.skipped or earlier.skipped or earlier.bits >= UNTOUCHED_BITS:
+            if earlier is None or not note.skipped or not earlier.is_compressed:
                 notes[note.site] = note
     return [
         _row(tower, site, notes.get(name), parameters[name])

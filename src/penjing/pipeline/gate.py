@@ -10,8 +10,6 @@ from penjing.evaluate.goals import Goal, GoalResult
 from penjing.pipeline.measure import Comparison
 from penjing.pipeline.steps import StepDone
 
-FLOAT_BITS = 32.0
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -46,7 +44,7 @@ def hold(goals: Sequence[Goal], comparison: Comparison, done: Sequence[StepDone]
     """Hold the result against the goals, and against having changed nothing."""
     checked = tuple(goal.check(comparison.source, comparison.result, comparison.changes) for goal in goals)
     notes = [note for step in done for note in step.notes]
-    if any(not note.skipped and note.bits < FLOAT_BITS for note in notes):
+    if any(note.is_compressed for note in notes):
         return Verdict(checked, ())
     reasons = sorted({note.skipped or f"{note.method} alone stores nothing in fewer bits" for note in notes})
     return Verdict(checked, (f"nothing was changed: {'; '.join(reasons) or 'no step found a site'}",))

@@ -21,8 +21,14 @@ MOST_GRAPH_BYTES = 2_000_000_000
 
 
 def is_too_large(model: Model) -> bool:
-    """Whether a float32 graph of the model might not fit into one file of ONNX, which ends at 2 GB."""
-    return model.family.task == "causal-lm" and 4 * int(model.source["parameters"]) > MOST_GRAPH_BYTES
+    """Whether a graph of the model, as it is now, does not fit into one file of ONNX, which ends at 2 GB."""
+    return any(_bytes_of(component) > MOST_GRAPH_BYTES for component in model.family.components(model.net))
+
+
+def _bytes_of(component: Component) -> int:
+    """Bytes of the tensors that its graph holds, those with two names once."""
+    module = component.module
+    return sum(value.numel() * value.element_size() for value in (*module.parameters(), *module.buffers()))
 
 
 def export_graphs(model: Model, folder: Path, label: str, tell: Tell) -> list[Component]:
