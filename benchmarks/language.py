@@ -63,8 +63,9 @@ def perplexity(net: Any, tokens: Any) -> float:
     for first in range(0, min(len(tokens) - 1, JUDGED * WINDOW), WINDOW):
         part = tokens[first : first + WINDOW]
         with torch.no_grad():
-            logits = net(part[None], use_cache=False).logits[0, :-1].double()
-        nats += float(torch.nn.functional.cross_entropy(logits, part[1:], reduction="sum"))
+            logits = net(part[None], use_cache=False).logits[0, :-1]
+        for rows, targets in zip(logits.split(64), part[1:].split(64), strict=True):  # the vocabulary is large
+            nats += float(torch.nn.functional.cross_entropy(rows.double(), targets, reduction="sum"))
         count += len(part) - 1
     return math.exp(nats / count)
 

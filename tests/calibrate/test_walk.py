@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from penjing.calibrate.chain import Chain, real_calls
+from penjing.calibrate.call import real_calls
+from penjing.calibrate.chain import chains
 from penjing.calibrate.walk import Statistic, walk
+from penjing.calibrate.wiring import learn
 from penjing.models.tower import Tower, find_sites
 
 FAMILIES = ("clip", "clap", "whisper", "llama", "llava", "t5", "t5_untied", "blip", "swin", "bert")
@@ -182,8 +184,7 @@ def toy_tower(net: Toy) -> Tower:
 def test_any_wiring_is_seen_right(net, known):
     tower = toy_tower(net)
     batches = [{"values": torch.randn(2, 4, generator=torch.Generator().manual_seed(seed))} for seed in (0, 1)]
-    chain = Chain(tower, batches[0])
-    assert sum(call is not None for call in chain._known) == known
+    assert sum(sources is not None for sources in learn(tower, batches[0]).blocks) == known
     with torch.no_grad():
         for stretch, calls, stats in walk(tower, batches, Seen):
             wanted = plain_hooks(tower, batches)
@@ -191,6 +192,58 @@ def test_any_wiring_is_seen_right(net, known):
             assert len(calls) == sum(len(real_calls(tower, stretch.module, batch)) for batch in batches)
             for site in stretch.sites.values():
                 site.weight.mul_(0.5)
+
+
+class Branching(nn.Module):
+    """Blocks that are called with a scale of the batch's own, or without; the last also with what the first gave."""
+
+    def __init__(self, skip: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(Scaled() for _ in range(3))
+        self.skip, self.runs = skip, 0
+
+    def forward(self, values: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
+        first = self.layers[0](values, scale=scale)
+        second = self.layers[1](first, scale=scale)
+        self.runs += 1
+        return self.layers[2](second, scale=first if self.skip else scale)
+
+
+class Scaled(nn.Module):
+    """A block with a scale that may be missing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, hidden: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.tanh(self.linear(hidden if scale is None else hidden * scale))
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_batches_that_hang_together_in_another_way_are_told_apart(skip):
+    net = Branching(skip)
+    sites = find_sites(net, net)
+    tower = Tower("toy", "encoder", "text", net, lambda batch: net(**batch), tuple(net.layers), sites)
+    source = torch.Generator().manual_seed(0)
+    plain = [{"values": torch.randn(2, 4, generator=source)} for _ in range(3)]
+    scaled = [{**batch, "scale": torch.randn(2, 4, generator=source)} for batch in plain]
+    batches = [plain[0], scaled[0], plain[1], scaled[1], plain[2]]
+    with torch.no_grad():
+        for stretch, _, stats in walk(tower, batches, Seen):
+            wanted = plain_hooks(tower, batches)
+            check_same({site: stat.inputs for site, stat in stats.items()}, {site: wanted[site] for site in stats})
+            for site in stretch.sites.values():
+                site.weight.mul_(0.5)
+
+
+def test_only_the_first_batch_of_a_kind_is_run_whole():
+    net = Branching(skip=False)
+    tower = Tower("toy", "encoder", "text", net, lambda batch: net(**batch), tuple(net.layers), find_sites(net, net))
+    batches = [{"values": torch.full((1, 4), float(place))} for place in range(5)]
+    assert len([*chains(tower, batches)]) == 5
+    assert net.runs == 1
 
 
 def test_a_tower_without_blocks_is_one_stretch(fresh):

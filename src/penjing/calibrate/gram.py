@@ -10,18 +10,37 @@ from penjing.calibrate.walk import Statistic
 from penjing.models.tower import Batch
 
 
+PANELS = 4
+"""Strips in which a product is made: what lies wholly below the diagonal, 3/8 of the work, is left out."""
+
+
+def upper_product(left: Tensor, right: Tensor) -> Tensor:
+    """Xᵀ Y of two (tokens, in) whose product is symmetric -> (in, in); below the diagonal not all is there."""
+    width = right.shape[1]
+    edge = -(-width // PANELS)
+    product = torch.zeros(width, width)
+    for first in range(0, width, edge):
+        product[first : first + edge, first:].addmm_(left[:, first : first + edge].T, right[:, first:])
+    return product
+
+
 class Gram(Statistic):
     """H (in, in), how many tokens it sums, and whether any was not finite."""
 
     def __init__(self, products: Products) -> None:
         self.tokens = 0
-        self.values: Tensor | None = None
+        self._upper: Tensor | None = None
         self._products = products
+
+    @property
+    def values(self) -> Tensor | None:
+        """H so far; None before anything was seen."""
+        return None if self._upper is None else self._upper.triu() + self._upper.triu(1).T
 
     @property
     def finite(self) -> bool:
         """Whether everything seen was finite."""
-        return self.values is None or bool(torch.isfinite(self.values.diagonal()).all())
+        return self._upper is None or bool(torch.isfinite(self._upper.diagonal()).all())
 
     def begin(self, batch: Batch) -> None:
         """Weigh the inputs that follow as those of this batch."""
@@ -31,10 +50,10 @@ class Gram(Statistic):
         """Take in one input, (..., in)."""
         product, tokens = self._products.of(values)
         self.tokens += tokens
-        if self.values is None:
-            self.values = product.clone()
+        if self._upper is None:
+            self._upper = product.clone()
         else:
-            self.values += product
+            self._upper += product
 
 
 class Products:
@@ -62,13 +81,13 @@ class Products:
             self._newest = None
 
     def of(self, values: Tensor) -> tuple[Tensor, int]:
-        """Product (in, in) and number of tokens of an input (..., in)."""
+        """Upper triangle of the product (in, in) and number of tokens of an input (..., in)."""
         known = self._newest
         same = known is not None and known.data_ptr() == values.data_ptr() and known.stride() == values.stride()
         if known is None or not same or known.shape != values.shape or values._version != self._version:
             rows = values.reshape(-1, values.shape[-1]).float()
             weighted = rows if self._weights is None else rows * self._weights_of(rows)
-            self._product = weighted.T @ rows
+            self._product = upper_product(weighted, rows)
             self._newest, self._version = values, values._version  # held, so that its memory is not given to another
         return self._product, values.numel() // values.shape[-1]
 

@@ -18,7 +18,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from penjing.calibrate.chain import Call, Chain
+from penjing.calibrate.call import Call
+from penjing.calibrate.chain import chains
+from penjing.layers.weight_only import IntTable
 from penjing.models.tower import Batch, Site, Tower
 
 Observe = Callable[[], "Statistic"]
@@ -60,17 +62,18 @@ def walk(
     stem = {name: site for name, site in outer.items() if name in before}
     if stem:
         yield _outside(tower, stem, batches, observed)
-    chains = [Chain(tower, batch) for batch in batches] if tower.blocks else []
+    linked = [*chains(tower, batches)] if tower.blocks else []
     for place, (block, sites) in enumerate(zip(tower.blocks, inside, strict=True)):
-        calls = [chain.calls(place) for chain in chains]
+        calls = [chain.calls(place) for chain in linked]
         with observed(sites) as stats:
             for batch, some in zip(batches, calls, strict=True):
                 _begin(stats, batch)
                 for call in some:
                     call.on(block)
         yield Stretch(block, sites), [call for some in calls for call in some], stats
-        for chain, some in zip(chains, calls, strict=True):
+        for chain, some in zip(linked, calls, strict=True):
             chain.advance(place, some)
+        _release(block)
     tail = {name: site for name, site in outer.items() if name not in before}
     if tail:
         yield _outside(tower, tail, batches, observed)
@@ -85,6 +88,13 @@ def _outside(
             _begin(stats, batch)
             tower.run(batch)
     return Stretch(tower.module, sites, outside=True), [], stats
+
+
+def _release(block: nn.Module) -> None:
+    """Let go of the floats that its codes were turned into: memory is to grow with one block, not with all."""
+    for module in block.modules():
+        if isinstance(module, IntTable):
+            module.release()
 
 
 def _begin(stats: Mapping[str, Statistic], batch: Batch) -> None:

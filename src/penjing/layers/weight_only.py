@@ -74,7 +74,7 @@ class IntTable(nn.Module):
         if self.zeros is not None:
             padded = nn.functional.pad(zeros.to(torch.uint8), (0, -zeros.shape[1] % (8 // self.slot_bits)))
             self.zeros.copy_(pack_slots(padded, self.slot_bits))
-        self._dense = None
+        self.release()
 
     def zero_points(self) -> Tensor:
         """Zero points (rows, groups) float32."""
@@ -89,8 +89,12 @@ class IntTable(nn.Module):
             self._dense = Codes(codes, self.scales, self.zero_points()).dequantize(self.width)
         return self._dense
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def release(self) -> None:
+        """Forget the float weights until they are asked for again."""
         self._dense = None
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.release()
         super()._load_from_state_dict(*args, **kwargs)
 
     @property

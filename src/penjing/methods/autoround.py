@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from penjing.calibrate.chain import Call
+from penjing.calibrate.call import Call
 from penjing.calibrate.stats import Range
 from penjing.calibrate.walk import Stretch, walk
 from penjing.methods.base import Aids, method, not_finite

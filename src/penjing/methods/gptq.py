@@ -52,18 +52,15 @@ class Gptq(Coded):
                 aids.tell(f"calibrate {target.name}", done, len(chosen))
 
     def _settle(self, site: Site, seen: Gram, tower: str) -> Note:
+        gram = seen.values
         reason = why_not_coded(site, self.group)
-        if not reason and seen.values is None:
+        if not reason and gram is None:
             reason = "never reached by the calibration data"
-        if reason or seen.values is None:
+        if reason or gram is None:
             return Note(site.name, self.name, tower, 32.0, skipped=reason)
         if not seen.finite:
             raise not_finite(site.name)
-        damping = self._damping(seen)
-        codes = gptq(site.weight.detach(), seen.values, self.grid, damping, by_activation=self.by_activation)
+        # More where fewer tokens were seen than there are inputs: what they span says nothing of the rest.
+        damping = self.damping * max(1.0, len(gram) / seen.tokens)
+        codes = gptq(site.weight.detach(), gram, self.grid, damping, by_activation=self.by_activation)
         return code_site(site, codes, self.grid, self.name, tower)
-
-    def _damping(self, seen: Gram) -> float:
-        """More where fewer tokens were seen than there are inputs: what they span says nothing of the rest."""
-        assert seen.values is not None
-        return self.damping * max(1.0, len(seen.values) / seen.tokens)
