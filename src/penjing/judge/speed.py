@@ -10,6 +10,7 @@ from penjing.data.row import Row
 from penjing.evaluate.speed import interleave, latency
 from penjing.judge.multimodal import use
 from penjing.judge.quality import transcribe_row
+from penjing.judge.sight import look
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays, Latency
 
@@ -41,6 +42,8 @@ def _one_item(runner: Any, rows: Sequence[Row]) -> Callable[[], object]:
         return lambda: transcribe_row(runner, next(turns))
     if runner.task == "multimodal":
         return lambda: use(runner, next(turns))
+    if runner.task == "image-text-to-text":
+        return lambda: look(runner, next(turns))
     if runner.task == "causal-lm":
         return _one_token(runner, rows[0])
     return lambda: runner.embed_rows([next(turns)])

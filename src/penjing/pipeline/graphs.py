@@ -72,6 +72,8 @@ def check_front_end(model: Model) -> None:
         missing = "processor_config.json"
     elif model.family.task != "causal-lm" and not (model.settings.get("image") or model.settings.get("audio")):
         missing = "preprocessor_config.json"
+    elif model.family.task == "image-text-to-text" and not model.settings.get("prompt"):
+        missing = "chat_template.jinja"
     if missing:
         raise ModelError(
             f"{model.name}: no {missing}, so nothing could be fed to its graphs",
@@ -106,6 +108,13 @@ def _torch_runner(model: Model, tokenizer: Path) -> Any:
         from penjing.runtimes.language import GRAPH, LanguageRunner
 
         return LanguageRunner(GraphDecoder(graphs[GRAPH], model.settings), model.settings, tokenizer)
+    if model.family.task == "image-text-to-text":
+        from penjing.runtimes.decoding import GraphDecoder
+        from penjing.runtimes.vision_language import DECODER, VisionLanguageRunner
+        from penjing.runtimes.vision_language import GRAPHS as NAMES
+
+        parts = {part: graphs[name] for part, name in NAMES.items()}
+        return VisionLanguageRunner(parts, GraphDecoder(graphs[DECODER], model.settings), model.settings, tokenizer)
     from penjing.runtimes.dual import GRAPHS, DualRunner
 
     sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}

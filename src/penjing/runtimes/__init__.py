@@ -48,6 +48,10 @@ def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
         from penjing.runtimes.language import open_language
 
         return open_language(folder, settings, engine)
+    if task == "image-text-to-text":
+        from penjing.runtimes.vision_language import open_vision_language
+
+        return open_vision_language(folder, settings, engine)
     raise ArtifactError(
         f"{folder} has no task that the engines run",
         hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,9 @@ from penjing.values import Array, Arrays, FloatArray
 LOOP_TURNS = 3
 MIN_LOOP_TOKENS = 12
 
+Fed = Sequence[int] | FloatArray
+"""What a decoder reads: tokens, or (tokens, width) embeddings where its graph has no table of words."""
+
 
 class Decoder(Protocol):
     """A decoder with its cache inside."""
@@ -24,10 +27,10 @@ class Decoder(Protocol):
     def rewind(self) -> None:
         """Forget all past tokens, listen on."""
 
-    def step(self, tokens: Sequence[int]) -> FloatArray:
+    def step(self, tokens: Fed) -> FloatArray:
         """Read tokens and return the logits after the last one, (vocabulary,) float32."""
 
-    def read(self, tokens: Sequence[int]) -> FloatArray:
+    def read(self, tokens: Fed) -> FloatArray:
         """Read tokens and return the logits after each, (tokens, vocabulary) float32."""
 
 
@@ -36,11 +39,12 @@ def is_own_past(name: str) -> bool:
     return name.startswith("past_key_values.") and ".encoder." not in name
 
 
-def token_inputs(tokens: Sequence[int], past: int) -> dict[str, Array]:
+def token_inputs(tokens: Fed, past: int) -> dict[str, Array]:
     """What graphs may ask of new tokens: the tokens, which of all may be looked at, and their places."""
     count = len(tokens)
+    embedded = isinstance(tokens, np.ndarray)
     return {
-        "input_ids": np.array([tokens], np.int64),
+        **({"inputs_embeds": tokens[None]} if embedded else {"input_ids": np.array([tokens], np.int64)}),
         "attention_mask": np.ones((1, past + count), np.int64),
         "position_ids": np.arange(past, past + count, dtype=np.int64)[None],
     }
@@ -67,12 +71,12 @@ class GraphDecoder:
             if is_own_past(name):
                 self._past[name] = self._empty
 
-    def step(self, tokens: Sequence[int]) -> FloatArray:
+    def step(self, tokens: Fed) -> FloatArray:
         """Run the graph and keep what it says is present."""
         logits: FloatArray = self.read(tokens)[-1]
         return logits
 
-    def read(self, tokens: Sequence[int]) -> FloatArray:
+    def read(self, tokens: Fed) -> FloatArray:
         """The same, with the logits after every token."""
         found = self._graph({**token_inputs(tokens, self._length), **self._past})
         self._length += len(tokens)
@@ -112,6 +116,18 @@ def greedy(decoder: Decoder, prompt: Sequence[int], end: int, limit: int, banned
         if place + 1 < limit:
             logits = decoder.step([best])
     return Spelled(tuple(tokens), log_likelihood / max(scored, 1), False)
+
+
+def greedy_tokens(decoder: Decoder, prompt: Fed, ends: Collection[int], limit: int) -> Iterator[int]:
+    """Yield the most likely token each time, as soon as it is known, until one of `ends` or until `limit` tokens."""
+    logits = decoder.step(prompt)
+    for place in range(limit):
+        token = int(logits.argmax())
+        if token in ends:
+            return
+        yield token
+        if place + 1 < limit:
+            logits = decoder.step([token])
 
 
 def loop_period(tokens: Sequence[int]) -> int:

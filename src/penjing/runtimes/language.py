@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from penjing.data.text import open_tokenizer
 from penjing.errors import DataError
 from penjing.runtimes.decoder import open_decoder
-from penjing.runtimes.decoding import Decoder
+from penjing.runtimes.decoding import Decoder, greedy_tokens
 from penjing.runtimes.engine import Engine
 from penjing.values import FloatArray
 
@@ -53,25 +53,8 @@ class LanguageRunner:
                 f"the prompt has {len(tokens)} tokens; this model reads {self.context_tokens} at most", hint="cut it"
             )
         limit = min(max_tokens, self.context_tokens - len(tokens))
-        written: list[int] = []
-        shown = ""
-        for token in self._greedy(tokens, limit):
-            written.append(token)
-            text = self._words.decode(written, skip_special_tokens=True)
-            if not text.endswith(UNFINISHED):
-                yield text[len(shown) :]
-                shown = text
-
-    def _greedy(self, prompt: Sequence[int], limit: int) -> Iterator[int]:
         self._decoder.start({})
-        logits = self._decoder.step(prompt)
-        for place in range(limit):
-            token = int(logits.argmax())
-            if token in self._ends:
-                return
-            yield token
-            if place + 1 < limit:
-                logits = self._decoder.step([token])
+        yield from pieces_of(self._words, greedy_tokens(self._decoder, tokens, self._ends, limit))
 
     def begin(self, tokens: Sequence[int]) -> None:
         """Read a context, so that `write_one` can be timed."""
@@ -90,6 +73,18 @@ class LanguageRunner:
         """Read and write a few arbitrary tokens, to measure memory."""
         self.begin([1, 2, 3, 4])
         self.write_one(1)
+
+
+def pieces_of(tokenizer: Any, tokens: Iterable[int]) -> Iterator[str]:
+    """The text of tokens, piece by piece as they come."""
+    written: list[int] = []
+    shown = ""
+    for token in tokens:
+        written.append(token)
+        text = tokenizer.decode(written, skip_special_tokens=True)
+        if not text.endswith(UNFINISHED):
+            yield text[len(shown) :]
+            shown = text
 
 
 def open_language(folder: Path, settings: Mapping[str, Any], engine: Engine) -> LanguageRunner:

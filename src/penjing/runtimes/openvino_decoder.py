@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penjing.runtimes.decoding import is_own_past, token_inputs
+from penjing.runtimes.decoding import Fed, is_own_past, token_inputs
 from penjing.runtimes.openvino import compile_graph, read_graph
 from penjing.values import Arrays, FloatArray
 
@@ -60,12 +59,12 @@ class StatefulDecoder:
         self._length = 0
         self._request.reset_state()
 
-    def step(self, tokens: Sequence[int]) -> FloatArray:
+    def step(self, tokens: Fed) -> FloatArray:
         """Run the graph; its variables grow by themselves."""
         logits: FloatArray = self.read(tokens)[-1]
         return logits
 
-    def read(self, tokens: Sequence[int]) -> FloatArray:
+    def read(self, tokens: Fed) -> FloatArray:
         """The same, with the logits after every token; they are the engine's own memory until the next run."""
         inputs = token_inputs(tokens, self._length)
         for name in self._token_names:

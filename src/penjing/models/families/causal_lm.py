@@ -7,7 +7,6 @@ position_ids and past_key_values.N.{key,value} in, logits and present.N.{key,val
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.data.row import Row
+from penjing.models.attention import cache_of, cache_shape, causal_mask, spelled_out
 from penjing.models.families.generic import Generic
 from penjing.models.families.language_settings import language_settings
 from penjing.models.family import Component
@@ -24,7 +24,6 @@ from penjing.models.tower import Batch, Tower
 
 TYPES = ("llama", "mistral", "qwen2", "gpt2", "opt")
 HEADS = ("ForCausalLM", "LMHeadModel")
-SPELLED = "penjing_spelled_out"
 PROBE_TOKENS, PROBE_PAST = 3, 5
 
 
@@ -43,70 +42,17 @@ class Writer(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, past: list[Tensor]
     ) -> tuple[Tensor, ...]:
         """Read the tokens, causally among themselves."""
-        before, count = past[0].shape[2], input_ids.shape[1]
-        places = torch.arange(before, before + count, device=input_ids.device)
-        causal = torch.arange(before + count, device=input_ids.device)[None, :] <= places[:, None]
-        seen = causal[None, None] & attention_mask.bool()[:, None, None, :]
-        cache = _cache_of(past)
+        cache = cache_of(past)
         net: Any = self.net
         with spelled_out(net):
             found = net(
                 input_ids=input_ids,
-                attention_mask=torch.zeros(()).masked_fill(~seen, torch.finfo(torch.float32).min),
+                attention_mask=causal_mask(attention_mask, input_ids.shape[1], past[0].shape[2]),
                 position_ids=position_ids,
                 past_key_values=cache,
                 use_cache=True,
             )
         return found.logits, *(part for layer in cache.layers for part in (layer.keys, layer.values))
-
-
-def _cache_of(past: list[Tensor]) -> Any:
-    """transformers' cache with these keys and values in it; its own constructor would join them to empty tensors."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
-
-    cache = DynamicCache()
-    cache.layers = []
-    for place in range(0, len(past), 2):
-        layer = DynamicLayer()
-        layer.keys, layer.values = past[place], past[place + 1]
-        layer.dtype, layer.device, layer.is_initialized = past[place].dtype, past[place].device, True
-        cache.layers.append(layer)
-    return cache
-
-
-@contextmanager
-def spelled_out(net: Any) -> Iterator[None]:
-    """Attention as products and a softmax while this is open.
-
-    The scale is on the queries, and key heads are shared without being repeated: the fused operator exports as a
-    scaling and a transposition of all keys at every step.
-    """
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(SPELLED, _attend)
-    before = net.config._attn_implementation
-    net.config._attn_implementation = SPELLED
-    try:
-        yield
-    finally:
-        net.config._attn_implementation = before
-
-
-def _attend(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-) -> tuple[Tensor, None]:
-    """softmax(Q Kᵀ / √d + mask) V: query (batch, heads, m, d), key and value (batch, key heads, n, d)."""
-    batch, heads, count, width = query.shape
-    shared = key.shape[1]
-    scaling = options.get("scaling")
-    scaled = query * (width**-0.5 if scaling is None else scaling)
-    grouped = scaled.reshape(batch, shared, heads // shared * count, width)
-    scores = (grouped @ key.transpose(2, 3)).reshape(batch, heads, count, key.shape[2])
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    shares = torch.softmax(scores, -1).reshape(batch, shared, heads // shared * count, key.shape[2])
-    mixed = (shares @ value).reshape(batch, heads, count, width)
-    return mixed.transpose(1, 2), None
 
 
 class CausalLM:
@@ -158,11 +104,3 @@ class CausalLM:
     def probe(self, net: nn.Module, seed: int) -> Batch:
         """Arbitrary words."""
         return probe_inputs(net, seed)
-
-
-def cache_shape(config: Any) -> dict[str, int]:
-    """Layers, key heads and the width of one, under whichever names a config has them."""
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    shared = getattr(config, "num_key_value_heads", None) or heads
-    return {"layers": config.num_hidden_layers, "heads": shared, "head_width": width}

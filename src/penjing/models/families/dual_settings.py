@@ -60,7 +60,7 @@ def dual_settings(net: Any, folder: Path | None) -> dict[str, Any]:
     }
 
 
-def _front_end_file(folder: Path | None, part: str) -> dict[str, Any] | None:
+def front_end_file(folder: Path | None, part: str) -> dict[str, Any] | None:
     """Read preprocessor_config.json, or the part of the processor_config.json that newer checkpoints have instead."""
     if folder is None:
         return None
@@ -73,13 +73,13 @@ def _front_end_file(folder: Path | None, part: str) -> dict[str, Any] | None:
 
 
 def _image(folder: Path | None) -> dict[str, Any] | None:
-    found = _front_end_file(folder, "image_processor")
+    found = front_end_file(folder, "image_processor")
     return None if found is None else image_settings(found)
 
 
 def _audio(net: Any, folder: Path | None) -> dict[str, Any] | None:
     """Keep what the mel front end reads; its truncation must be the one the network was built for."""
-    found = _front_end_file(folder, "feature_extractor")
+    found = front_end_file(folder, "feature_extractor")
     if found is None:
         return None
     settings = {key: found[key] for key in AUDIO_KEYS if found.get(key) is not None}
@@ -148,7 +148,7 @@ def dual_inputs(settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) 
         missing = "tokenizer.json" if settings.get(media) else "preprocessor_config.json"
         raise ModelError(f"{folder}: no {missing}, so data cannot be fed to it", hint="copy it from the original model")
     with ExitStack() as kept:
-        read_text = TextFrontEnd(_tokenizer_json(folder, kept), settings["text"])
+        read_text = TextFrontEnd(tokenizer_json(folder, kept), settings["text"])
         read_media = _see(settings["image"]) if media == "image" else _hear(settings["audio"])
         for row in rows:
             text = row.fields.get("text") or row.fields.get("label")
@@ -176,7 +176,7 @@ def _hear(settings: Mapping[str, Any]) -> Any:
     return hear
 
 
-def _tokenizer_json(folder: Path, kept: ExitStack) -> Path:
+def tokenizer_json(folder: Path, kept: ExitStack) -> Path:
     """Return the checkpoint's tokenizer.json, or one made from its older files that lives as long as `kept`."""
     if (folder / "tokenizer.json").is_file():
         return folder / "tokenizer.json"

@@ -12,7 +12,7 @@ LONGEST_WINDOW = 2048
 def language_settings(net: Any, folder: Path | None, cache: Mapping[str, int]) -> dict[str, Any]:
     """Cache, generation and context; `folder` is the checkpoint's, None for a network without one."""
     generation = getattr(net, "generation_config", None)
-    ends = _ids(getattr(generation, "eos_token_id", None)) or _ids(net.config.eos_token_id)
+    ends = token_ids(getattr(generation, "eos_token_id", None)) or token_ids(net.config.eos_token_id)
     return {
         "decoder": dict(cache),
         "generation": {"eos": ends},
@@ -20,7 +20,7 @@ def language_settings(net: Any, folder: Path | None, cache: Mapping[str, int]) -
     }
 
 
-def _ids(value: Any) -> list[int]:
+def token_ids(value: Any) -> list[int]:
     """One id, several, or none."""
     if value is None:
         return []

@@ -1,0 +1,132 @@
+"""A picture and a question in, text out: what was seen stands among the words that a language model reads.
+
+Knows the task, no family. Three graphs: `vision_encoder` looks at tiles of a picture, one after the other, `embed_tokens`
+looks up words, `decoder_model_merged` writes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from penjing.data.vision_prompt import Prompt, VisionPrompt
+from penjing.errors import DataError
+from penjing.runtimes.decoder import open_decoder
+from penjing.runtimes.decoding import Decoder, Fed, greedy_tokens
+from penjing.runtimes.embedding import as_image, check_text
+from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.language import pieces_of
+from penjing.values import FloatArray
+
+GRAPHS = {"vision": "vision_encoder", "words": "embed_tokens"}
+DECODER = "decoder_model_merged"
+MOST_TOKENS = 64
+
+
+class _Reader:
+    """A decoder that is fed tokens: it looks them up first. What is looked up already goes through."""
+
+    def __init__(self, decoder: Decoder, words: Graph) -> None:
+        self._decoder, self._words = decoder, words
+        self.start, self.rewind = decoder.start, decoder.rewind
+
+    def look_up(self, tokens: Sequence[int]) -> FloatArray:
+        """Embeddings (tokens, width)."""
+        found: FloatArray = self._words({"input_ids": np.array([tokens], np.int64)})["inputs_embeds"][0]
+        return found
+
+    def step(self, tokens: Fed) -> FloatArray:
+        """Read and return the logits after the last."""
+        return self._decoder.step(tokens if isinstance(tokens, np.ndarray) else self.look_up(tokens))
+
+    def read(self, tokens: Fed) -> FloatArray:
+        """Read and return the logits after each."""
+        return self._decoder.read(tokens if isinstance(tokens, np.ndarray) else self.look_up(tokens))
+
+
+class VisionLanguageRunner:
+    """Answers questions about pictures, captions them, and writes on from text."""
+
+    task = "image-text-to-text"
+
+    def __init__(
+        self, graphs: Mapping[str, Graph], decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path
+    ) -> None:
+        self.settings = settings
+        self.context_tokens: int = settings["context_tokens"]
+        self._vision = graphs["vision"]
+        self._reader = _Reader(decoder, graphs["words"])
+        self._prompt = VisionPrompt(settings, tokenizer_path)
+        self._words = self._prompt.tokenizer
+        self._ends = frozenset(settings["generation"]["eos"])
+
+    def ask(self, image: Any, question: Any, max_tokens: int = MOST_TOKENS) -> str:
+        """The answer to a typed question about a picture: a path, encoded bytes or a PIL image."""
+        if image is None:
+            raise DataError("ask needs a picture", hint="give a picture and a question")
+        if not isinstance(question, str):
+            raise DataError("this model reads questions, it does not hear them", hint="type the question")
+        return "".join(self._answer(as_image(image), question, max_tokens)).strip()
+
+    def caption(self, image: Any, max_tokens: int = MOST_TOKENS) -> str:
+        """A sentence about a picture: a path, encoded bytes or a PIL image."""
+        return "".join(self._answer(as_image(image), self._prompt.caption_request, max_tokens)).strip()
+
+    def generate(self, prompt: str, max_tokens: int = MOST_TOKENS) -> Iterator[str]:
+        """Write on from a text alone, the most likely token each time; yields the text piece by piece."""
+        tokens = self._words.encode(check_text(prompt)).ids
+        if not tokens:
+            raise DataError("nothing to write on from: an empty prompt", hint="give some text")
+        if len(tokens) >= self.context_tokens:
+            raise DataError(
+                f"the prompt has {len(tokens)} tokens; this model reads {self.context_tokens} at most", hint="cut it"
+            )
+        yield from self._write(tokens, len(tokens), max_tokens)
+
+    def logits(self, image: Any, question: str, answer: str = "") -> tuple[FloatArray, tuple[int, ...]]:
+        """Logits (tokens, vocabulary) after each token of a prompt with its answer, and those tokens."""
+        prompt = self._prompt(as_image(image), question, answer)
+        self._reader.start({})
+        return self._reader.read(self._fed(prompt)), prompt.tokens
+
+    def warm_up(self) -> None:
+        """Run everything once: engines pay for what they see for the first time."""
+        self.run_synthetic()
+
+    def run_synthetic(self) -> None:
+        """Look at an arbitrary picture and write a few tokens, to measure memory."""
+        self.ask(Image.new("RGB", (640, 480), (120, 90, 60)), "what is this?", 4)
+
+    def _answer(self, image: Image.Image, question: str, max_tokens: int) -> Iterator[str]:
+        prompt = self._prompt(image, question)
+        return self._write(self._fed(prompt), len(prompt.tokens), max_tokens)
+
+    def _write(self, fed: Fed, count: int, max_tokens: int) -> Iterator[str]:
+        limit = min(max_tokens, self.context_tokens - count)
+        self._reader.start({})
+        return pieces_of(self._words, greedy_tokens(self._reader, fed, self._ends, limit))
+
+    def _fed(self, prompt: Prompt) -> FloatArray:
+        """Embeddings (tokens, width) of a prompt, with what was seen in the places of the image tokens.
+
+        Tiles are looked at one by one: one shape for the engine, and memory for one.
+        """
+        fed = self._reader.look_up(prompt.tokens).copy()
+        tiled = self._prompt.tiled
+        looks = [replace(prompt, pixels=prompt.pixels[place : place + 1]) for place in range(len(prompt.pixels))]
+        seen = [self._vision(look.inputs(tiled))["image_features"] for look in looks]
+        places = np.array(prompt.tokens) == self.settings["image_token_id"]
+        fed[places] = np.concatenate(seen).reshape(-1, fed.shape[1])
+        return fed
+
+
+def open_vision_language(folder: Path, settings: Mapping[str, Any], engine: Engine) -> VisionLanguageRunner:
+    """Open the three graphs of an artifact."""
+    graphs = {part: engine.open(folder / "onnx" / f"{name}.onnx") for part, name in GRAPHS.items()}
+    decoder = open_decoder(folder, settings, engine, DECODER)
+    return VisionLanguageRunner(graphs, decoder, settings, folder / "tokenizer.json")
