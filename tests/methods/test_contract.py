@@ -24,7 +24,7 @@ from penjing.models.outputs import flat_output
 from penjing.values import Note
 
 MODELS = ("clip", "whisper")
-CASES = [(name, model) for name in known_methods() for model in MODELS]
+CASES = [(name, model) for name, kind in known_methods().items() if kind.changes_weights for model in MODELS]
 WHOLE_WINDOW = 3000
 SETTINGS: dict[str, dict[str, Any]] = {"smoothquant": {"strength": 0.5}}
 """Where the defaults may find that a random model needs nothing."""

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from penjing.errors import ArtifactError
+from penjing.layers.cache import CacheGrid
 from penjing.layers.half import half_tensors, mark_half
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
@@ -71,7 +72,7 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
         for name, spec in document["layers"].items():
             parent, _, attribute = name.rpartition(".")
             place = net.get_submodule(parent)
-            setattr(place, attribute, _blank_layer(spec, place.get_submodule(attribute), net))
+            setattr(place, attribute, _blank_layer(spec, getattr(place, attribute, None), net))
         tensors = load_file(str(folder / WEIGHTS))
         _unpack_odd_widths(net, tensors)
         missing, unexpected = net.load_state_dict(tensors, strict=False)
@@ -120,10 +121,12 @@ def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
             }
         elif isinstance(module, StaticConv):
             layers[name] = {"layer": "StaticConv"}
+        elif isinstance(module, CacheGrid):
+            layers[name] = {"layer": "CacheGrid", "shape": [*module.keys.shape]}
     return layers
 
 
-def _blank_layer(spec: Mapping[str, Any], original: nn.Module, net: nn.Module) -> nn.Module:
+def _blank_layer(spec: Mapping[str, Any], original: nn.Module | None, net: nn.Module) -> nn.Module:
     """Build one layer as described, its tensors still empty."""
     kind = spec["layer"]
     if kind in ("IntLinear", "IntEmbedding"):
@@ -137,6 +140,9 @@ def _blank_layer(spec: Mapping[str, Any], original: nn.Module, net: nn.Module) -
     if kind == "StaticLinear":
         bias = torch.zeros(spec["rows"]) if spec["bias"] else None
         return StaticLinear(spec["width"], spec["rows"], bias, spec["top"])
+    if kind == "CacheGrid":
+        layers, heads, _, width = spec["shape"]
+        return CacheGrid(layers, heads, width)
     assert isinstance(original, (nn.Conv1d, nn.Conv2d))
     return IntConv(original, spec["bits"]) if kind == "IntConv" else StaticConv(original)
 

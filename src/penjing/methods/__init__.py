@@ -6,6 +6,7 @@ from penjing.methods.base import METHODS, Aids, Method, known_methods, make, met
 from penjing.methods.float16 import Float16
 from penjing.methods.gptq import Gptq
 from penjing.methods.hqq import Hqq
+from penjing.methods.int8_cache import Int8Cache
 from penjing.methods.rtn import Rtn
 from penjing.methods.smoothquant import SmoothQuant
 from penjing.methods.static_int8 import StaticInt8
@@ -18,6 +19,7 @@ __all__ = [
     "Float16",
     "Gptq",
     "Hqq",
+    "Int8Cache",
     "Method",
     "Rtn",
     "SmoothQuant",

@@ -38,7 +38,8 @@ class Method(BaseModel, ABC):
 
     `scope` says what `apply` gets: one tower after the other. `roles` are the roles it is meant for when a recipe
     names no towers. `needs_data` methods walk over calibration batches. A method that does not store (`stores` false)
-    leaves floats as many as they were and only makes them easier to compress: its notes say 32 bits.
+    leaves floats as many as they were and only makes them easier to compress: its notes say 32 bits. One that changes
+    no weights (`changes_weights` false) has no sites: what it rounds is made while the model runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +49,7 @@ class Method(BaseModel, ABC):
     roles: ClassVar[tuple[Role, ...]] = ("encoder", "decoder", "connector", "embedding", "head")
     needs_data: ClassVar[bool] = False
     stores: ClassVar[bool] = True
+    changes_weights: ClassVar[bool] = True
 
     sites: tuple[str, ...] = Field((), description="globs of site names; all sites the method fits when empty")
 

@@ -5,7 +5,9 @@ to.
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
+import numpy as np
 import torch
 
 from penjing.models.family import Component
@@ -19,7 +21,12 @@ class TorchGraph:
         self._module = component.module.eval()
         self.inputs = list(component.inputs)
         self.outputs = list(component.outputs)
+        self._types = {name: tensor[:0].numpy().dtype for name, tensor in component.inputs.items()}
         self._fixed = len(inspect.signature(self._module.forward).parameters)
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """What kind of numbers an input takes."""
+        return self._types[name]
 
     @torch.no_grad()
     def __call__(self, arrays: Arrays) -> dict[str, Array]:

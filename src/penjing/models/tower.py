@@ -68,6 +68,8 @@ class Tower:
 
     A tower whose blocks read tokens of several modalities says which is which: `origins` gives a number per token
     (tokens,) for a batch of one item, and `loss` the task's loss, with gradients, that says how much each is felt.
+    Of a decoder whose cache a graph carries, `cache` gives keys and values of each layer after a batch, each (batch,
+    key heads, tokens, width).
     """
 
     name: str
@@ -80,6 +82,7 @@ class Tower:
     parameter_names: frozenset[str] = frozenset()
     origins: Callable[[Batch], torch.Tensor] | None = None
     loss: Callable[[Batch], torch.Tensor] | None = None
+    cache: Callable[[Batch], list[tuple[torch.Tensor, torch.Tensor]]] | None = None
 
 
 SITE_TYPES: Mapping[type[nn.Module], SiteKind] = {

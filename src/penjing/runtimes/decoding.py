@@ -56,7 +56,7 @@ class GraphDecoder:
     def __init__(self, graph: Graph, settings: Mapping[str, Any]) -> None:
         self._graph = graph
         shape = settings["decoder"]
-        self._empty = np.zeros((1, shape["heads"], 0, shape["head_width"]), np.float32)
+        self._empty = (1, shape["heads"], 0, shape["head_width"])
         self._past: dict[str, Array] = {}
 
     def start(self, heard: Arrays) -> None:
@@ -69,7 +69,7 @@ class GraphDecoder:
         self._length = 0
         for name in self._graph.inputs:
             if is_own_past(name):
-                self._past[name] = self._empty
+                self._past[name] = np.zeros(self._empty, self._graph.dtype(name))
 
     def step(self, tokens: Fed) -> FloatArray:
         """Run the graph and keep what it says is present."""

@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from penjing.errors import EngineError, did_you_mean
 from penjing.extras import have, need
@@ -28,6 +30,9 @@ class Graph(Protocol):
     @property
     def outputs(self) -> Sequence[str]:
         """Names of the outputs, in order."""
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """What kind of numbers an input takes."""
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph once."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from penjing.errors import EngineError
 from penjing.extras import need
 from penjing.values import Array, Arrays
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 
 WARNING_LEVEL = 3
 """Only errors: the CPU provider warns of nodes it keeps in float, which the coverage table already says."""
+
+
+NAMES = {"float": "float32", "double": "float64", "boolean": "bool"}
+"""Types that ONNX Runtime calls otherwise than numpy."""
 
 
 class OnnxRuntimeGraph:
@@ -42,8 +48,15 @@ class OnnxRuntimeGraph:
             raise EngineError(
                 f"ONNX Runtime cannot open {path.name}: {reason}", hint="is the artifact whole?"
             ) from error
-        self.inputs = [value.name for value in self._session.get_inputs()]
+        self._types = {value.name: value.type for value in self._session.get_inputs()}
+        self.inputs = [*self._types]
         self.outputs = [value.name for value in self._session.get_outputs()]
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """What kind of numbers an input takes: `tensor(int8)` becomes int8."""
+        inner = self._types[name].removeprefix("tensor(").removesuffix(")")
+        found: np.dtype[Any] = np.dtype(NAMES.get(inner, inner))
+        return found
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph on the inputs it has; other arrays are ignored."""

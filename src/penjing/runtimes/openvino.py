@@ -58,8 +58,14 @@ class OpenVinoGraph:
         model, self._one_by_one = _fit_to_chip(path)
         self._request = compile_graph(model, path, engine).create_infer_request()
         compiled = self._request.get_compiled_model()
-        self.inputs = [_name_of(port) for port in compiled.inputs]
+        self._types = {_name_of(port): port.element_type.to_dtype() for port in compiled.inputs}
+        self.inputs = [*self._types]
         self.outputs = [_name_of(port) for port in compiled.outputs]
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """What kind of numbers an input takes."""
+        found: np.dtype[Any] = np.dtype(self._types[name])
+        return found
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph on the inputs it has; other arrays are ignored. Outputs are copies."""

@@ -7,6 +7,8 @@ position_ids and past_key_values.N.{key,value} in, logits and present.N.{key,val
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from penjing.data.row import Row
-from penjing.models.attention import cache_of, cache_shape, causal_mask, spelled_out
+from penjing.layers.cache import cache_grid
+from penjing.models.attention import cache_of, cache_shape, causal_mask, keys_and_values, spelled_out
+from penjing.models.decoder_graph import decoder_component
 from penjing.models.families.generic import Generic
 from penjing.models.families.language_settings import language_settings
 from penjing.models.family import Component
@@ -24,7 +28,6 @@ from penjing.models.tower import Batch, Tower
 
 TYPES = ("llama", "mistral", "qwen2", "gpt2", "opt")
 HEADS = ("ForCausalLM", "LMHeadModel")
-PROBE_TOKENS, PROBE_PAST = 3, 5
 
 
 class Writer(nn.Module):
@@ -42,9 +45,10 @@ class Writer(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, past: list[Tensor]
     ) -> tuple[Tensor, ...]:
         """Read the tokens, causally among themselves."""
-        cache = cache_of(past)
         net: Any = self.net
-        with spelled_out(net):
+        grid = cache_grid(net)
+        cache = cache_of(past, grid)
+        with spelled_out(net, grid):
             found = net(
                 input_ids=input_ids,
                 attention_mask=causal_mask(attention_mask, input_ids.shape[1], past[0].shape[2]),
@@ -68,30 +72,14 @@ class CausalLM:
 
     def towers(self, net: nn.Module) -> list[Tower]:
         """Decoder, table of words, and the head where it is not tied."""
-        return divide(net)
+        return [
+            replace(tower, cache=partial(keys_and_values, net)) if tower.role == "decoder" else tower
+            for tower in divide(net)
+        ]
 
     def components(self, net: Any) -> list[Component]:
         """The one graph; batch, tokens and past vary, the past may be empty."""
-        shape = cache_shape(net.config)
-        past = (2, shape["heads"], PROBE_PAST, shape["head_width"])
-        source = torch.Generator().manual_seed(0)
-        words = torch.randint(0, net.config.vocab_size, (2, PROBE_TOKENS), generator=source)
-        inputs: dict[str, Tensor] = {
-            "input_ids": words,
-            "attention_mask": torch.ones(2, PROBE_PAST + PROBE_TOKENS, dtype=torch.int64),
-            "position_ids": torch.arange(PROBE_PAST, PROBE_PAST + PROBE_TOKENS).repeat(2, 1),
-        }
-        dynamic: dict[str, dict[int, str]] = {
-            "input_ids": {0: "batch", 1: "tokens"},
-            "attention_mask": {0: "batch", 1: "past+tokens"},
-            "position_ids": {0: "batch", 1: "tokens"},
-        }
-        names = [f"{layer}.{part}" for layer in range(shape["layers"]) for part in ("key", "value")]
-        for name in names:
-            inputs[f"past_key_values.{name}"] = torch.randn(past, generator=source)
-            dynamic[f"past_key_values.{name}"] = {0: "batch", 2: "past"}
-        outputs = ("logits", *(f"present.{name}" for name in names))
-        return [Component("model", Writer(net), inputs, outputs, dynamic, "decoder")]
+        return [decoder_component("model", Writer(net), net.config, "input_ids")]
 
     def settings(self, net: Any, folder: Path | None) -> dict[str, Any]:
         """Lengths, special tokens and the shape of the cache, read from the checkpoint."""

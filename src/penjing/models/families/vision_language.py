@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from penjing.data.row import Row
-from penjing.models.attention import cache_shape
+from penjing.models.attention import keys_and_values
 from penjing.models.capture import call
+from penjing.models.decoder_graph import PROBE_TOKENS, decoder_component
 from penjing.models.families.vision_language_graphs import Speaker, TileViewer, Viewer, Words
 from penjing.models.families.vision_language_settings import vision_language_inputs, vision_language_settings
 from penjing.models.family import Component
@@ -30,7 +31,6 @@ from penjing.models.tower import Batch, Tower
 ARCHITECTURES = ("LlavaForConditionalGeneration", "Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration")
 EYES = ("clip_vision_model", "siglip_vision_model", "idefics3_vision", "smolvlm_vision", "idefics3", "smolvlm")
 TONGUES = ("llama", "mistral", "qwen2")
-PROBE_TOKENS, PROBE_PAST = 3, 5
 
 
 class VisionLanguage:
@@ -56,7 +56,8 @@ class VisionLanguage:
             if tower.role == "encoder":
                 found.append(replace(tower, run=partial(_look, net)))
             elif tower.role == "decoder":
-                found.append(replace(tower, origins=partial(_origins, net), loss=partial(_loss, net)))
+                own = replace(tower, origins=partial(_origins, net), loss=partial(_loss, net))
+                found.append(replace(own, cache=partial(keys_and_values, net)))
             else:
                 found.append(tower)
         return found
@@ -70,7 +71,7 @@ class VisionLanguage:
             _seeing(net, eye, source),
             Component("embed_tokens", Words(net.get_input_embeddings()), {"input_ids": ids}, ("inputs_embeds",),
                       {"input_ids": {0: "batch", 1: "tokens"}}, "embedding"),
-            _speaking(net, text, source),
+            decoder_component("decoder_model_merged", speaker(net), text, "inputs_embeds"),
         ]  # fmt: skip
 
     def settings(self, net: Any, folder: Path | None) -> dict[str, Any]:
@@ -118,28 +119,6 @@ def _seeing(net: Any, eye: Viewer | TileViewer, source: torch.Generator) -> Comp
         }
         axes = {name: {0: "batch", 1: "tiles"} for name in inputs}
     return Component("vision_encoder", eye, inputs, ("image_features",), axes, "image")
-
-
-def _speaking(net: Any, text: Any, source: torch.Generator) -> Component:
-    """The graph of the language model with its head."""
-    shape = cache_shape(text)
-    inputs: dict[str, Tensor] = {
-        "inputs_embeds": torch.randn(2, PROBE_TOKENS, text.hidden_size, generator=source),
-        "attention_mask": torch.ones(2, PROBE_PAST + PROBE_TOKENS, dtype=torch.int64),
-        "position_ids": torch.arange(PROBE_PAST, PROBE_PAST + PROBE_TOKENS).repeat(2, 1),
-    }
-    axes: dict[str, dict[int, str]] = {
-        "inputs_embeds": {0: "batch", 1: "tokens"},
-        "attention_mask": {0: "batch", 1: "past+tokens"},
-        "position_ids": {0: "batch", 1: "tokens"},
-    }
-    names = [f"{layer}.{part}" for layer in range(shape["layers"]) for part in ("key", "value")]
-    for name in names:
-        past = torch.randn(2, shape["heads"], PROBE_PAST, shape["head_width"], generator=source)
-        inputs[f"past_key_values.{name}"] = past
-        axes[f"past_key_values.{name}"] = {0: "batch", 2: "past"}
-    outputs = ("logits", *(f"present.{name}" for name in names))
-    return Component("decoder_model_merged", speaker(net), inputs, outputs, axes, "decoder")
 
 
 def _look(net: Any, batch: Batch) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from penjing.layers.cache import cache_grid
 from penjing.models.attention import cache_of, causal_mask, spelled_out
 
 
@@ -105,8 +106,9 @@ class Speaker(nn.Module):
         self, inputs_embeds: Tensor, attention_mask: Tensor, position_ids: Tensor, past: list[Tensor]
     ) -> tuple[Tensor, ...]:
         """Read what stands there, causally among itself."""
-        cache, text = cache_of(past), self.text
-        with spelled_out(text):
+        text, grid = self.text, cache_grid(self.text)
+        cache = cache_of(past, grid)
+        with spelled_out(text, grid):
             found: Any = text(
                 inputs_embeds=inputs_embeds,
                 attention_mask=causal_mask(attention_mask, inputs_embeds.shape[1], past[0].shape[2]),
