@@ -84,6 +84,8 @@ class Note:
     error: float = 0.0
     skipped: str = ""
     size_bytes: int = 0
+    remark: str = ""
+    """What is worth knowing of a site that was changed; the report warns of it."""
 
     @property
     def is_compressed(self) -> bool:

@@ -82,3 +82,16 @@ def test_one_item_is_enough_to_give_codes(fresh, tmp_path):
         tower_of(model, "decoder"), batches_of(model, 1), Aids(model, [], 0, tmp_path)
     )
     assert all(0 < note.error < 0.2 for note in notes if not note.skipped)
+
+
+def test_too_few_tokens_are_remarked(fresh, tmp_path):
+    model = fresh("llama")
+    tower = next(tower for tower in model.towers if tower.role == "decoder")
+    batch = model.family.probe(model.net, 0)
+    few = {name: value[:1, :3] for name, value in batch.items()}
+    many = [model.family.probe(model.net, seed) for seed in range(40)]
+    notes = make("gptq", {"group": 32}).run(tower, [few], Aids(model, [], 0, tmp_path))
+    assert all("fewer calibration tokens" in note.remark for note in notes)
+    enough = fresh("llama")
+    tower = next(tower for tower in enough.towers if tower.role == "decoder")
+    assert not any(note.remark for note in make("gptq", {"group": 32}).run(tower, many, Aids(enough, [], 0, tmp_path)))

@@ -67,6 +67,10 @@ class AutoRound(Coded):
     steps: int = Field(200, ge=1, le=10_000, description="steps per block")
     items: int = Field(4, ge=1, le=1024, description="calibration items that a step learns from")
 
+    def runs(self, items: int) -> float:
+        """Every block forward and backward for each item of each step, and forward on all items at every tenth."""
+        return 3.0 * self.steps * min(self.items, items) + 14.0 * items
+
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Learn the sites of one block after the other; those outside the blocks are rounded to nearest."""
         self.require(batches)

@@ -70,6 +70,10 @@ class Method(BaseModel, ABC):
         """Say why this method cannot follow an earlier one on the same tower; empty where it can."""
         return ""
 
+    def runs(self, items: int) -> float:
+        """About how many runs of a tower the work takes with so many calibration items; for an estimate beforehand."""
+        return 3.0 * items if self.needs_data else 0.0
+
     def require(self, batches: Sequence[Batch]) -> None:
         """Refuse to go on without calibration data."""
         if not batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -16,6 +17,9 @@ from penjing.methods.placing import Coded, code_site, why_not_coded
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.brain import gptq
 from penjing.values import Note
+
+
+TOO_FEW = "fewer calibration tokens than inputs, so damping was raised: give more data"
 
 
 @method("gptq")
@@ -61,6 +65,7 @@ class Gptq(Coded):
         if not seen.finite:
             raise not_finite(site.name)
         # More where fewer tokens were seen than there are inputs: what they span says nothing of the rest.
-        damping = self.damping * max(1.0, len(gram) / seen.tokens)
-        codes = gptq(site.weight.detach(), gram, self.grid, damping, by_activation=self.by_activation)
-        return code_site(site, codes, self.grid, self.name, tower)
+        growth = max(1.0, len(gram) / seen.tokens)
+        codes = gptq(site.weight.detach(), gram, self.grid, growth * self.damping, by_activation=self.by_activation)
+        note = code_site(site, codes, self.grid, self.name, tower)
+        return replace(note, remark=TOO_FEW) if growth > 1 else note

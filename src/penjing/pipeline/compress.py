@@ -16,6 +16,7 @@ from penjing.artifact.publish import publish, staging
 from penjing.data.content import content_key
 from penjing.data.split import Parts
 from penjing.errors import GoalNotMet
+from penjing.judge.footprint import forget_peak, own_peak_bytes
 from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.models.outputs import tower_outputs
@@ -25,9 +26,11 @@ from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.job import Format, Job, Options, plan_job
 from penjing.pipeline.measure import Comparison, compare, compare_in_torch, compare_outputs_in_torch, time_in_torch
+from penjing.pipeline.preflight import expect
 from penjing.pipeline.steps import Calibration, run_steps
 from penjing.pipeline.write import report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
+from penjing.report.numbers import bytes_text, seconds_text
 from penjing.values import Tell, silent
 
 
@@ -48,7 +51,15 @@ def compress(
     with staging(job.out, job.work, fresh=not job.resume) as folder:
         calibration = calibration_of(job, opened, choices.recipe, tell)
         before = prepare_source(job, opened, choices, tell)
+        expected = expect(opened, choices.recipe, calibration)
+        forget_peak()
+        tell(
+            f"the steps will take about {seconds_text(expected.seconds)} and {bytes_text(expected.peak_rss_bytes)}",
+            0,
+            0,
+        )
         done = run_steps(opened, choices.recipe, calibration, job.work / "steps", tell, resume=job.resume)
+        took = {**expected.as_json(), "seconds": sum(step.seconds for step in done), "peak_rss_bytes": own_peak_bytes()}
         lower(opened, folder, choices.formats, tell)
         comparison = measure(job, opened, choices, before, folder, tell)
         coverage = coverage_table(opened, done, counted[0])
@@ -57,6 +68,7 @@ def compress(
             **verdict.as_json(),
             "coverage": coverage,
             "towers": tower_table(opened, coverage, counted[1], comparison.tower_ms),
+            "steps_took": took,
             "seconds": time.perf_counter() - start,
         }
         if not verdict.published:

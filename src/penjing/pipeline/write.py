@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -40,7 +41,7 @@ def report_document(
             "task": model.family.task,
         },
         "artifact": job.out.name,
-        "warnings": warnings(comparison),
+        "warnings": [*warnings(comparison), *remarks(done)],
         "source": comparison.source.as_json(),
         "result": comparison.result.as_json(),
         "reference": comparison.reference.as_json() if comparison.reference else None,
@@ -67,6 +68,14 @@ def warnings(comparison: Comparison) -> list[str]:
     if before and after and after >= before:
         return [f"not faster: {after:.1f} ms per item, the source takes {before:.1f} ms in the same engine"]
     return []
+
+
+def remarks(done: Sequence[StepDone]) -> list[str]:
+    """What steps remarked of sites they changed, each remark once with the number of sites."""
+    found = Counter((note.method, note.remark) for step in done for note in step.notes if note.remark)
+    return [
+        f"{method}: {count} {'site' if count == 1 else 'sites'}: {remark}" for (method, remark), count in found.items()
+    ]
 
 
 def data_json(job: Job) -> dict[str, Any] | None:

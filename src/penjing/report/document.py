@@ -121,6 +121,15 @@ class StepPart(Part):
     seconds: Number = None
 
 
+class EffortPart(Part):
+    """What all steps took, and what was expected before they began."""
+
+    expected_seconds: Number = None
+    expected_peak_rss_bytes: Count = None
+    seconds: Number = None
+    peak_rss_bytes: Count = None
+
+
 class ModelPart(Part):
     """What was compressed. `size_bytes` is its size on disk; the gate compares with 4 bytes per parameter."""
 
@@ -189,6 +198,7 @@ class Document(Part):
     towers: tuple[TowerPart, ...] = ()
     coverage: tuple[SitePart, ...] = ()
     steps: tuple[StepPart, ...] = ()
+    steps_took: EffortPart | None = None
     recipe: str = Field("", description="YAML, as run")
     seconds: Number = None
     created: str = Field("", description="date, as text")

@@ -1,0 +1,96 @@
+"""What the steps of a run will take, said before they begin: a run of every tower is timed, the rest is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from penjing.calibrate.wiring import enter
+from penjing.methods import Method
+from penjing.models.family import Model
+from penjing.models.tower import Batch, Tower
+from penjing.pipeline.steps import Calibration
+from penjing.recipe import Recipe
+
+ROUNDING_S_PER_WEIGHT = 0.3e-6
+"""Of the methods that settle weights one after the other; measured on SmolLM2-135M with two threads."""
+KEPT_OF_AN_ITEM = 3
+"""Hidden states held of every calibration item: what a block is called with, what it gives, what is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Estimates of the wall time of all steps and of the most memory that they need."""
+
+    seconds: float
+    peak_rss_bytes: int
+
+    def as_json(self) -> dict[str, float]:
+        """As the report keeps it, beside what the steps took."""
+        return {"expected_seconds": self.seconds, "expected_peak_rss_bytes": self.peak_rss_bytes}
+
+
+@torch.no_grad()
+def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
+    """Time one run of every tower that a step with data works on, and count the rest from it."""
+    seconds, extra_bytes = 0.0, 0
+    for step in recipe.steps:
+        for tower in step.targets(model.towers):
+            weights = sum(site.weight.numel() for site in step.method.chosen(tower))
+            extra_bytes = max(extra_bytes, _largest_site(tower))
+            if step.method.needs_data and calibration.batches:
+                batches = calibration.batches
+                seconds += _run_seconds(tower, batches[0]) * step.method.runs(len(batches))
+                seconds += ROUNDING_S_PER_WEIGHT * weights
+                extra_bytes = max(
+                    extra_bytes, _kept_bytes(tower, batches[0], len(batches)) + _moments(tower, step.method)
+                )
+    return Expected(seconds, psutil.Process().memory_info().rss + extra_bytes)
+
+
+def _run_seconds(tower: Tower, batch: Batch) -> float:
+    """Wall time of one run, after one that warms up."""
+    tower.run(batch)
+    start = time.perf_counter()
+    tower.run(batch)
+    return time.perf_counter() - start
+
+
+def _kept_bytes(tower: Tower, batch: Batch, items: int) -> int:
+    """Bytes of hidden states while blocks are fed one by one."""
+    calls = enter(tower, batch, 1) if tower.blocks else []
+    return KEPT_OF_AN_ITEM * items * sum(_bytes(value) for call in calls for _, value in call.items())
+
+
+def _moments(tower: Tower, method: Method) -> int:
+    """Bytes of the second moments of one block's inputs, the largest block's."""
+    chosen = {site.name for site in method.chosen(tower)}
+    sizes = [0]
+    for block in tower.blocks:
+        inside = {id(module) for module in block.modules()}
+        sites = [site for name, site in tower.sites.items() if name in chosen and id(site.parent) in inside]
+        sizes.append(sum(4 * site.weight.flatten(1).shape[1] ** 2 for site in sites))
+    return max(sizes)
+
+
+def _largest_site(tower: Tower) -> int:
+    """Bytes of rounding the largest site: a few copies of it in float."""
+    return max((3 * 4 * site.weight.numel() for site in tower.sites.values()), default=0)
+
+
+def _bytes(value: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(value))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)

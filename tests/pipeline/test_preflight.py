@@ -1,0 +1,48 @@
+"""What the steps will take: from a run that was timed, more for more data and longer recipes, nothing for none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from penjing.methods import make
+from penjing.pipeline.preflight import expect
+from penjing.pipeline.steps import Calibration
+from penjing.recipe import Recipe, Step
+
+
+def recipe_of(*methods: tuple[str, dict]) -> Recipe:
+    return Recipe(tuple(Step(make(name, settings), ("decoder",)) for name, settings in methods))
+
+
+def batches_of(model, count: int) -> Calibration:
+    return Calibration([model.family.probe(model.net, seed) for seed in range(count)], (), "probe")
+
+
+def test_more_data_and_more_steps_are_more_work(fresh, monkeypatch):
+    model = fresh("llama")
+    monkeypatch.setattr("penjing.pipeline.preflight._run_seconds", lambda tower, batch: 0.5)
+    gptq, learned = ("gptq", {"group": 32}), ("autoround", {"group": 32, "steps": 10, "items": 2})
+    few, many = batches_of(model, 2), batches_of(model, 20)
+    short = expect(model, recipe_of(gptq), few)
+    assert short.seconds == pytest.approx(0.5 * 3 * 2, rel=0.01)
+    assert expect(model, recipe_of(gptq), many).seconds == pytest.approx(0.5 * 3 * 20, rel=0.01)
+    both = expect(model, recipe_of(learned, gptq), few)
+    assert both.seconds == pytest.approx(0.5 * (3 * 10 * 2 + 14 * 2) + short.seconds, rel=0.01)
+
+
+def test_hidden_states_of_every_item_are_counted(fresh, monkeypatch):
+    model = fresh("llama")
+    monkeypatch.setattr("psutil.Process.memory_info", lambda self: dataclasses.make_dataclass("I", ["rss"])(1000))
+    (width,) = {model.config.hidden_size}
+    tokens = model.family.probe(model.net, 0)["input_ids"].shape[1]
+    few, many = (expect(model, recipe_of(("gptq", {"group": 32})), batches_of(model, n)) for n in (1, 101))
+    assert many.peak_rss_bytes - few.peak_rss_bytes >= 100 * 4 * width * tokens
+    assert few.peak_rss_bytes > 1000
+
+
+def test_without_data_only_memory_is_needed(fresh):
+    found = expect(fresh("llama"), recipe_of(("rtn", {"bits": 8})), Calibration((), (), "no data"))
+    assert found.seconds == 0
+    assert found.peak_rss_bytes > 0
