@@ -69,7 +69,7 @@ def test_every_clip_can_be_heard_and_has_its_sentence(speech: DataSet) -> None:
 def test_pictures_are_a_set_too() -> None:
     data = load_dataset("pictures")
     assert {row.media for row in data.rows} == {"image"}
-    assert sorted(BUILTIN) == ["pictures", "scenes", "speech"]
+    assert sorted(BUILTIN) == ["pictures", "scenes", "speech", "text"]
 
 
 @pytest.mark.shop
@@ -77,3 +77,16 @@ def test_speech_keeps_the_audiofolder_convention() -> None:
     lines = [json.loads(line) for line in (SPEECH / "metadata.jsonl").read_text(encoding="utf8").splitlines()]
     assert {tuple(line) for line in lines} == {("file_name", "text", "part")}
     assert [line["file_name"] for line in lines] == sorted(path.name for path in SPEECH.glob("*.ogg"))
+
+
+@pytest.mark.shop
+def test_text_judges_by_novels_that_no_step_has_read() -> None:
+    found = load_dataset("text")
+    parts = split(found)
+    assert found.name == "text"
+    assert [len(part) for part in parts] == [80, 20, 60]
+    novels = [{row.id.rpartition("-")[0] for row in part} for part in parts]
+    assert novels[2] == {"pride-and-prejudice", "persuasion"}
+    assert not novels[2] & (novels[0] | novels[1])
+    assert all(1500 < len(row.fields["text"]) < 4000 for part in parts for row in part)
+    assert len({row.fields["text"] for row in found.rows}) == 160

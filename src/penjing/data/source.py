@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from penjing.data.folder import load_folder
@@ -91,4 +92,14 @@ def _scenes() -> DataSet:
     return load_scenes()
 
 
-BUILTIN: dict[str, Callable[[], DataSet]] = {"pictures": _pictures, "scenes": _scenes, "speech": _speech}
+def _text() -> DataSet:
+    """160 passages of English novels; 60 judge, 20 select, 80 calibrate."""
+    return replace(_load_table(Path(__file__).parent / "builtin" / "text" / "passages.jsonl"), name="text")
+
+
+BUILTIN: dict[str, Callable[[], DataSet]] = {
+    "pictures": _pictures,
+    "scenes": _scenes,
+    "speech": _speech,
+    "text": _text,
+}

@@ -1,0 +1,85 @@
+"""At most 4.5 bits a weight in all linear layers, by method: low_bits.py seedling|WHISPER_FOLDER [METHOD…]
+
+The same bits and groups for every method, so that the loss of plain rounding stands beside that of the others; tables of
+words and convolutions have 8 bits and count apart. Nothing is refused here (no goals): the loss is what is looked for.
+Each case is one run of `compress` in a fresh process, judged in the engine on rows that no step has read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from timing import BUILD, in_turns, write
+
+SEEDLING = (
+    ("bits: 2, group: 128", '["image.layers.[01].feed.fc2", "audio.layers.*.feed.fc2"]', "[image, audio]"),
+    ("bits: 4, group: 128", '["*.fc2"]', "[image, text, audio, fusion, decoder]"),
+    ("bits: 4, group: 32", "", "[image, text, audio, fusion, decoder]"),
+)
+"""160 inputs end in groups of 32, which cost a scale for every 32 weights (5 bits); five of the widest make up for it."""
+WHISPER = (("bits: 4, group: 128", "", "[encoder, decoder]"),)
+METHODS = {
+    "rtn": ["rtn"],
+    "hqq": ["hqq"],
+    "gptq": ["gptq"],
+    "awq": ["awq"],
+    "awq, gptq": ["awq, round_weights: false", "gptq"],
+    "autoround": ["autoround"],
+}
+TASKS = ("wer", "accuracy", "recall_at_1", "truth")
+
+
+def recipe_of(grids: tuple[tuple[str, str, str], ...], methods: list[str]) -> str:
+    """The steps of a case, and 8 bits for what is no linear layer."""
+    lines = ["version: 1", "steps:"]
+    for bits, sites, towers in grids:
+        chosen = f", sites: {sites}" if sites else ""
+        lines += [f"  - {{method: {method}, {bits}, towers: {towers}{chosen}}}" for method in methods]
+    return "\n".join([*lines, "  - {method: rtn, bits: 8}", 'goals: ["size_bytes<100%"]', ""])
+
+
+def run_case(model: str, case: str) -> None:
+    """Compress, then print the bits of linear weights and every task before and after."""
+    import penjing
+
+    whole = model == "seedling"
+    place = BUILD / f"low-{'seedling' if whole else 'whisper'}-{case.replace(', ', '-')}"
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    recipe = place.with_suffix(".yaml")
+    recipe.write_text(recipe_of(SEEDLING if whole else WHISPER, METHODS[case]))
+    found = penjing.compress(model, place, recipe=str(recipe), data="scenes" if whole else "speech")
+    linear = [row for row in found["coverage"] if row["kind"] == "linear"]
+    bits = 8 * sum(row["size_bytes"] for row in linear) / sum(row["parameters"] for row in linear)
+    tasks = {
+        name: {"source": metric["value"], "result": found["result"]["metrics"][name]["value"]}
+        for name, metric in found["source"]["metrics"].items()
+        if name.rpartition("/")[2] in TASKS
+    }
+    report = json.loads((Path(place) / "report.json").read_text(encoding="utf8"))
+    sizes = {
+        "bytes": found["result"]["size_bytes"],
+        "share": found["result"]["size_bytes"] / found["source"]["size_bytes"],
+    }
+    print(
+        json.dumps({"bits": bits, **sizes, "tasks": tasks, "steps": report["steps_took"], "changes": report["changes"]})
+    )
+
+
+def main() -> None:
+    """Run one case, or all of them one after the other."""
+    model, *rest = sys.argv[1:]
+    if rest[:1] == ["case"]:
+        run_case(model, rest[1])
+        return
+    commands = {name: [sys.executable, __file__, model, "case", name] for name in rest or METHODS}
+    found: dict[str, Any] = {name: runs[0] for name, runs in in_turns(commands, 1).items()}
+    write(f"low_bits-{Path(model).name}", found)
+
+
+if __name__ == "__main__":
+    main()
