@@ -67,8 +67,7 @@ def measure(folders: dict[str, Path], engine_name: str) -> dict[str, Any]:
     for runner in runners.values():
         runner.begin([*range(1, FILLED + 1)])
     held = {name: cache_bytes(runner._decoder) for name, runner in runners.items()}
-    times = interleave({name: (lambda r=r: r.write_one(7)) for name, r in runners.items()}, rounds=ROUNDS)
-    ms = {name: [1e3 * one for one in taken] for name, taken in times.items()}
+    ms = interleave({name: (lambda r=r: r.write_one(7)) for name, r in runners.items()}, rounds=ROUNDS)
     changes = differences(scores["float32"], scores["int8"])["perplexity"]
     return {
         "perplexity": {name: measure_all(score)["perplexity"].as_json() for name, score in scores.items()},

@@ -1,10 +1,10 @@
 """Milliseconds a token of a language model in 4 bits: decoding.py MODEL [--gguf FILE]
 
-MODEL is a folder of SmolLM2-135M-Instruct, or any other causal model. Its layers are rounded to 4 bits in groups of 64 and
-its table to 8 bits; 64 tokens are written behind 128, and the median of a token is taken. Every system runs in a fresh
-process, in turns: the artifact in both engines, the source's float32 graph in OpenVINO, transformers eager float32, and
-llama.cpp on the same model's GGUF by the Python that $PENJING_LLAMA_PYTHON names. What memory alone allows stands
-beside: the bytes that a token must read, at the speed at which this machine reads them.
+MODEL is a folder of SmolLM2-135M-Instruct, or any other causal model. Its layers are rounded to 4 bits in groups of
+64 and its table to 8 bits; 64 tokens are written behind 128, and the median of a token is taken. Every system runs in
+a fresh process, in turns: the artifact in both engines, the source's float32 graph in OpenVINO, transformers eager
+float32, and llama.cpp on the same model's GGUF by the Python that $PENJING_LLAMA_PYTHON names. What memory alone
+allows stands beside: the bytes that a token must read, at the speed at which this machine reads them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How time and memory of `gptq` grow with depth: depth.py [ROUNDS]
 
 Llama-shaped decoders of one width with 4, 8 and 16 layers and random weights, 16 × 256 calibration tokens. Every case
-runs in a fresh process. Memory is the peak while the method works, less what was resident when it began and had to be: the
-weights themselves.
+runs in a fresh process. Memory is the peak while the method works, less what was resident when it began and had to be:
+the weights themselves.
 """
 
 from __future__ import annotations
