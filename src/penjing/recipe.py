@@ -28,7 +28,12 @@ from penjing.models.tower import Tower
 
 FEW_SITES = 5
 KEYS = ("version", "model", "data", "seed", "steps", "goals")
-DEFAULTS = {"speech-seq2seq": "speech", "dual-encoder": "dual-encoder", "multimodal": "multimodal"}
+DEFAULTS = {
+    "speech-seq2seq": "speech",
+    "dual-encoder": "dual-encoder",
+    "multimodal": "multimodal",
+    "encoder": "encoder",
+}
 """The recipe that is used where none is named, by task; `weights` for all others."""
 
 

@@ -13,11 +13,12 @@ from penjing.errors import DataError
 from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.language import evaluate_language
+from penjing.evaluate.sentences import check_scores, evaluate_sentences
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words
 from penjing.runtimes.engine import Graph
-from penjing.values import Arrays
+from penjing.values import Arrays, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Judged:
     scores: Mapping[str, ItemScores]
     transcripts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """id -> (reference, hypothesis)"""
+    vectors: FloatArray | None = None
+    """(rows, width), where a result's are compared with its source's"""
 
 
 def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
@@ -47,6 +50,9 @@ def check_answers(task: str, rows: Sequence[Row]) -> None:
     if task == "multimodal":
         check_uses(rows)
         return
+    if task == "encoder":
+        check_scores(rows)
+        return
     column = "label" if task == "dual-encoder" and rows and "label" in rows[0].fields else "text"
     for row in rows:
         if column not in row.fields:
@@ -61,6 +67,8 @@ def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
         return ("perplexity",)
     if task == "multimodal":
         return multimodal_metrics(rows)
+    if task == "encoder":
+        return ("spearman", "cosine") if "score" in rows[0].fields else ("cosine",)
     if "label" in rows[0].fields:
         return ("accuracy",)
     media = next((row.media for row in rows if row.media), "image")
@@ -86,12 +94,22 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
     if runner.task == "causal-lm":
         texts = [runner.tokens(row.fields["text"]) for row in rows]
         return Judged(evaluate_language(texts, runner.logits, runner.context_tokens, progress))
+    if runner.task == "encoder":
+        scores, vectors = evaluate_sentences(runner.embed_texts, rows, progress)
+        return Judged(scores, vectors=vectors)
     if runner.task == "multimodal":
         judge_rows = MultimodalJudge(runner, progress)
         scores = judge_rows(rows)
         words = {row.id: spoken_words(row) for row in rows}
         return Judged(scores, {name: (words[name], heard) for name, heard in judge_rows.heard.items()})
     raise DataError(f"the task {runner.task!r} cannot be judged yet", hint="compare outputs: leave --data away")
+
+
+def liken(source: Judged, result: Judged) -> Mapping[str, ItemScores]:
+    """The scores of a result; where rows became vectors also their cosine to the source's, if those are as wide."""
+    if source.vectors is None or result.vectors is None or source.vectors.shape != result.vectors.shape:
+        return result.scores
+    return {**result.scores, "cosine": cosine(source.vectors, result.vectors)}
 
 
 def transcribe_row(runner: Any, row: Row) -> str:

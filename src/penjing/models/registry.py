@@ -6,12 +6,13 @@ from typing import Any
 
 from penjing.models.families.causal_lm import CausalLM
 from penjing.models.families.dual_encoder import DualEncoder
+from penjing.models.families.encoder import Encoder
 from penjing.models.families.generic import Generic
 from penjing.models.families.seedling import Seedling
 from penjing.models.families.whisper import Whisper
 from penjing.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), CausalLM(), Generic())
+FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), CausalLM(), Encoder(), Generic())
 
 
 def family_of(config: Any) -> Family:

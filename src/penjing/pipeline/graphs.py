@@ -11,12 +11,13 @@ from typing import Any
 from penjing.artifact.export import export_component
 from penjing.artifact.manifest import FORMAT, NAME, write_json
 from penjing.errors import ModelError
-from penjing.models.families.dual_settings import TOKENIZER_FILES, open_fast
 from penjing.models.family import Component, Model
+from penjing.models.front_ends import TOKENIZER_FILES, open_fast
 from penjing.models.reference import TorchGraph
 from penjing.values import Tell
 
 TOKENIZER = "tokenizer.json"
+TEXT_TASKS = ("causal-lm", "encoder")
 MOST_GRAPH_BYTES = 2_000_000_000
 
 
@@ -70,7 +71,7 @@ def check_front_end(model: Model) -> None:
         missing = TOKENIZER  # transformers would make up an empty one
     elif model.family.task == "multimodal" and not (model.settings.get("image") and model.settings.get("audio")):
         missing = "processor_config.json"
-    elif model.family.task != "causal-lm" and not (model.settings.get("image") or model.settings.get("audio")):
+    elif model.family.task not in TEXT_TASKS and not (model.settings.get("image") or model.settings.get("audio")):
         missing = "preprocessor_config.json"
     if missing:
         raise ModelError(
@@ -106,6 +107,10 @@ def _torch_runner(model: Model, tokenizer: Path) -> Any:
         from penjing.runtimes.language import GRAPH, LanguageRunner
 
         return LanguageRunner(GraphDecoder(graphs[GRAPH], model.settings), model.settings, tokenizer)
+    if model.family.task == "encoder":
+        from penjing.runtimes.encoder import EncoderRunner
+
+        return EncoderRunner(graphs["model"], model.settings, tokenizer)
     from penjing.runtimes.dual import GRAPHS, DualRunner
 
     sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}

@@ -48,6 +48,10 @@ def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
         from penjing.runtimes.language import open_language
 
         return open_language(folder, settings, engine)
+    if task == "encoder":
+        from penjing.runtimes.encoder import open_encoder
+
+        return open_encoder(folder, settings, engine)
     raise ArtifactError(
         f"{folder} has no task that the engines run",
         hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",
