@@ -33,6 +33,7 @@ DEFAULTS = {
     "dual-encoder": "dual-encoder",
     "multimodal": "multimodal",
     "encoder": "encoder",
+    "classifier": "classifier",
 }
 """The recipe that is used where none is named, by task; `weights` for all others."""
 

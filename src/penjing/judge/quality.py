@@ -12,6 +12,7 @@ from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
+from penjing.evaluate.labels import check_labels, evaluate_labels
 from penjing.evaluate.language import evaluate_language
 from penjing.evaluate.sentences import check_scores, evaluate_sentences
 from penjing.evaluate.similarity import cosine, logit_kl
@@ -45,13 +46,16 @@ def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
             raise DataError(f"row {row.id!r} has no {media}", hint=f"this model is fed with {media} files")
 
 
-def check_answers(task: str, rows: Sequence[Row]) -> None:
-    """Refuse rows without the right answer that a task is judged by."""
+def check_answers(task: str, rows: Sequence[Row], labels: Sequence[str] = ()) -> None:
+    """Refuse rows without the right answer that a task is judged by; `labels` are those that a classifier knows."""
     if task == "multimodal":
         check_uses(rows)
         return
     if task == "encoder":
         check_scores(rows)
+        return
+    if task == "classifier":
+        check_labels(rows, labels)
         return
     column = "label" if task == "dual-encoder" and rows and "label" in rows[0].fields else "text"
     for row in rows:
@@ -69,7 +73,7 @@ def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
         return multimodal_metrics(rows)
     if task == "encoder":
         return ("spearman", "cosine") if "score" in rows[0].fields else ("cosine",)
-    if "label" in rows[0].fields:
+    if task == "classifier" or "label" in rows[0].fields:
         return ("accuracy",)
     media = next((row.media for row in rows if row.media), "image")
     ways = (f"{media}_to_text", f"text_to_{media}")
@@ -94,6 +98,8 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
     if runner.task == "causal-lm":
         texts = [runner.tokens(row.fields["text"]) for row in rows]
         return Judged(evaluate_language(texts, runner.logits, runner.context_tokens, progress))
+    if runner.task == "classifier":
+        return Judged(evaluate_labels(lambda row: runner.classify_row(row).label, runner.labels, rows, progress))
     if runner.task == "encoder":
         scores, vectors = evaluate_sentences(runner.embed_texts, rows, progress)
         return Judged(scores, vectors=vectors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penjing.models.families.causal_lm import CausalLM
+from penjing.models.families.classifier import Classifier
 from penjing.models.families.dual_encoder import DualEncoder
 from penjing.models.families.encoder import Encoder
 from penjing.models.families.generic import Generic
@@ -12,7 +13,7 @@ from penjing.models.families.seedling import Seedling
 from penjing.models.families.whisper import Whisper
 from penjing.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), CausalLM(), Encoder(), Generic())
+FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), CausalLM(), Encoder(), Classifier(), Generic())
 
 
 def family_of(config: Any) -> Family:

@@ -54,7 +54,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
             if task is not None and one.runner.task != task:
                 raise DataError(f"{names[key]} does {one.runner.task}, not {task}", hint="leave --task away")
             check_media(one.runner.settings, rows)
-            check_answers(one.runner.task, rows)
+            check_answers(one.runner.task, rows, one.runner.settings.get("labels", ()))
             check_alone(one.runner.task, rows, against)
         said = {
             key: judge(one.runner, rows, lambda done, total, key=key: tell(f"judge {names[key]}", done, total))  # type: ignore[misc]

@@ -17,7 +17,7 @@ from penjing.models.reference import TorchGraph
 from penjing.values import Tell
 
 TOKENIZER = "tokenizer.json"
-TEXT_TASKS = ("causal-lm", "encoder")
+TEXT_TASKS = ("causal-lm", "encoder", "classifier")
 MOST_GRAPH_BYTES = 2_000_000_000
 
 
@@ -55,8 +55,13 @@ def runnable(model: Model, folder: Path) -> None:
 
 
 def write_tokenizer(model: Model, folder: Path) -> Path:
-    """Copy the checkpoint's tokenizer.json, or make one from its older files; what has none is a ModelError."""
+    """Copy the checkpoint's tokenizer.json, or make one from its older files; what has none is a ModelError.
+
+    A model that reads nothing needs none.
+    """
     found, path = model.folder / TOKENIZER, folder / TOKENIZER
+    if not reads_text(model):
+        return path
     if found.is_file():
         shutil.copyfile(found, path)
     else:
@@ -64,14 +69,21 @@ def write_tokenizer(model: Model, folder: Path) -> Path:
     return path
 
 
+def reads_text(model: Model) -> bool:
+    """Return whether a model's task takes or gives text; a classifier of pictures does neither."""
+    return model.family.task != "classifier" or "text" in model.settings
+
+
 def check_front_end(model: Model) -> None:
     """Refuse a checkpoint whose graphs could not be fed: its tokenizer or its media front end is missing."""
     missing = ""
-    if not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
+    if reads_text(model) and not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
         missing = TOKENIZER  # transformers would make up an empty one
     elif model.family.task == "multimodal" and not (model.settings.get("image") and model.settings.get("audio")):
         missing = "processor_config.json"
-    elif model.family.task not in TEXT_TASKS and not (model.settings.get("image") or model.settings.get("audio")):
+    elif ("image" in model.settings or model.family.task not in TEXT_TASKS) and not (
+        model.settings.get("image") or model.settings.get("audio")
+    ):
         missing = "preprocessor_config.json"
     if missing:
         raise ModelError(
@@ -107,6 +119,10 @@ def _torch_runner(model: Model, tokenizer: Path) -> Any:
         from penjing.runtimes.language import GRAPH, LanguageRunner
 
         return LanguageRunner(GraphDecoder(graphs[GRAPH], model.settings), model.settings, tokenizer)
+    if model.family.task == "classifier":
+        from penjing.runtimes.classifier import ClassifierRunner
+
+        return ClassifierRunner(graphs["model"], model.settings, tokenizer)
     if model.family.task == "encoder":
         from penjing.runtimes.encoder import EncoderRunner
 

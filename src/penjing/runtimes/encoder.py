@@ -28,7 +28,8 @@ def pool_mean(hidden: FloatArray, mask: Array) -> FloatArray:
 
 def pool_first(hidden: FloatArray, mask: Array) -> FloatArray:
     """The first token that is no padding, which was trained to stand for its text."""
-    return hidden[np.arange(len(hidden)), mask.argmax(axis=1)]
+    first: FloatArray = hidden[np.arange(len(hidden)), mask.argmax(axis=1)]
+    return first
 
 
 def pool_largest(hidden: FloatArray, mask: Array) -> FloatArray:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from penjing.data.row import Row
-from penjing.models.capture import call
+from penjing.models.capture import call, run_until
 from penjing.models.families.encoder_settings import encoder_settings
 from penjing.models.families.text_graphs import TEXT_TYPES, text_component
 from penjing.models.family import Component
@@ -24,8 +24,8 @@ from penjing.models.shares import divide
 from penjing.models.tower import Batch, Tower
 
 HIDDEN = "last_hidden_state"
-UNREAD = "pooler."
-"""A layer that only next-sentence prediction reads; no graph holds it, so no method is shown it."""
+UNREAD = "pooler"
+"""A layer that only next-sentence prediction reads; the graph does not hold it, so it is no part of the encoder."""
 
 
 class Encoder:
@@ -41,8 +41,9 @@ class Encoder:
         return config.model_type in TEXT_TYPES and headless
 
     def towers(self, net: nn.Module) -> list[Tower]:
-        """The encoder and its table of words."""
-        return [_hidden(net, tower) if tower.role == "encoder" else tower for tower in divide(net)]
+        """The encoder, the pooler where it brings one, and the table of words."""
+        found = [_divided(net, tower) if tower.role == "encoder" else [tower] for tower in divide(net)]
+        return [tower for towers in found for tower in towers]
 
     def components(self, net: Any) -> list[Component]:
         """The one graph."""
@@ -61,10 +62,17 @@ class Encoder:
         return probe_inputs(net, seed)
 
 
-def _hidden(net: nn.Module, tower: Tower) -> Tower:
-    """The tower as its graph has it: without what nobody reads."""
-    sites = {name: site for name, site in tower.sites.items() if not name.startswith(UNREAD)}
-    return replace(tower, run=partial(_run, net), sites=sites)
+def _divided(net: nn.Module, tower: Tower) -> list[Tower]:
+    """The tower as its graph has it, and apart from it what only a head would read."""
+    body = {name: site for name, site in tower.sites.items() if not name.startswith(f"{UNREAD}.")}
+    apart = {name: site for name, site in tower.sites.items() if name not in body}
+    unread = frozenset(name for name in tower.parameter_names if name.startswith(f"{UNREAD}."))
+    owned = tower.parameter_names - unread
+    encoder = replace(tower, run=partial(_run, net), sites=body, parameter_names=owned)
+    if not apart:
+        return [encoder]
+    run = run_until(net, UNREAD, [UNREAD])
+    return [encoder, Tower(UNREAD, "head", "text", net.get_submodule(UNREAD), run, (), apart, unread)]
 
 
 def _run(net: nn.Module, batch: Batch) -> Tensor:
