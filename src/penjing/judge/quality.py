@@ -34,8 +34,11 @@ class Judged:
 
 
 def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Refuse rows without the picture or the sound that a model runs on."""
+    """Refuse rows without the picture, the sound or the text that a model runs on."""
     if "image" not in settings and "audio" not in settings:
+        lacking = next((row for row in rows if settings.get("text") and not row.fields.get("text")), None)
+        if lacking is not None:
+            raise DataError(f"row {lacking.id!r} has no text", hint="this model is fed with a column `text`")
         return
     both = bool(settings.get("image") and settings.get("audio"))
     media = "image or sound" if both else "image" if settings.get("image") else "audio"
