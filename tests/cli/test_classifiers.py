@@ -84,6 +84,7 @@ def test_texts_and_pairs_of_texts(sentences, tmp_path, penjing):
     goals = ("--goal", "accuracy>=-0.2", "--goal", "size_bytes<=60%")
     found = penjing("compress", folder, "-o", out, "--data", data, *goals, "--engine", "onnxruntime").json
     assert found["source"]["metrics"]["accuracy"]["value"] == 1.0
+    assert "pipeline_tag: text-classification\n" in (out / "README.md").read_text()
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     runner = package.load(out, "openvino")
     said = runner.classify([(row["text"], row["text2"]) if "text2" in row else row["text"] for row in rows])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -127,6 +129,24 @@ def test_a_ruined_encoder_is_refused(encoder_folder, plain_texts, tmp_path, penj
     found = penjing("compress", encoder_folder, "-o", tmp_path / "out", *asked)
     assert found.code == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_shop_embeds_and_labels_without_the_workshop(encoder_artifact, classifier_artifact, labelled_folder):
+    picture = next(labelled_folder.glob("*.png"))
+    program = f"""
+import sys, penjing
+from pathlib import Path
+print(penjing.load({str(encoder_artifact)!r}).embed(["a red cat", "a dog"]).shape)
+print(penjing.load({str(classifier_artifact)!r}).classify([Path({str(picture)!r})])[0].label[:6])
+print([name for name in ("torch", "transformers", "onnx", "safetensors") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["(2, 64)", "LABEL_", "[]"], done.stderr
+
+
+def test_cards_name_the_task_of_the_hub(encoder_artifact, classifier_artifact):
+    for folder, tag in ((encoder_artifact, "feature-extraction"), (classifier_artifact, "image-classification")):
+        assert f"pipeline_tag: {tag}\n" in (folder / "README.md").read_text()
 
 
 REFUSED = {
