@@ -12,7 +12,7 @@ from penjing.data.records import Record
 from penjing.data.row import DataSet, Media, Row
 from penjing.errors import DataError, did_you_mean
 
-TEXT_COLUMNS = ("text", "text2", "label", "score", "question", "answer", "language", "scene", "speaker")
+TEXT_COLUMNS = ("text", "label", "question", "answer", "text2", "score", "language", "scene", "speaker")
 FILE_COLUMNS = ("file_name", "image", "audio")
 OTHER_COLUMNS = ("id", "part")
 SYNONYMS = {
