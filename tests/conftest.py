@@ -117,3 +117,60 @@ def language_artifact(language_folder: Path, texts_file: Path, tmp_path_factory:
     out = tmp_path_factory.mktemp("artifacts") / "language-small"
     penjing.compress(language_folder, out, data=texts_file, goals=["perplexity<=+2%", "size_bytes<=40%"], threads=1)
     return out
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder of texts, with its tokenizer and the files of sentence-transformers."""
+    from tiny_encoders import save_encoder
+
+    return save_encoder(tmp_path_factory.mktemp("models") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty scored pairs of texts."""
+    from tiny_encoders import save_pairs
+
+    return save_pairs(tmp_path_factory.mktemp("data") / "pairs.jsonl")
+
+
+@pytest.fixture(scope="session")
+def encoder_artifact(encoder_folder: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder after the default recipe, as graphs and as a checkpoint."""
+    import penjing
+
+    out = tmp_path_factory.mktemp("artifacts") / "encoder-small"
+    goals = ["spearman>=-0.05", "cosine>=0.98", "size_bytes<=60%"]
+    penjing.compress(encoder_folder, out, data=pairs_file, goals=goals, formats=["onnx", "checkpoint"], threads=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny ResNet with batch normalisation and its image processor."""
+    from tiny_encoders import save_image_classifier
+
+    return save_image_classifier(tmp_path_factory.mktemp("models") / "classifier")
+
+
+@pytest.fixture(scope="session")
+def labelled_folder(classifier_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighty pictures labelled by the tiny ResNet itself."""
+    from tiny_encoders import save_labelled
+
+    return save_labelled(tmp_path_factory.mktemp("data") / "labelled", classifier_folder)
+
+
+@pytest.fixture(scope="session")
+def classifier_artifact(
+    classifier_folder: Path, labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The tiny ResNet after the default recipe."""
+    import penjing
+
+    out = tmp_path_factory.mktemp("artifacts") / "classifier-small"
+    penjing.compress(
+        classifier_folder, out, data=labelled_folder, goals=["accuracy>=-0.2", "size_bytes<=90%"], threads=1
+    )
+    return out

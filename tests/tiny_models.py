@@ -212,19 +212,25 @@ LANGUAGE: Mapping[str, Builder] = {
     "t5_untied": t5_untied,
     "bart": builder("BartForConditionalGeneration", "BartConfig", **SEQ2SEQ, max_position_embeddings=64),
 }
+DISTILLED: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "dim": 32,
+    "hidden_dim": 64,
+    "n_layers": 2,
+    "n_heads": 2,
+    "max_position_embeddings": 64,
+}
+ENCODERS: Mapping[str, Builder] = {
+    "minilm": builder("BertModel", "BertConfig", **TEXT),
+    "roberta_bare": builder("RobertaModel", "RobertaConfig", **{**TEXT, "pad_token_id": 1, "type_vocab_size": 1}),
+    "distilbert_bare": builder("DistilBertModel", "DistilBertConfig", **DISTILLED),
+    "mpnet": builder("MPNetModel", "MPNetConfig", **{**TEXT, "pad_token_id": 1}),
+    "bert_masked": builder("BertForMaskedLM", "BertConfig", **TEXT),
+}
 CLASSIFIERS: Mapping[str, Builder] = {
     "bert": builder("BertForSequenceClassification", "BertConfig", **TEXT, num_labels=3),
     "roberta": builder("RobertaForTokenClassification", "RobertaConfig", **TEXT, num_labels=3),
-    "distilbert": builder(
-        "DistilBertForSequenceClassification",
-        "DistilBertConfig",
-        vocab_size=VOCAB,
-        dim=32,
-        hidden_dim=64,
-        n_layers=2,
-        n_heads=2,
-        max_position_embeddings=64,
-    ),
+    "distilbert": builder("DistilBertForSequenceClassification", "DistilBertConfig", **DISTILLED),
     "vit": builder("ViTForImageClassification", "ViTConfig", **IMAGE, num_labels=3),
     "resnet": builder(
         "ResNetForImageClassification",
@@ -269,6 +275,7 @@ TINY: Mapping[str, Builder] = {
     **SPEECH,
     **VISION_LANGUAGE,
     **LANGUAGE,
+    **ENCODERS,
     **CLASSIFIERS,
     **MULTIMODAL,
 }

@@ -115,7 +115,7 @@ def test_statistics_of_an_architecture_without_a_front_end(tmp_path, sound_folde
 
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("version: 1\nsteps: [{method: static_int8}]\n")
-    model = TINY["vit"](tmp_path / "vit")
+    model = TINY["ast"](tmp_path / "ast")
     untouched()
     found = penjing("compress", model, "-o", tmp_path / "out", "--data", sound_folder, "--recipe", recipe)
     message, hint = found.check_refused()
@@ -138,5 +138,5 @@ def test_evaluate_refuses_pictures_for_sounds(speech_artifact, picture_folder, p
 def test_evaluate_needs_a_task(tmp_path, sound_folder, penjing):
     from tiny_models import TINY
 
-    message, _ = penjing("evaluate", TINY["bert"](tmp_path / "bert"), "--data", sound_folder).check_refused()
-    assert message == "BertForSequenceClassification has no task that can be judged yet"
+    message, _ = penjing("evaluate", TINY["bert_masked"](tmp_path / "bert"), "--data", sound_folder).check_refused()
+    assert message == "BertForMaskedLM has no task that can be judged yet"

@@ -46,6 +46,10 @@ PROCESSORS = {
     "vit-lanczos": ("ViT", {"size": 50, "resample": 1}),
     "deit": ("DeiT", {"size": {"height": 80, "width": 80}, "crop_size": 57}),
     "bit": ("Bit", {"size": {"shortest_edge": 60}, "crop_size": 60}),
+    "convnext-small": ("ConvNext", {"size": {"shortest_edge": 48}, "crop_pct": 0.8}),
+    "convnext-of-resnet": ("ConvNext", {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 2}),
+    "convnext-large": ("ConvNext", {"size": {"shortest_edge": 384}}),
+    "swin": ("ViT", {"size": 40, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}),
     "unscaled": ("ViT", {"do_rescale": False, "image_mean": [3.0, 4.0, 5.0], "size": 20}),
     "bare": ("ViT", {"do_normalize": False, "do_resize": False}),
 }
@@ -170,6 +174,11 @@ def test_old_files_get_the_defaults_of_their_kind() -> None:
     assert vit["mean"] == [0.25] * 3
     assert vit["crop"] is None
     assert json.loads(json.dumps(vit)) == vit
+    resnet = image_settings({"feature_extractor_type": "ConvNextFeatureExtractor", "size": 224, "crop_pct": 0.875})
+    assert resnet["resize"] == {"shortest_edge": 256}
+    assert resnet["crop"] == {"height": 224, "width": 224}
+    assert resnet["mean"] == [0.485, 0.456, 0.406]
+    assert image_settings({"image_processor_type": "ConvNextImageProcessor"})["crop"] is None
 
 
 @pytest.mark.shop
@@ -179,6 +188,8 @@ def test_old_files_get_the_defaults_of_their_kind() -> None:
         ({}, "no type"),
         ({"image_processor_type": "Pix2StructImageProcessor"}, "unknown image processor"),
         ({"image_processor_type": "ViTImageProcessor", "crop_pct": 0.9}, "crop_pct"),
+        ({"image_processor_type": "ConvNextImageProcessor", "do_center_crop": True, "crop_size": 8}, "of its own"),
+        ({"image_processor_type": "ConvNextImageProcessor", "size": {"height": 8, "width": 8}}, "of its own"),
         ({"image_processor_type": "ViTImageProcessor", "do_pad": True}, "do_pad"),
         ({"image_processor_type": "ViTImageProcessor", "size": {"longest_edge": 3}}, "unknown image size"),
         ({"image_processor_type": "ViTImageProcessor", "resample": 9}, "resampling filter"),

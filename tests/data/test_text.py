@@ -125,3 +125,27 @@ def test_bad_files_and_settings_are_refused(tmp_path: Path) -> None:
         TextFrontEnd(broken, SETTINGS)
     with pytest.raises(ModelError, match="lack 'pad_id'"):
         TextFrontEnd(broken, {name: value for name, value in SETTINGS.items() if name != "pad_id"})
+
+
+def test_pairs_equal_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = word_level()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]")
+    theirs.save_pretrained(tmp_path)
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    pairs = [(SENTENCES[0], SENTENCES[1]), (SENTENCES[4], SENTENCES[3]), ("cats", "a red sofa")]
+    front_end = TextFrontEnd(tmp_path / "tokenizer.json", {**SETTINGS, "inputs": names, "lower": True})
+    lowered = [[text.lower() for text in pair] for pair in pairs]
+    options = {"padding": True, "truncation": True, "max_length": 12, "return_token_type_ids": True}
+    first, second = ([pair[place] for pair in lowered] for place in (0, 1))
+    expected = theirs(first, second, **options, return_tensors="np")
+    found = front_end(pairs)
+    assert list(found) == names
+    for name in names:
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert found["token_type_ids"].sum() > 3

@@ -12,8 +12,17 @@ import soundfile
 
 from penjing.data.row import Row
 from penjing.errors import DataError
-from penjing.judge.quality import check_answers, check_media, compare_outputs, judge, metric_names, transcribe_row
+from penjing.judge.quality import (
+    check_answers,
+    check_media,
+    compare_outputs,
+    judge,
+    liken,
+    metric_names,
+    transcribe_row,
+)
 from penjing.judge.speed import graph_latencies, item_latencies
+from penjing.runtimes.classifier import Classified
 from penjing.runtimes.speech import Transcription
 from tiny_speech import RATE_HZ, sound
 
@@ -190,3 +199,76 @@ def test_clips_are_timed_from_file_to_text(tmp_path):
 def test_graphs_are_timed_on_one_input():
     found = graph_latencies({"one": Scaled(1), "two": Scaled(2)}, {"x": np.ones(3, np.float32)}, 1, rounds=4)
     assert [latency.runs for latency in found.values()] == [4, 4]
+
+
+class Embedder:
+    """Knows the length of a text, turned by an angle."""
+
+    task = "encoder"
+    settings = MappingProxyType({"text": {}})
+
+    def __init__(self, turned: float = 0.0, width: int = 2) -> None:
+        self.turned, self.width = turned, width
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        angles = np.array([len(text) / 10 for text in texts]) + self.turned
+        return np.stack([np.cos(angles), np.sin(angles), *[0 * angles] * (self.width - 2)], 1).astype(np.float32)
+
+    def embed_rows(self, rows: Sequence[Row]) -> np.ndarray:
+        return self.embed_texts([row.fields["text"] for row in rows])
+
+
+class Labeller:
+    """Knows one label."""
+
+    task = "classifier"
+    labels = ("cat", "dog")
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def classify_row(self, row: Row) -> Classified:
+        self.seen += 1
+        return Classified("cat", 1.0, (("cat", 1.0), ("dog", 0.0)))
+
+
+def test_encoders_by_scored_pairs_and_by_likeness():
+    rows = [Row(str(n), {"text": "a", "text2": "a" * (n + 1), "score": str(-n)}) for n in range(5)]
+    assert metric_names("encoder", rows) == ("spearman", "cosine")
+    source, result = judge(Embedder(), rows), judge(Embedder(np.pi / 3), rows)
+    assert source.scores["spearman"].value == pytest.approx(1)
+    assert set(source.scores) == {"spearman"}
+    scores = liken(source, result)
+    assert set(scores) == {"spearman", "cosine"}
+    assert scores["cosine"].numerator.tolist() == pytest.approx([0.5] * 5)
+    assert set(liken(source, judge(Embedder(width=3), rows))) == {"spearman"}
+
+
+def test_encoders_by_texts_alone():
+    rows = [Row(str(n), {"text": "a" * n}) for n in range(4)]
+    assert metric_names("encoder", rows) == ("cosine",)
+    check_answers("encoder", rows)
+    found = judge(Embedder(), rows)
+    assert found.scores == {}
+    assert liken(found, found)["cosine"].value == pytest.approx(1)
+    assert item_latencies({"only": Embedder()}, rows, threads=1, rounds=3)["only"].p50_ms > 0
+
+
+def test_classifiers():
+    rows = [Row(str(n), {"text": "x", "label": label}) for n, label in enumerate(["cat", "dog", "0", "cat"])]
+    assert metric_names("classifier", rows) == ("accuracy",)
+    check_answers("classifier", rows, Labeller.labels)
+    assert judge(Labeller(), rows).scores["accuracy"].value == pytest.approx(0.75)
+    with pytest.raises(DataError, match="knows no label 'cat'"):
+        check_answers("classifier", rows, ["bird", "fish"])
+    labeller = Labeller()
+    item_latencies({"only": labeller}, rows, threads=1, rounds=3)
+    assert labeller.seen == 5
+
+
+def test_what_reads_needs_texts_and_what_sees_pictures():
+    check_media({"labels": ["a"], "text": {"lower": False}}, pictures("text", ["a"]))
+    with pytest.raises(DataError, match="row '0' has no text"):
+        check_media({"labels": ["a"], "text": {"lower": False}}, pictures("label", ["a"]))
+    with pytest.raises(DataError, match="has no image"):
+        check_media({"labels": ["a"], "image": {"resize": None}}, [Row("1", {"text": "a"})])

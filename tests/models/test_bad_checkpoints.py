@@ -179,7 +179,7 @@ def test_a_pickle_is_never_read(folder_of, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(folder_of("bert"), folder)
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    assert open_model(str(folder)).family.name == "generic"
+    assert open_model(str(folder)).family.name == "classifier"
 
 
 def test_masks_of_pretraining_may_be_missing_and_become_zero(folder_of, tmp_path):

@@ -17,7 +17,7 @@ from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd
 from penjing.errors import ModelError
 from penjing.models.families.dual_encoder import DualEncoder
-from penjing.models.families.dual_settings import open_fast
+from penjing.models.front_ends import open_fast
 
 FAMILY = DualEncoder()
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.!?"

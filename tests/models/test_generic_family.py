@@ -25,8 +25,8 @@ def test_it_matches_anything_and_has_no_graphs(opened):
     family = Generic()
     assert family.matches(object())
     assert family.task is None
-    assert family.components(opened("bert").net) == []
-    assert family.settings(opened("bert").net, None) == {}
+    assert family.components(opened("bert_masked").net) == []
+    assert family.settings(opened("bert_masked").net, None) == {}
 
 
 def test_rows_of_text_become_tokens(opened, words):

@@ -72,7 +72,7 @@ def test_families_and_architectures(inspected):
     assert names == {
         "whisper": ("whisper", "WhisperForConditionalGeneration"),
         "clip": ("dual-encoder", "CLIPModel"),
-        "bert": ("generic", "BertForSequenceClassification"),
+        "bert": ("classifier", "BertForSequenceClassification"),
     }
 
 

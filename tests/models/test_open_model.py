@@ -26,6 +26,8 @@ FAMILY_OF = {
     "vision_text": "dual-encoder",
     "seedling": "seedling",
     **dict.fromkeys(("llama", "llama_tied", "qwen2", "gpt2", "opt"), "causal-lm"),
+    **dict.fromkeys(("minilm", "roberta_bare", "distilbert_bare", "mpnet"), "encoder"),
+    **dict.fromkeys(("bert", "distilbert", "vit", "resnet", "swin", "convnext"), "classifier"),
 }
 
 
@@ -132,7 +134,7 @@ def test_quiet_gives_back_what_it_took():
 
 def test_the_generic_family_is_asked_last(opened):
     assert [family.name for family in FAMILIES][-1] == "generic"
-    assert family_of(opened("bert").config).name == "generic"
+    assert family_of(opened("bert_masked").config).name == "generic"
     assert family_of(opened("whisper").config).name == "whisper"
 
 

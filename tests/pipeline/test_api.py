@@ -37,7 +37,7 @@ def test_functions_take_what_commands_take(name):
 
 
 def test_a_refusal_carries_the_document(tmp_path):
-    model = TINY["bert"](tmp_path / "bert")
+    model = TINY["bert_masked"](tmp_path / "bert")
     with pytest.raises(GoalNotMet) as refused:
         penjing.compress(model, tmp_path / "out", recipe="weights", goals=["size_bytes<=1%"])
     document = refused.value.document

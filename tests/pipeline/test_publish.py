@@ -178,7 +178,7 @@ def test_other_errors_are_not_blamed_on_the_disk(error, tmp_path):
 @pytest.mark.parametrize("limit_bytes", [1_000, 20_000])
 def test_a_disk_that_fills_up_while_writing(limit_bytes, tmp_path):
     """The system itself refuses to write files of more than so many bytes."""
-    model, out = TINY["bert"](tmp_path / "bert"), artifact(tmp_path / "out")
+    model, out = TINY["bert_masked"](tmp_path / "bert"), artifact(tmp_path / "out")
     options = pipeline.Options(recipe="weights", goals=("cosine>=0.9",), overwrite=True, threads=1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
@@ -192,7 +192,7 @@ def test_a_disk_that_fills_up_while_writing(limit_bytes, tmp_path):
 
 
 def test_room_again_and_resumed(tmp_path, monkeypatch):
-    model, out = TINY["bert"](tmp_path / "bert"), tmp_path / "out"
+    model, out = TINY["bert_masked"](tmp_path / "bert"), tmp_path / "out"
     write = pipeline.write_artifact
 
     def full(*args):

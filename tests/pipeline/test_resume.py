@@ -97,7 +97,8 @@ def test_interrupted_leaves_what_was_there(whisper_folder, sound_folder, speech_
 
 
 def options(recipe: Path, *, resume: bool) -> pipeline.Options:
-    return pipeline.Options(recipe=str(recipe), goals=("size_bytes<=1%",), threads=1, resume=resume)
+    goals, formats = ("size_bytes<=1%",), ("checkpoint",)
+    return pipeline.Options(recipe=str(recipe), goals=goals, formats=formats, threads=1, resume=resume)
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ DAMAGED = (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeE
 
 WEIGHTS = "model.safetensors"
 LAYERS = "layers.json"
-CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
-"""What a checkpoint folder holds besides weights: configuration and tokenizer files."""
+CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "[0-9]_*/config.json")
+"""What a checkpoint folder holds besides weights: configuration and tokenizer files, sentence-transformers' stages."""
 
 
 def copy_configuration(source: Path, target: Path) -> None:
@@ -39,7 +39,9 @@ def copy_configuration(source: Path, target: Path) -> None:
     for pattern in CONFIG_FILES:
         for path in sorted(source.glob(pattern)):
             if path.is_file() and not path.name.endswith(".index.json") and path.name not in (LAYERS, "penjing.json"):
-                shutil.copyfile(path, target / path.name)
+                place = target / path.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
 
 
 def save_network(net: nn.Module, source: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ from penjing.data.image import FILTERS
 from penjing.errors import ModelError
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALF = [0.5, 0.5, 0.5]
 CROPPED: Mapping[str, Any] = {
     "size": {"shortest_edge": 224},
@@ -26,10 +27,19 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "Bit": CROPPED,
     "Siglip": {**EXACT, "resample": 3, "default_to_square": False},
     "ViT": {**EXACT, "resample": 2},
+    "ConvNext": {
+        "size": {"shortest_edge": 384},
+        "crop_pct": 224 / 256,
+        "resample": 3,
+        "image_mean": IMAGENET_MEAN,
+        "image_std": IMAGENET_STD,
+        "default_to_square": False,
+    },
     "DeiT": {**EXACT, "size": 256, "crop_size": 224, "do_center_crop": True, "resample": 3},
 }
 """What each kind of processor does where its file is silent. The kinds not named here do something else besides."""
 ALWAYS: Mapping[str, Any] = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+SQUEEZED_PIXELS = 384
 READ = frozenset({*ALWAYS, *CROPPED, "image_processor_type", "feature_extractor_type"})
 HARMLESS = frozenset(
     {
@@ -49,13 +59,15 @@ def image_settings(preprocessor_config: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = processor_kind(preprocessor_config)
     for key, value in preprocessor_config.items():
-        if key not in HARMLESS and value not in (None, False):
+        if key not in (HARMLESS | {"crop_pct"} if kind == "ConvNext" else HARMLESS) and value not in (None, False):
             hint = "this image processor does something penjing has not learnt yet"
             raise ModelError(f"unknown image processor option {key!r}", hint=hint)
     given = {key: value for key, value in preprocessor_config.items() if value is not None}
     options = {**ALWAYS, **DEFAULTS[kind], **given}
     if "do_center_crop" not in options:
         options["do_center_crop"] = False
+    if kind == "ConvNext" and options["do_resize"]:
+        options |= _cut_to_share(options)
     normalise = options["do_normalize"]
     return {
         "resize": size_of(options["size"], bool(options.get("default_to_square", True)))
@@ -67,6 +79,16 @@ def image_settings(preprocessor_config: Mapping[str, Any]) -> dict[str, Any]:
         "mean": per_channel(options["image_mean"]) if normalise else None,
         "std": per_channel(options["image_std"]) if normalise else None,
     }
+
+
+def _cut_to_share(options: Mapping[str, Any]) -> dict[str, Any]:
+    """ConvNeXT and ResNet: small sizes are the middle share `crop_pct` of a picture, large ones the whole, squeezed."""
+    edge = size_of(options["size"], False).get("shortest_edge")
+    if edge is None or options["do_center_crop"]:
+        raise ModelError("a ConvNext image processor with a size or a crop of its own", hint="known: shortest_edge")
+    if edge >= SQUEEZED_PIXELS:
+        return {"size": [edge, edge]}
+    return {"size": {"shortest_edge": int(edge / options["crop_pct"])}, "do_center_crop": True, "crop_size": edge}
 
 
 def processor_kind(preprocessor_config: Mapping[str, Any]) -> str:

@@ -14,9 +14,9 @@ Media = Literal["image", "audio"]
 class Row:
     """One item of a data set.
 
-    `id` is unique and stable within its set. `fields` holds text columns by name (`text`, `label`, `question`,
-    `answer`, `language`, `scene`, `speaker`). `file` is a path, or the encoded bytes where the set carries them itself.
-    `spoken` is the sound beside a picture: its text or its question, read aloud.
+    `id` is unique and stable within its set. `fields` holds text columns by name (`text`, `text2`, `label`, `score`,
+    `question`, `answer`, `language`, `scene`, `speaker`). `file` is a path, or the encoded bytes where the set carries
+    them itself. `spoken` is the sound beside a picture: its text or its question, read aloud.
     """
 
     id: str

@@ -12,11 +12,14 @@ from penjing.data.records import Record
 from penjing.data.row import DataSet, Media, Row
 from penjing.errors import DataError, did_you_mean
 
-TEXT_COLUMNS = ("text", "label", "question", "answer", "language", "scene", "speaker")
+TEXT_COLUMNS = ("text", "label", "question", "answer", "text2", "score", "language", "scene", "speaker")
 FILE_COLUMNS = ("file_name", "image", "audio")
 OTHER_COLUMNS = ("id", "part")
-SYNONYMS = {"text": ("transcription", "transcript", "sentence", "caption")}
-"""Names of the column `text` in well-known sets, taken in this order where there is no `text`."""
+SYNONYMS = {
+    "text": ("transcription", "transcript", "sentence", "caption", "sentence1"),
+    "text2": ("sentence2",),
+}
+"""Names of columns in well-known sets, taken in this order where there is none of our name."""
 PARTS = ("calibrate", "select", "judge")
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".w64"}

@@ -12,15 +12,17 @@ from tokenizers import Tokenizer
 from penjing.errors import ModelError
 from penjing.values import Array
 
+Item = str | tuple[str, str]
+"""A text, or a pair of texts that are read as one."""
 TEXT_SETTINGS = ("inputs", "max_length", "padding", "pad_id", "pad_token", "pad_side", "lower")
 
 
 class TextFrontEnd:
     """Turns sentences into the integer inputs of a text encoder; equal to the tokenizers of transformers.
 
-    Settings: `inputs` names the arrays to return (`input_ids`, `attention_mask`), `max_length` cuts, `padding` is
-    `longest` (of the sentences given) or `max_length`, `pad_id`, `pad_token` and `pad_side` say how, `lower`
-    lower-cases first where the tokenizer's file does not.
+    Settings: `inputs` names the arrays to return (`input_ids`, `attention_mask`, `token_type_ids`), `max_length` cuts,
+    `padding` is `longest` (of the sentences given) or `max_length`, `pad_id`, `pad_token` and `pad_side` say how,
+    `lower` lower-cases first where the tokenizer's file does not.
     """
 
     def __init__(self, tokenizer_json: Path, settings: Mapping[str, Any]) -> None:
@@ -39,14 +41,19 @@ class TextFrontEnd:
             length=length if settings["padding"] == "max_length" else None,
         )
 
-    def __call__(self, texts: Sequence[str]) -> dict[str, Array]:
-        """Return the inputs of n sentences: int64 (n, tokens) each."""
-        encodings = self.tokenizer.encode_batch([text.lower() if self.lower else text for text in texts])
+    def __call__(self, texts: Sequence[Item]) -> dict[str, Array]:
+        """Return the inputs of n sentences, or pairs of them: int64 (n, tokens) each."""
+        encodings = self.tokenizer.encode_batch([_lowered(text) if self.lower else text for text in texts])
         columns = {
             "input_ids": [encoding.ids for encoding in encodings],
             "attention_mask": [encoding.attention_mask for encoding in encodings],
+            "token_type_ids": [encoding.type_ids for encoding in encodings],
         }
         return {name: np.asarray(columns[name], dtype=np.int64).reshape(len(texts), -1) for name in self.inputs}
+
+
+def _lowered(item: Item) -> Item:
+    return item.lower() if isinstance(item, str) else (item[0].lower(), item[1].lower())
 
 
 def open_tokenizer(path: Path) -> Tokenizer:

@@ -37,6 +37,7 @@ KINDS: Mapping[str, MetricKind] = {
     "wer": MetricKind(False, "share", "<=+0.01"),
     "cer": MetricKind(False, "share", "<=+0.01"),
     "accuracy": MetricKind(True, "share", ">=-0.01"),
+    "spearman": MetricKind(True, "share", ">=-0.01"),
     "truth": MetricKind(True, "share", ">=-0.01"),
     "perplexity": MetricKind(False, "number", "<=+2%"),
     "cosine": MetricKind(True, "number", ">=0.99"),
@@ -49,7 +50,7 @@ KINDS: Mapping[str, MetricKind] = {
 }
 """Every measure a goal may name. `bleu` and `chrf` run from 0 to 100, so their point is 1."""
 
-TASK_METRICS = ("wer", "accuracy", "truth", "perplexity", "recall_at_1", "bleu")
+TASK_METRICS = ("wer", "accuracy", "truth", "perplexity", "recall_at_1", "bleu", "spearman")
 """What a task is judged by; the first-class metric of each task, gated by default."""
 
 

@@ -12,13 +12,15 @@ from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
+from penjing.evaluate.labels import check_labels, evaluate_labels
 from penjing.evaluate.language import evaluate_language
+from penjing.evaluate.sentences import check_scores, evaluate_sentences
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words
 from penjing.judge.sight import judge_sight, sight_metrics
 from penjing.runtimes.engine import Graph
-from penjing.values import Arrays
+from penjing.values import Arrays, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,16 @@ class Judged:
     scores: Mapping[str, ItemScores]
     transcripts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """id -> (reference, hypothesis)"""
+    vectors: FloatArray | None = None
+    """(rows, width), where a result's are compared with its source's"""
 
 
 def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Refuse rows without the picture or the sound that a model runs on."""
+    """Refuse rows without the picture, the sound or the text that a model runs on."""
     if "image" not in settings and "audio" not in settings:
+        lacking = next((row for row in rows if settings.get("text") and not row.fields.get("text")), None)
+        if lacking is not None:
+            raise DataError(f"row {lacking.id!r} has no text", hint="this model is fed with a column `text`")
         return
     both = bool(settings.get("image") and settings.get("audio"))
     media = "image or sound" if both else "image" if settings.get("image") else "audio"
@@ -43,13 +50,19 @@ def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
             raise DataError(f"row {row.id!r} has no {media}", hint=f"this model is fed with {media} files")
 
 
-def check_answers(task: str, rows: Sequence[Row]) -> None:
-    """Refuse rows without the right answer that a task is judged by."""
+def check_answers(task: str, rows: Sequence[Row], labels: Sequence[str] = ()) -> None:
+    """Refuse rows without the right answer that a task is judged by; `labels` are those that a classifier knows."""
     if task == "multimodal":
         check_uses(rows)
         return
     if task == "image-text-to-text":
         sight_metrics(rows)
+        return
+    if task == "encoder":
+        check_scores(rows)
+        return
+    if task == "classifier":
+        check_labels(rows, labels)
         return
     column = "label" if task == "dual-encoder" and rows and "label" in rows[0].fields else "text"
     for row in rows:
@@ -67,7 +80,9 @@ def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
         return multimodal_metrics(rows)
     if task == "image-text-to-text":
         return sight_metrics(rows)
-    if "label" in rows[0].fields:
+    if task == "encoder":
+        return ("spearman", "cosine") if "score" in rows[0].fields else ("cosine",)
+    if task == "classifier" or "label" in rows[0].fields:
         return ("accuracy",)
     media = next((row.media for row in rows if row.media), "image")
     ways = (f"{media}_to_text", f"text_to_{media}")
@@ -92,6 +107,11 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
     if runner.task == "causal-lm":
         texts = [runner.tokens(row.fields["text"]) for row in rows]
         return Judged(evaluate_language(texts, runner.logits, runner.context_tokens, progress))
+    if runner.task == "classifier":
+        return Judged(evaluate_labels(lambda row: runner.classify_row(row).label, runner.labels, rows, progress))
+    if runner.task == "encoder":
+        scores, vectors = evaluate_sentences(runner.embed_texts, rows, progress)
+        return Judged(scores, vectors=vectors)
     if runner.task == "multimodal":
         judge_rows = MultimodalJudge(runner, progress)
         scores = judge_rows(rows)
@@ -100,6 +120,13 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
     if runner.task == "image-text-to-text":
         return Judged(*judge_sight(runner, rows, progress))
     raise DataError(f"the task {runner.task!r} cannot be judged yet", hint="compare outputs: leave --data away")
+
+
+def liken(source: Judged, result: Judged) -> Mapping[str, ItemScores]:
+    """The scores of a result; where rows became vectors also their cosine to the source's, if those are as wide."""
+    if source.vectors is None or result.vectors is None or source.vectors.shape != result.vectors.shape:
+        return result.scores
+    return {**result.scores, "cosine": cosine(source.vectors, result.vectors)}
 
 
 def transcribe_row(runner: Any, row: Row) -> str:

@@ -46,6 +46,8 @@ def _one_item(runner: Any, rows: Sequence[Row]) -> Callable[[], object]:
         return lambda: look(runner, next(turns))
     if runner.task == "causal-lm":
         return _one_token(runner, rows[0])
+    if runner.task == "classifier":
+        return lambda: runner.classify_row(next(turns))
     return lambda: runner.embed_rows([next(turns)])
 
 

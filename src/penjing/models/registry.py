@@ -5,14 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from penjing.models.families.causal_lm import CausalLM
+from penjing.models.families.classifier import Classifier
 from penjing.models.families.dual_encoder import DualEncoder
+from penjing.models.families.encoder import Encoder
 from penjing.models.families.generic import Generic
 from penjing.models.families.seedling import Seedling
 from penjing.models.families.vision_language import VisionLanguage
 from penjing.models.families.whisper import Whisper
 from penjing.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), CausalLM(), VisionLanguage(), Generic())
+FAMILIES: tuple[Family, ...] = (
+    Whisper(),
+    DualEncoder(),
+    Seedling(),
+    CausalLM(),
+    VisionLanguage(),
+    Encoder(),
+    Classifier(),
+    Generic(),
+)
 
 
 def family_of(config: Any) -> Family:

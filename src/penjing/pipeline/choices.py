@@ -44,7 +44,7 @@ def choose(job: Job, model: Model) -> Choices:
     if task and job.parts:
         check_media(model.settings, [row for part in job.parts for row in part])
     if task and rows:
-        check_answers(task, rows)
+        check_answers(task, rows, model.settings.get("labels", ()))
         metrics = metric_names(task, rows)
     else:
         spells = in_engine and any("logits" in graph.outputs for graph in model.family.components(model.net))

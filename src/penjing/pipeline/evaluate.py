@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,7 @@ from penjing.data.source import load_dataset
 from penjing.errors import DataError, EngineError
 from penjing.evaluate.interval import measure_all
 from penjing.judge.footprint import peak_rss_bytes
-from penjing.judge.quality import check_answers, check_media, judge
+from penjing.judge.quality import check_answers, check_media, judge, liken, metric_names
 from penjing.judge.speed import SPEED_ROWS, item_latencies
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, choose_engine
@@ -53,11 +54,15 @@ def evaluate(  # noqa: PLR0913 - the options of the command
             if task is not None and one.runner.task != task:
                 raise DataError(f"{names[key]} does {one.runner.task}, not {task}", hint="leave --task away")
             check_media(one.runner.settings, rows)
-            check_answers(one.runner.task, rows)
-        scores = {
-            key: judge(one.runner, rows, lambda done, total, key=key: tell(f"judge {names[key]}", done, total)).scores  # type: ignore[misc]
+            check_answers(one.runner.task, rows, one.runner.settings.get("labels", ()))
+            check_alone(one.runner.task, rows, against)
+        said = {
+            key: judge(one.runner, rows, lambda done, total, key=key: tell(f"judge {names[key]}", done, total))  # type: ignore[misc]
             for key, one in opened.items()
         }
+        scores = {key: one.scores for key, one in said.items()}
+        if against:
+            scores["measures"] = liken(said["against"], said["measures"])
         tell("time items", 0, 0)
         speeds = item_latencies({key: one.runner for key, one in opened.items()}, rows[:SPEED_ROWS], chosen.threads)
         tell("measure memory", 0, 0)
@@ -65,6 +70,15 @@ def evaluate(  # noqa: PLR0913 - the options of the command
         for key, one in opened.items():
             found[key] = _measures(one, chosen, speeds[key], scores[key]).as_json()
     return found
+
+
+def check_alone(task: str, rows: Sequence[Row], against: str | None) -> None:
+    """Refuse to judge a model by nothing but its likeness to another, where there is no other."""
+    if against is None and metric_names(task, rows) == ("cosine",):
+        raise DataError(
+            "rows without a `score` judge a model only against another",
+            hint="give --against MODEL, or rows with text, text2 and score",
+        )
 
 
 def judge_rows(data: str) -> tuple[Row, ...]:

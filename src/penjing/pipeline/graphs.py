@@ -11,12 +11,13 @@ from typing import Any
 from penjing.artifact.export import export_component
 from penjing.artifact.manifest import FORMAT, NAME, write_json
 from penjing.errors import ModelError
-from penjing.models.families.dual_settings import TOKENIZER_FILES, open_fast
 from penjing.models.family import Component, Model
+from penjing.models.front_ends import TOKENIZER_FILES, open_fast
 from penjing.models.reference import TorchGraph
 from penjing.values import Tell
 
 TOKENIZER = "tokenizer.json"
+TEXT_TASKS = ("causal-lm", "encoder", "classifier")
 MOST_GRAPH_BYTES = 2_000_000_000
 
 
@@ -54,8 +55,13 @@ def runnable(model: Model, folder: Path) -> None:
 
 
 def write_tokenizer(model: Model, folder: Path) -> Path:
-    """Copy the checkpoint's tokenizer.json, or make one from its older files; what has none is a ModelError."""
+    """Copy the checkpoint's tokenizer.json, or make one from its older files; what has none is a ModelError.
+
+    A model that reads nothing needs none.
+    """
     found, path = model.folder / TOKENIZER, folder / TOKENIZER
+    if not reads_text(model):
+        return path
     if found.is_file():
         shutil.copyfile(found, path)
     else:
@@ -63,14 +69,21 @@ def write_tokenizer(model: Model, folder: Path) -> Path:
     return path
 
 
+def reads_text(model: Model) -> bool:
+    """Return whether a model's task takes or gives text; a classifier of pictures does neither."""
+    return model.family.task != "classifier" or "text" in model.settings
+
+
 def check_front_end(model: Model) -> None:
     """Refuse a checkpoint whose graphs could not be fed: its tokenizer or its media front end is missing."""
     missing = ""
-    if not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
+    if reads_text(model) and not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
         missing = TOKENIZER  # transformers would make up an empty one
     elif model.family.task == "multimodal" and not (model.settings.get("image") and model.settings.get("audio")):
         missing = "processor_config.json"
-    elif model.family.task != "causal-lm" and not (model.settings.get("image") or model.settings.get("audio")):
+    elif ("image" in model.settings or model.family.task not in TEXT_TASKS) and not (
+        model.settings.get("image") or model.settings.get("audio")
+    ):
         missing = "preprocessor_config.json"
     elif model.family.task == "image-text-to-text" and not model.settings.get("prompt"):
         missing = "chat_template.jinja"
@@ -115,6 +128,14 @@ def _torch_runner(model: Model, tokenizer: Path) -> Any:
 
         parts = {part: graphs[name] for part, name in NAMES.items()}
         return VisionLanguageRunner(parts, GraphDecoder(graphs[DECODER], model.settings), model.settings, tokenizer)
+    if model.family.task == "classifier":
+        from penjing.runtimes.classifier import ClassifierRunner
+
+        return ClassifierRunner(graphs["model"], model.settings, tokenizer)
+    if model.family.task == "encoder":
+        from penjing.runtimes.encoder import EncoderRunner
+
+        return EncoderRunner(graphs["model"], model.settings, tokenizer)
     from penjing.runtimes.dual import GRAPHS, DualRunner
 
     sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}

@@ -9,10 +9,10 @@ from typing import Any
 
 from penjing.artifact.manifest import model_bytes
 from penjing.data.row import Row
-from penjing.evaluate.interval import differences, measure_all
+from penjing.evaluate.interval import ItemScores, differences, measure_all
 from penjing.evaluate.similarity import cosine
 from penjing.judge.footprint import peak_rss_bytes
-from penjing.judge.quality import Judged, compare_outputs, judge
+from penjing.judge.quality import Judged, compare_outputs, judge, liken
 from penjing.judge.speed import SPEED_ROWS, graph_latencies, item_latencies
 from penjing.models.family import Model
 from penjing.pipeline.graphs import reference_runner
@@ -61,7 +61,7 @@ def compare(model: Model, source: Path, result: Path, rows: Sequence[Row], engin
             engine.threads,
             tell,
         )
-        scores = {name: found.said[name].scores for name in folders}
+        scores = scores_of(found.said)
     else:
         found = _Judgement({}, {})
         outputs = [(graphs["source"], graphs["result"], inputs) for graphs, inputs in pairs.values()]
@@ -99,13 +99,18 @@ def judge_both(runners: Mapping[str, Any], rows: Sequence[Row], threads: int, te
     return _Judgement(said, item_latencies(runners, rows[:SPEED_ROWS], threads))
 
 
+def scores_of(said: Mapping[str, Judged]) -> dict[str, Mapping[str, ItemScores]]:
+    """Scores of source and result."""
+    return {"source": said["source"].scores, "result": liken(said["source"], said["result"])}
+
+
 def compare_in_torch(
     source: Model, result: Model, folder: Path, rows: Sequence[Row], threads: int, tell: Tell
 ) -> Comparison:
     """Measure the task of two networks in PyTorch; `folder` holds the files of the result."""
     found = judge_both({"source": reference_runner(source), "result": reference_runner(result)}, rows, threads, tell)
     sizes = {"source": source_bytes(source), "result": model_bytes(folder)}
-    scores = {name: found.said[name].scores for name in sizes}
+    scores = scores_of(found.said)
     engine = Engine("torch", threads)
     measured = {name: _measures(engine, sizes[name], scores[name], found.speeds[name], None) for name in sizes}
     changes = differences(scores["source"], scores["result"])

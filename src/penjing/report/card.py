@@ -54,7 +54,7 @@ def front_matter(document: Document) -> dict[str, Any]:
         "base_model": document.model.id if document.model.revision else None,
         "library_name": "onnx" if _has_graphs(document) else "transformers",
         "license": document.model.license,
-        "pipeline_tag": PIPELINE_TAGS.get(_task(document)),
+        "pipeline_tag": _pipeline_tag(document),
         "tags": [*tags, *methods],
     }
     return {name: value for name, value in known.items() if value}
@@ -178,6 +178,14 @@ def _limits(document: Document) -> str:
 def _task(document: Document) -> str:
     """The task's name in one spelling."""
     return (document.model.task or "").replace("-", "_").replace(" ", "_")
+
+
+def _pipeline_tag(document: Document) -> str | None:
+    """What the hub calls the task; it has a name for each modality that a classifier takes."""
+    if _task(document) == "classifier":
+        sees = any(tower.modality == "image" for tower in document.towers)
+        return "image-classification" if sees else "text-classification"
+    return PIPELINE_TAGS.get(_task(document))
 
 
 def _has_graphs(document: Document) -> bool:

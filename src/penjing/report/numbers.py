@@ -18,6 +18,7 @@ LABELS = {
     "bleu": "BLEU",
     "chrf": "chrF",
     "cosine": "output cosine",
+    "spearman": "rank correlation (Spearman)",
 }
 _UNKNOWN = MetricKind(higher_is_better=True, unit="number")
 

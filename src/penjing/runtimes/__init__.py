@@ -13,7 +13,8 @@ __all__ = ["Engine", "choose_engine", "load", "open_runner"]
 def load(
     path: str | Path, engine: str = "auto", threads: int | None = None, *, exact: bool = False, warm_up: bool = True
 ) -> Any:
-    """Open an artifact and return a runner for its task: it can `transcribe`, `embed`, `caption`, `ask` or `generate`.
+    """Open an artifact and return a runner for its task: it can `transcribe`, `embed`, `classify`, `caption`,
+    `ask` or `generate`.
 
     Neither torch nor transformers is imported. `exact` turns off what engines round on their own. `warm_up` runs every
     shape a speech model uses once, so that the first answer is as quick as all others.
@@ -52,6 +53,14 @@ def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
         from penjing.runtimes.vision_language import open_vision_language
 
         return open_vision_language(folder, settings, engine)
+    if task == "encoder":
+        from penjing.runtimes.encoder import open_encoder
+
+        return open_encoder(folder, settings, engine)
+    if task == "classifier":
+        from penjing.runtimes.classifier import open_classifier
+
+        return open_classifier(folder, settings, engine)
     raise ArtifactError(
         f"{folder} has no task that the engines run",
         hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",

@@ -20,12 +20,12 @@ def unit(embeds: FloatArray) -> FloatArray:
     return scaled
 
 
-def listed(items: Sequence[Any], what: str) -> Sequence[Any]:
+def listed(items: Sequence[Any], what: str, verb: str = "embed") -> Sequence[Any]:
     """Refuse what is no list, and an empty one."""
     if not isinstance(items, (list, tuple)):
-        raise DataError(f"embed takes a list of {what}, not {type(items).__name__}", hint="put it in brackets: [item]")
+        raise DataError(f"{verb} takes a list of {what}, not {type(items).__name__}", hint="put it in brackets: [item]")
     if not items:
-        raise DataError(f"no {what} to embed", hint="give at least one")
+        raise DataError(f"no {what} to {verb}", hint="give at least one")
     return items
 
 

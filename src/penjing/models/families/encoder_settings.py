@@ -1,0 +1,80 @@
+"""What the shop must know about an encoder of texts, as plain JSON; sentence-transformers' files are heeded.
+
+- `text`: settings of TextFrontEnd, None where the folder has no tokenizer
+- `pooling`: how the vectors of a text's tokens become one: mean, cls or max
+- `embed_dim`: width of the vectors
+- `normalise`: true, because cosines are taken: vectors are divided by their length
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from penjing.errors import ModelError, did_you_mean
+from penjing.models.checkpoint import read_json
+from penjing.models.families.text_graphs import text_inputs
+from penjing.models.front_ends import longest_text, text_settings
+
+MODULES, SENTENCES = "modules.json", "sentence_bert_config.json"
+STAGES = ("Transformer", "Pooling", "Normalize")
+POOLING = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean",  # the same direction, and only directions are compared
+}
+NAMES = {"mean": "mean", "cls": "cls", "max": "max", "mean_sqrt_len_tokens": "mean"}
+
+
+def encoder_settings(net: Any, folder: Path | None) -> dict[str, Any]:
+    """Read everything the shop must know; `folder` is the checkpoint's, None for a network without one."""
+    text = text_settings(folder, text_inputs(net), longest_text(net.config, net.embeddings))
+    if text is not None and folder is not None and (folder / SENTENCES).is_file():
+        found = read_json(folder / SENTENCES)
+        text["max_length"] = min(text["max_length"], int(found.get("max_seq_length") or text["max_length"]))
+        text["lower"] = bool(text["lower"] or found.get("do_lower_case"))
+    pooling = "mean" if folder is None else pooling_of(folder)
+    return {"text": text, "pooling": pooling, "embed_dim": int(net.config.hidden_size), "normalise": True}
+
+
+def pooling_of(folder: Path) -> str:
+    """How sentence-transformers pools the tokens of this checkpoint; the mean where its files are not there."""
+    place = "1_Pooling"
+    for stage in _stages(folder / MODULES):
+        kind = str(stage.get("type", "")).rpartition(".")[2]
+        if kind not in STAGES:
+            raise ModelError(
+                f"{folder}: {MODULES} has a stage {kind!r} that penjing does not know",
+                hint=f"known: {', '.join(STAGES)}; without {MODULES} the transformer alone is compressed",
+            )
+        place = str(stage.get("path")) if kind == "Pooling" else place
+    path = folder / place / "config.json"
+    return _named(read_json(path), path) if path.is_file() else "mean"
+
+
+def _stages(path: Path) -> list[dict[str, Any]]:
+    """The stages that modules.json lists; none where there is no such file."""
+    if not path.is_file():
+        return []
+    try:
+        found = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON", hint="copy it from the original model") from error
+    if not isinstance(found, list) or not all(isinstance(stage, dict) for stage in found):
+        raise ModelError(f"{path} is not a list of stages", hint="copy it from the original model")
+    return found
+
+
+def _named(config: dict[str, Any], path: Path) -> str:
+    """The one way of pooling that a file names, in its old spelling (a flag per way) or its new one (a name)."""
+    name = config.get("pooling_mode")
+    if isinstance(name, str):
+        if name not in NAMES:
+            raise ModelError(f"{path}: unknown pooling {name!r}", hint=did_you_mean(name, [*NAMES]))
+        return NAMES[name]
+    flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
+    if len(flags) != 1 or flags[0] not in POOLING:
+        raise ModelError(f"{path} pools by {', '.join(flags) or 'nothing'}", hint=f"known: one of {', '.join(POOLING)}")
+    return POOLING[flags[0]]

@@ -1,0 +1,90 @@
+"""Texts into vectors: an encoder and the pooling of its tokens. Knows the task, no family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penjing.data.row import Row
+from penjing.data.text import TextFrontEnd
+from penjing.errors import ArtifactError, DataError, did_you_mean
+from penjing.runtimes.embedding import check_modality, check_text, listed, unit
+from penjing.runtimes.engine import Engine, Graph
+from penjing.values import Array, FloatArray
+
+GRAPH = "model"
+TEXTS_AT_ONCE = 16
+
+
+def pool_mean(hidden: FloatArray, mask: Array) -> FloatArray:
+    """Mean of a text's tokens, padding left out: (texts, tokens, width), (texts, tokens) -> (texts, width)."""
+    weights = mask.astype(np.float32)[..., None]
+    pooled: FloatArray = (hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1.0)
+    return pooled
+
+
+def pool_first(hidden: FloatArray, mask: Array) -> FloatArray:
+    """The first token that is no padding, which was trained to stand for its text."""
+    first: FloatArray = hidden[np.arange(len(hidden)), mask.argmax(axis=1)]
+    return first
+
+
+def pool_largest(hidden: FloatArray, mask: Array) -> FloatArray:
+    """The largest value of each feature among a text's tokens."""
+    pooled: FloatArray = np.where(mask[..., None] > 0, hidden, -np.inf).max(axis=1)
+    return pooled
+
+
+POOLINGS = {"mean": pool_mean, "cls": pool_first, "max": pool_largest}
+
+
+class EncoderRunner:
+    """Embeds texts as unit vectors whose product is the cosine."""
+
+    task = "encoder"
+
+    def __init__(self, graph: Graph, settings: Mapping[str, Any], tokenizer_path: Path) -> None:
+        self.settings = settings
+        if settings["pooling"] not in POOLINGS:
+            raise ArtifactError(
+                f"unknown pooling {settings['pooling']!r}", hint=did_you_mean(settings["pooling"], [*POOLINGS])
+            )
+        self._pool = POOLINGS[settings["pooling"]]
+        self._graph = graph
+        self._text = TextFrontEnd(tokenizer_path, settings["text"])
+
+    def embed(self, items: Sequence[str], modality: str | None = None) -> FloatArray:
+        """Texts -> (texts, width) unit vectors; the only modality is text."""
+        check_modality(modality or "text", {"text": self.embed_texts})
+        return self.embed_texts(listed(items, "items"))
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Texts -> (texts, width) unit vectors."""
+        checked = [check_text(text) for text in listed(texts, "texts")]
+        parts = [checked[start : start + TEXTS_AT_ONCE] for start in range(0, len(checked), TEXTS_AT_ONCE)]
+        return np.concatenate([self._embed(part) for part in parts])
+
+    def embed_rows(self, rows: Sequence[Row]) -> FloatArray:
+        """The `text` of rows -> (rows, width) unit vectors."""
+        for row in rows:
+            if not row.fields.get("text"):
+                raise DataError(f"row {row.id!r} has no text", hint="this model embeds texts")
+        return self.embed_texts([row.fields["text"] for row in rows])
+
+    def run_synthetic(self) -> None:
+        """Embed a sentence, to measure memory."""
+        self.embed_texts(["a red bus stands in front of the old station and nobody gets on"])
+
+    def _embed(self, texts: Sequence[str]) -> FloatArray:
+        inputs = self._text(texts)
+        hidden = self._graph(inputs)["last_hidden_state"]
+        return unit(self._pool(hidden, inputs["attention_mask"]))
+
+
+def open_encoder(folder: Path, settings: Mapping[str, Any], engine: Engine) -> EncoderRunner:
+    """Open the graph of an artifact."""
+    graph = engine.open(folder / "onnx" / f"{GRAPH}.onnx")
+    return EncoderRunner(graph, settings, folder / "tokenizer.json")
