@@ -37,18 +37,15 @@ class Gram(Statistic):
         """H so far; None before anything was seen."""
         return None if self._upper is None else self._upper.triu() + self._upper.triu(1).T
 
-    @property
-    def finite(self) -> bool:
-        """Whether everything seen was finite."""
-        return self._upper is None or bool(torch.isfinite(self._upper.diagonal()).all())
-
     def begin(self, batch: Batch) -> None:
         """Weigh the inputs that follow as those of this batch."""
+        super().begin(batch)
         self._products.begin(batch)
 
     def see(self, values: Tensor) -> None:
         """Take in one input, (..., in)."""
         product, tokens = self._products.of(values)
+        self.check(product.diagonal())
         self.tokens += tokens
         if self._upper is None:
             self._upper = product.clone()

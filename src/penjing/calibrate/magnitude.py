@@ -19,6 +19,7 @@ class Magnitude(Statistic):
         rows = values.reshape(-1, values.shape[-1])
         self._low = torch.minimum(self._low, rows.amin(0))
         self._high = torch.maximum(self._high, rows.amax(0))
+        self.check(self._low + self._high)
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
@@ -29,8 +30,3 @@ class Magnitude(Statistic):
     def largest(self) -> Tensor:
         """The largest magnitude."""
         return torch.maximum(-self._low, self._high)
-
-    @property
-    def finite(self) -> bool:
-        """Whether everything seen was finite."""
-        return bool(torch.isfinite(self._low + self._high).all())

@@ -25,7 +25,6 @@ class Range(Statistic):
     def __init__(self) -> None:
         self.low = 0.0
         self.high = 0.0
-        self.finite = True
         self.calls = 0
         self.kept: list[Tensor] = []
 
@@ -33,7 +32,7 @@ class Range(Statistic):
         """Take in one input."""
         self.calls += 1
         low, high = float(values.min()), float(values.max())
-        self.finite = self.finite and low - low == 0.0 and high - high == 0.0
+        self.check(low + high)
         self.low, self.high = min(self.low, low), max(self.high, high)
         flat = values.reshape(-1)
         self.kept.append(flat[:: max(1, flat.numel() // SAMPLE_PER_CALL)].clone())

@@ -30,8 +30,24 @@ Observed = Callable[[Mapping[str, Site]], contextlib.AbstractContextManager[dict
 class Statistic:
     """What is remembered of a site's inputs. Subclasses add; `see` is called once per call of the site."""
 
+    item = -1
+    """Number of the batch that inputs are of."""
+    bad_item: int | None = None
+    """Number of the first batch whose inputs were not all finite."""
+
     def begin(self, batch: Batch) -> None:
         """Hear of which batch the inputs that follow are."""
+        self.item += 1
+
+    def check(self, total: Tensor | float) -> None:
+        """Hear a number, or several, that are finite where all of an input was."""
+        if self.bad_item is None and not bool(torch.isfinite(torch.as_tensor(total)).all()):
+            self.bad_item = self.item
+
+    @property
+    def finite(self) -> bool:
+        """Whether everything seen was finite."""
+        return self.bad_item is None
 
     def see(self, values: Tensor) -> None:
         """Take in one input of the site, (..., in)."""

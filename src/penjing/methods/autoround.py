@@ -157,5 +157,5 @@ def _first(output: Any) -> Tensor:
 def _unusable(name: str, seen: object) -> str:
     assert isinstance(seen, Range)
     if not seen.finite:
-        raise not_finite(name)
+        raise not_finite(name, seen.bad_item)
     return "" if seen.calls else "never reached by the calibration data"

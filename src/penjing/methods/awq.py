@@ -111,5 +111,5 @@ def _checked(name: str, seen: object) -> Tensor | None:
     """The Gram matrix of a site's inputs; None where nothing reached it."""
     assert isinstance(seen, Gram)
     if not seen.finite:
-        raise not_finite(name)
+        raise not_finite(name, seen.bad_item)
     return seen.values

@@ -133,6 +133,7 @@ def make(name: str, settings: dict[str, Any]) -> Method:
         ) from None
 
 
-def not_finite(site: str) -> DataError:
-    """What to say of a site whose inputs hold NaN or infinity."""
-    return DataError(f"{site} sees inputs that are not finite", hint="look for NaN or inf in data and weights")
+def not_finite(site: str, item: int | None) -> DataError:
+    """What to say of a site whose inputs hold NaN or infinity, first in that calibration item (from 0)."""
+    where = "" if item is None else f" in calibration item {item + 1}"
+    return DataError(f"{site} sees inputs that are not finite{where}", hint="look for NaN or inf in data and weights")

@@ -63,7 +63,7 @@ class Gptq(Coded):
         if reason or gram is None:
             return Note(site.name, self.name, tower, 32.0, skipped=reason)
         if not seen.finite:
-            raise not_finite(site.name)
+            raise not_finite(site.name, seen.bad_item)
         # More where fewer tokens were seen than there are inputs: what they span says nothing of the rest.
         growth = max(1.0, len(gram) / seen.tokens)
         codes = gptq(site.weight.detach(), gram, self.grid, growth * self.damping, by_activation=self.by_activation)

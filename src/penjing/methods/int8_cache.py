@@ -59,7 +59,7 @@ class Int8Cache(Method):
             for part in (0, 1):
                 peaks = torch.stack([layer[part].abs().amax((0, 2)).unsqueeze(1) for layer in found])
                 if not bool(torch.isfinite(peaks).all()):
-                    raise not_finite(f"the cache of {target.name}")
+                    raise not_finite(f"the cache of {target.name}", done)
                 if len(largest) < 2:
                     largest.append(peaks)
                 else:

@@ -89,7 +89,7 @@ class SmoothQuant(Method):
             assert isinstance(stat, Magnitude)
             if not stat.finite:
                 name = one.sites[0].name
-                raise not_finite(name)
+                raise not_finite(name, stat.bad_item)
             weight_max = torch.stack([site.weight.abs().amax(0) for site in one.sites]).amax(0)
             found.append(_Smoothable(one, stat, weight_max))
         return found

@@ -157,7 +157,7 @@ def _why_not(site: Site, seen: Range) -> str:
     if seen.calls == 0:
         return "never reached by the calibration data"
     if not seen.finite:
-        raise not_finite(site.name)
+        raise not_finite(site.name, seen.bad_item)
     if isinstance(site.module, (StaticLinear, StaticConv)):
         return "already static int8"
     if isinstance(site.module, (IntConv, IntEmbedding)):
