@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from penjing.artifact.checkpoint import OWN_LAYOUT, Layout
 from penjing.artifact.manifest import FORMAT, NAME, file_hashes, write_json
 from penjing.extras import have
 from penjing.models.family import Model
@@ -20,7 +21,7 @@ from penjing.recipe import Recipe
 
 PACKAGES = ("penjing", "torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy", "tokenizers")
 SAMPLES = 20
-RESULT_KEYS = ("artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds")
+RESULT_KEYS = ("artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds", "checkpoint")
 
 
 def report_document(
@@ -67,6 +68,15 @@ def warnings(comparison: Comparison) -> list[str]:
     if before and after and after >= before:
         return [f"not faster: {after:.1f} ms per item, the source takes {before:.1f} ms in the same engine"]
     return []
+
+
+def layout_warnings(layout: Layout | None) -> list[str]:
+    """What is worth knowing of a checkpoint's layout: why only penjing opens it, or what that costs if not."""
+    if layout is None or not layout.note:
+        return []
+    if layout.layout == OWN_LAYOUT:
+        return [f"checkpoint/ opens in penjing only: {layout.note}"]
+    return [f"checkpoint/ opens in transformers, which takes {layout.note}"]
 
 
 def data_json(job: Job) -> dict[str, Any] | None:
