@@ -21,7 +21,7 @@ from penjing.recipe import Recipe
 
 PACKAGES = ("penjing", "torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy", "tokenizers")
 SAMPLES = 20
-RESULT_KEYS = ("artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds", "checkpoint")
+RESULT_KEYS = ("artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds")
 
 
 def report_document(
