@@ -269,6 +269,20 @@ def seedling(folder: Path) -> Path:
     return save_seedling(folder)
 
 
+CODECS: Mapping[str, Builder] = {
+    "encodec": builder(
+        "EncodecModel",
+        "EncodecConfig",
+        num_filters=4,
+        hidden_size=32,
+        num_lstm_layers=2,
+        codebook_size=32,
+        codebook_dim=32,
+        upsampling_ratios=[4, 2],
+        target_bandwidths=[12.0],
+        sampling_rate=2400,
+    ),
+}
 MULTIMODAL: Mapping[str, Builder] = {"seedling": seedling}
 TINY: Mapping[str, Builder] = {
     **DUAL_ENCODERS,
@@ -277,5 +291,6 @@ TINY: Mapping[str, Builder] = {
     **LANGUAGE,
     **ENCODERS,
     **CLASSIFIERS,
+    **CODECS,
     **MULTIMODAL,
 }

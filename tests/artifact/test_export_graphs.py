@@ -61,7 +61,7 @@ def test_it_is_one_whole_file_of_one_opset(graph, graph_path):
 
 def test_the_axes_that_vary_are_named(graph):
     (ids,) = graph.graph.input
-    assert [axis.dim_param for axis in ids.type.tensor_type.shape.dim] == ["batch", "tokens"]
+    assert [axis.dim_param for axis in ids.type.tensor_type.shape.dim] == ["batch_size", "tokens"]
     assert [value.name for value in graph.graph.output] == ["logits"]
 
 

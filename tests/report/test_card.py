@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from penjing.report.card import code, fence, front_matter, model_card, plain, write_card
-from penjing.report.document import parse
+from penjing.report.document import CheckpointPart, Document, ModelPart, parse
 
 pytestmark = pytest.mark.shop
 
@@ -87,3 +87,17 @@ def test_small_tools():
 def test_writing(tmp_path, published):
     write_card(published, tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text(encoding="utf8") == model_card(published)
+
+
+def test_a_checkpoint_that_transformers_opens_says_how():
+    document = Document(
+        published=True,
+        artifact="small",
+        model=ModelPart(architecture="LlamaForCausalLM", task="causal-lm"),
+        checkpoint=CheckpointPart(layout="compressed-tensors"),
+    )
+    card = model_card(document)
+    assert 'LlamaForCausalLM.from_pretrained("small/checkpoint")' in card
+    assert "no ONNX graphs" in card
+    own = document.model_copy(update={"checkpoint": CheckpointPart(layout="penjing", note="no place")})
+    assert "from_pretrained" not in model_card(own)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penjing.tensor.pack import SLOT_BITS, pack_dense, pack_slots, unpack_dense, unpack_slots
+from penjing.tensor.pack import SLOT_BITS, pack_dense, pack_slots, pack_words, unpack_dense, unpack_slots, unpack_words
 
 
 @settings(max_examples=60, deadline=None)
@@ -42,3 +44,16 @@ def test_the_first_code_is_in_the_lowest_bits(slot_bits, codes, wanted):
 def test_three_bits_dense_by_hand():
     assert pack_dense(torch.tensor([1, 2, 3], dtype=torch.uint8), 3).tolist() == [0b11010001, 0]
     assert SLOT_BITS[3] == 4
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("count", [1, 5, 32, 33, 70, 96])
+def test_words_hold_a_row_without_gaps(bits, count):
+    codes = torch.randint(0, 2**bits, (3, count), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    words = pack_words(codes, bits)
+    assert words.dtype == torch.int32
+    assert words.shape == (3, math.ceil(count * bits / 32))
+    for row, packed in zip(codes.tolist(), words.tolist(), strict=True):
+        number = sum(code << place * bits for place, code in enumerate(row))
+        assert [word % 2**32 for word in packed] == [number >> 32 * place & (2**32 - 1) for place in range(len(packed))]
+    assert torch.equal(unpack_words(words, bits, count), codes)

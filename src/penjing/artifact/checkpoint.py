@@ -9,16 +9,19 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from penjing.artifact.compressed_tensors import restore, store, write_config
+from penjing.artifact.forms import LAYOUT, Forms, costs, plan
 from penjing.errors import ArtifactError
 from penjing.layers.cache import CacheGrid
 from penjing.layers.half import half_tensors, mark_half
+from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
 from penjing.models.network import blank_network
@@ -30,6 +33,7 @@ DAMAGED = (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeE
 
 WEIGHTS = "model.safetensors"
 LAYERS = "layers.json"
+OWN_LAYOUT = "penjing"
 CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "[0-9]_*/config.json")
 """What a checkpoint folder holds besides weights: configuration and tokenizer files, sentence-transformers' stages."""
 
@@ -44,8 +48,28 @@ def copy_configuration(source: Path, target: Path) -> None:
                 shutil.copyfile(path, place)
 
 
-def save_network(net: nn.Module, source: Path, folder: Path) -> None:
-    """Write a network with compressed layers; `source` is the folder its configuration comes from."""
+class Layout(NamedTuple):
+    """How a checkpoint is laid out: `compressed-tensors`, with a note on what that costs, or `penjing` and why."""
+
+    layout: str
+    note: str = ""
+
+
+def save_portable(net: nn.Module, source: Path, folder: Path) -> Layout:
+    """Write a network so that plain transformers opens it where that can be, else in our own layout.
+
+    `source` is the folder its configuration comes from.
+    """
+    forms, reason = plan(net, source)
+    save_network(net, source, folder, None if reason else forms)
+    return Layout(OWN_LAYOUT, reason) if reason else Layout(LAYOUT, costs(net, forms))
+
+
+def save_network(net: nn.Module, source: Path, folder: Path, forms: Forms | None = None) -> None:
+    """Write a network with compressed layers; `source` is the folder its configuration comes from.
+
+    With `forms` of the layers it is written as compressed-tensors stores it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     copy_configuration(source, folder)
     layers = _describe(net)
@@ -58,9 +82,14 @@ def save_network(net: nn.Module, source: Path, folder: Path) -> None:
             continue
         seen[place] = name
         tensors[name] = tensor.half() if name in halves else tensor.contiguous()
-    _pack_odd_widths(net, tensors)
+    if forms is not None:
+        store(net, tensors, forms)
+        write_config(net, folder, forms)
+    else:
+        _pack_odd_widths(net, tensors)
     save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
-    document = {"layers": layers, "halves": sorted(halves)}
+    layout = OWN_LAYOUT if forms is None else LAYOUT
+    document = {"layout": layout, "layers": layers, "halves": sorted(halves)}
     (folder / LAYERS).write_text(json.dumps(document, indent=1) + "\n", encoding="utf8")
 
 
@@ -76,7 +105,10 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
             place = net.get_submodule(parent)
             setattr(place, attribute, _blank_layer(spec, getattr(place, attribute, None), net))
         tensors = load_file(str(folder / WEIGHTS))
-        _unpack_odd_widths(net, tensors)
+        if document.get("layout") == LAYOUT:
+            restore(net, tensors)
+        else:
+            _unpack_odd_widths(net, tensors)
         missing, unexpected = net.load_state_dict(tensors, strict=False)
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
@@ -111,6 +143,9 @@ def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
             else:
                 spec["bias"] = module.bias is not None
             layers[name] = spec
+        elif isinstance(module, IntRecurrent):
+            grid = {"bits": module.bits, "group": module.group, "symmetric": module.symmetric}
+            layers[name] = {"layer": "IntRecurrent", **grid}
         elif isinstance(module, IntConv):
             layers[name] = {"layer": "IntConv", "bits": module.bits}
         elif isinstance(module, StaticLinear):
@@ -145,6 +180,9 @@ def _blank_layer(spec: Mapping[str, Any], original: nn.Module | None, net: nn.Mo
     if kind == "CacheGrid":
         layers, heads, _, width = spec["shape"]
         return CacheGrid(layers, heads, width)
+    if kind == "IntRecurrent":
+        assert isinstance(original, (nn.LSTM, nn.GRU))
+        return IntRecurrent(original, spec["bits"], spec["group"], spec["symmetric"])
     assert isinstance(original, (nn.Conv1d, nn.Conv2d))
     return IntConv(original, spec["bits"]) if kind == "IntConv" else StaticConv(original)
 

@@ -18,6 +18,8 @@ from penjing.layers.half import half_tensors
 from penjing.models.family import Component
 
 OPSET = 21
+AXES = {"batch": "batch_size"}
+"""Axes under the names that transformers.js looks for: by `batch_size` it sizes the empty cache of a decoder."""
 
 
 def export_component(component: Component, folder: Path) -> Path:
@@ -71,7 +73,7 @@ def _dynamic_shapes(component: Component) -> tuple[Any, ...]:
             return torch.export.Dim.AUTO
         factor, _, base = name.rpartition("*")
         if base not in dims:
-            dims[base] = torch.export.Dim(base, min=1) if base != "past" else torch.export.Dim(base, min=0)
+            dims[base] = torch.export.Dim(AXES.get(base, base), min=0 if base == "past" else 1)
         return int(factor) * dims[base] if factor else dims[base]
 
     shapes = [

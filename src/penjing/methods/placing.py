@@ -9,11 +9,12 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from penjing.layers.recurrent import IntRecurrent, weight_matrices
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
 from penjing.methods.base import Method
 from penjing.models.outputs import flat_output
-from penjing.models.tower import Batch, Site, Tower
+from penjing.models.tower import RECURRENT, Batch, Site, Tower
 from penjing.tensor.grid import Codes, quantize_pair_safe, relative_error
 from penjing.values import Note
 
@@ -40,12 +41,14 @@ class Coded(Method, ABC):
 
 def why_not_coded(site: Site, group: int) -> str:
     """Say why a site cannot take codes in groups of so many inputs; empty where it can."""
-    if isinstance(site.module, (IntLinear, IntEmbedding, IntConv, StaticLinear, StaticConv)):
+    if isinstance(site.module, (IntLinear, IntEmbedding, IntConv, IntRecurrent, StaticLinear, StaticConv)):
         return "already integer codes from an earlier step"
     if site.kind == "conv" and group:
         return "a convolution has one scale per channel"
-    if group and site.weight.shape[1] < group:
-        return f"its {site.weight.shape[1]} inputs are fewer than one group of {group}"
+    matrices = weight_matrices(site.module).values() if isinstance(site.module, RECURRENT) else [site.weight]
+    inputs = min(matrix.shape[1] for matrix in matrices)
+    if group and inputs < group:
+        return f"its {inputs} inputs are fewer than one group of {group}"
     return ""
 
 

@@ -9,10 +9,11 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from penjing.layers.recurrent import IntRecurrent, weight_matrices
 from penjing.layers.weight_only import IntConv
 from penjing.methods.base import Aids, method
 from penjing.methods.placing import Coded, code_site, why_not_coded
-from penjing.models.tower import Batch, Role, Site, Tower
+from penjing.models.tower import RECURRENT, Batch, Role, Site, Tower
 from penjing.tensor.grid import quantize, relative_error
 from penjing.values import Note
 
@@ -34,7 +35,7 @@ class Rtn(Coded):
 
     def fits(self, site: Site) -> bool:
         """Everything that is multiplied or looked up, not the position tables."""
-        return site.kind in ("linear", "conv", "embedding")
+        return site.kind in ("linear", "conv", "embedding", "recurrent")
 
     @torch.no_grad()
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
@@ -46,6 +47,8 @@ class Rtn(Coded):
                 continue
             if site.kind == "conv":
                 yield self._convolution(site, target.name)
+            elif site.kind == "recurrent":
+                yield self._recurrent(site, target.name)
             else:
                 codes = quantize(site.weight, *self.grid[:2], symmetric=self.symmetric, clip=self._clips)
                 yield code_site(site, codes, self.grid, self.name, target.name)
@@ -59,6 +62,16 @@ class Rtn(Coded):
         assert isinstance(convolution, (nn.Conv1d, nn.Conv2d))
         layer, before = IntConv(convolution, self.bits), convolution.weight
         layer.store(quantize(before.flatten(1), self.bits, 0, symmetric=self.symmetric, clip=self._clips))
+        site.replace(layer)
+        error, bits = relative_error(before, layer.weight), 8.0 * layer.size_bytes / before.numel()
+        return Note(site.name, self.name, tower, bits, error, size_bytes=layer.size_bytes)
+
+    def _recurrent(self, site: Site, tower: str) -> Note:
+        before = site.weight
+        assert isinstance(site.module, RECURRENT)
+        layer, matrices = IntRecurrent(site.module, *self.grid), weight_matrices(site.module)
+        for name, table in layer.tables.items():
+            table.store(quantize(matrices[name], *self.grid[:2], symmetric=self.symmetric, clip=self._clips))
         site.replace(layer)
         error, bits = relative_error(before, layer.weight), 8.0 * layer.size_bytes / before.numel()
         return Note(site.name, self.name, tower, bits, error, size_bytes=layer.size_bytes)

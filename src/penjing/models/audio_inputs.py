@@ -38,7 +38,8 @@ def _values(config: Any, source: torch.Generator) -> list[Tensor]:
     bands, frames = seek(config, "num_mel_bins"), seek(config, "max_length")
     if isinstance(bands, int) and isinstance(frames, int) and seek(config, "patch_size") is not None:
         return [torch.randn(1, frames, bands, generator=source)]
-    return [samples]
+    channels = seek(config, "audio_channels")  # codecs hear (1, channels, samples)
+    return [torch.randn(1, channels, SAMPLES, generator=source) if isinstance(channels, int) else samples]
 
 
 def _features(config: Any, source: torch.Generator) -> list[Tensor]:

@@ -22,8 +22,11 @@ OWN = {"seedling": "penjing.seedling"}
 """Model types that transformers learns from packages of ours."""
 
 
-def architecture_of(folder: Path) -> type[Any]:
-    """Return the transformers class that config.json names; nothing else is ever run (no remote code)."""
+def architecture_of(folder: Path, *, compressed: bool = False) -> type[Any]:
+    """Return the transformers class that config.json names; nothing else is ever run (no remote code).
+
+    A config of compressed weights is refused unless that is expected (`compressed`).
+    """
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
@@ -31,7 +34,7 @@ def architecture_of(folder: Path) -> type[Any]:
     raw = read_json(folder / "config.json")
     if raw.get("model_type") in OWN:
         return _own_architecture(OWN[raw["model_type"]])
-    if raw.get("quantization_config"):
+    if raw.get("quantization_config") and not compressed:
         raise ModelError(f"{folder}: already compressed", hint="give the float checkpoint it was made from")
     names, kind = raw.get("architectures"), raw.get("model_type")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
@@ -74,10 +77,15 @@ def _first(names: Any) -> str:
 
 
 def blank_network(folder: Path) -> nn.Module:
-    """Build the network of a config in float32 with random weights, to be filled by the caller."""
-    kind = architecture_of(folder)
+    """Build the network of a config in float32 with random weights, to be filled by the caller.
+
+    Of a compressed checkpoint it is the float network that was compressed.
+    """
+    kind = architecture_of(folder, compressed=True)
     with quiet(), _blamed_on(folder):
         config = kind.config_class.from_pretrained(folder, local_files_only=True)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
         net: nn.Module = kind._from_config(config, dtype=torch.float32)
     return net.eval()
 

@@ -9,12 +9,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from penjing.layers.recurrent import weight_matrices
+
+RECURRENT = (nn.LSTM, nn.GRU)
+
 Batch = Mapping[str, torch.Tensor]
 """Inputs of one or more items, by the name the model's forward gives them."""
 
 Role = Literal["encoder", "decoder", "connector", "embedding", "head"]
 Modality = Literal["image", "text", "audio", "mixed"]
-SiteKind = Literal["linear", "conv", "embedding", "position"]
+SiteKind = Literal["linear", "conv", "embedding", "position", "recurrent"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,11 +45,21 @@ class Site:
     def weight(self) -> torch.Tensor:
         """The weight: (out, in), (out, in / groups, *kernel) or (rows, features). A view, to read or to write in place.
 
-        A transformers `Conv1D` stores (in, out); it is shown the way `nn.Linear` stores it.
+        A transformers `Conv1D` stores (in, out); it is shown the way `nn.Linear` stores it. A recurrent layer has
+        several matrices; they are shown one after another, flattened, to read only.
         """
+        if isinstance(self.module, RECURRENT):
+            return torch.cat([matrix.flatten() for matrix in weight_matrices(self.module).values()])
         weight = self.module.weight
         assert isinstance(weight, torch.Tensor)
         return weight.t() if is_transposed(self.module) else weight
+
+    @property
+    def weight_names(self) -> tuple[str, ...]:
+        """Names in the network of the float parameters that the weight is, or is made of."""
+        if isinstance(self.module, RECURRENT):
+            return tuple(f"{self.name}.{name}" for name in weight_matrices(self.module))
+        return (f"{self.name}.weight",)
 
     @property
     def bias(self) -> torch.Tensor | None:
@@ -90,6 +104,8 @@ SITE_TYPES: Mapping[type[nn.Module], SiteKind] = {
     nn.Conv1d: "conv",
     nn.Conv2d: "conv",
     nn.Embedding: "embedding",
+    nn.LSTM: "recurrent",
+    nn.GRU: "recurrent",
 }
 """Modules whose weights a method may compress. Families may call an embedding a `position` table."""
 

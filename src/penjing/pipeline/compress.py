@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import penjing
-from penjing.artifact.checkpoint import copy_configuration, save_network
+from penjing.artifact.checkpoint import Layout, copy_configuration, save_portable
 from penjing.artifact.publish import publish, staging
 from penjing.data.content import content_key
 from penjing.data.split import Parts
@@ -28,7 +28,7 @@ from penjing.pipeline.job import Format, Job, Options, plan_job
 from penjing.pipeline.measure import Comparison, compare, compare_in_torch, compare_outputs_in_torch, time_in_torch
 from penjing.pipeline.preflight import expect
 from penjing.pipeline.steps import Calibration, run_steps
-from penjing.pipeline.write import report_document, result_json, write_artifact, write_report
+from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
 from penjing.report.numbers import bytes_text, seconds_text
 from penjing.values import Tell, silent
@@ -60,16 +60,20 @@ def compress(
         )
         done = run_steps(opened, choices.recipe, calibration, job.work / "steps", tell, resume=job.resume)
         took = {**expected.as_json(), "seconds": sum(step.seconds for step in done), "peak_rss_bytes": own_peak_bytes()}
-        lower(opened, folder, choices.formats, tell)
+        layout = lower(opened, folder, choices.formats, tell)
         comparison = measure(job, opened, choices, before, folder, tell)
         coverage = coverage_table(opened, done, counted[0])
         verdict = hold(choices.goals, comparison, done)
-        document = report_document(job, opened, choices.recipe, done, comparison) | {
+        document = report_document(job, opened, choices.recipe, done, comparison)
+        document |= {
             **verdict.as_json(),
             "coverage": coverage,
             "towers": tower_table(opened, coverage, counted[1], comparison.tower_ms),
             "steps_took": took,
             "seconds": time.perf_counter() - start,
+            "checkpoint": layout._asdict() if layout else None,
+            "graphs": sorted(f"onnx/{path.name}" for path in folder.glob("onnx/*.onnx")),
+            "warnings": [*document["warnings"], *layout_warnings(layout)],
         }
         if not verdict.published:
             raise refusal(job, document, verdict)
@@ -113,14 +117,15 @@ def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
     return folder
 
 
-def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -> None:
-    """Write the compressed model in every format asked for."""
+def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -> Layout | None:
+    """Write the compressed model in every format asked for; of a checkpoint the layout is returned."""
     if "onnx" in formats:
         export_graphs(model, folder, "result", tell)
         runnable(model, folder)
-    if "checkpoint" in formats:
-        tell("write checkpoint", 0, 0)
-        save_network(model.net, model.folder, folder / "checkpoint")
+    if "checkpoint" not in formats:
+        return None
+    tell("write checkpoint", 0, 0)
+    return save_portable(model.net, model.folder, folder / "checkpoint")
 
 
 def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path, tell: Tell) -> Comparison:

@@ -58,7 +58,7 @@ def tower_table(
     rows = []
     for tower in model.towers:
         sites = [row for row in coverage if row["tower"] == tower.name]
-        weights = {f"{row['site']}.weight" for row in sites}
+        weights = {name for site in tower.sites.values() for name in site.weight_names}
         rest = [name for name in tower.parameter_names if name not in weights]
         rest_bytes = sum((2 if name in halves else 4) * own[name].numel() for name in rest if name in own)
         before, after = ms.get(tower.name, (None, None))

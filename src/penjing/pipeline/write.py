@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from penjing.artifact.checkpoint import OWN_LAYOUT, Layout
 from penjing.artifact.manifest import FORMAT, NAME, file_hashes, write_json
 from penjing.extras import have
 from penjing.models.family import Model
@@ -76,6 +77,15 @@ def remarks(done: Sequence[StepDone]) -> list[str]:
     return [
         f"{method}: {count} {'site' if count == 1 else 'sites'}: {remark}" for (method, remark), count in found.items()
     ]
+
+
+def layout_warnings(layout: Layout | None) -> list[str]:
+    """What is worth knowing of a checkpoint's layout: why only penjing opens it, or what that costs if not."""
+    if layout is None or not layout.note:
+        return []
+    if layout.layout == OWN_LAYOUT:
+        return [f"checkpoint/ opens in penjing only: {layout.note}"]
+    return [f"checkpoint/ opens in transformers, which takes {layout.note}"]
 
 
 def data_json(job: Job) -> dict[str, Any] | None:

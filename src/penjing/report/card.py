@@ -121,8 +121,9 @@ def _running(document: Document) -> str:
     parts = ["## Run it", fence("pip install penjing\n" + "\n".join(commands), "sh")]
     if not _has_graphs(document):
         parts.append("There are no ONNX graphs here: `checkpoint/` holds the codes and scales as safetensors.")
-        return "\n\n".join(parts)
-    graph = next(iter(document.graphs), FIRST_GRAPHS.get(_task(document), "onnx/model.onnx"))
+        return "\n\n".join([*parts, *_opening_plainly(document)])
+    usual = FIRST_GRAPHS.get(_task(document), "onnx/model.onnx")
+    graph = usual if usual in document.graphs else next(iter(document.graphs), usual)
     where = json.dumps(f"{folder}/{graph}", ensure_ascii=False)
     program = (
         "import onnxruntime\n\n"
@@ -139,7 +140,17 @@ def _running(document: Document) -> str:
             " layer; `decoder_with_past_model.onnx` takes them, the self-attention cache and one token at a time."
             " This layout runs in ONNX Runtime and OpenVINO, not in transformers.js."
         )
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_opening_plainly(document)])
+
+
+def _opening_plainly(document: Document) -> list[str]:
+    """How transformers opens the checkpoint without penjing, where it does."""
+    if document.checkpoint is None or document.checkpoint.layout != "compressed-tensors":
+        return []
+    kind = document.model.architecture or "AutoModel"
+    where = json.dumps(f"{document.artifact_name or 'ARTIFACT'}/checkpoint", ensure_ascii=False)
+    program = f"from transformers import {kind}\n\nmodel = {kind}.from_pretrained({where})"
+    return ["It opens without penjing, too (`pip install transformers compressed-tensors`):", fence(program, "python")]
 
 
 def _made(document: Document) -> str:
@@ -189,5 +200,5 @@ def _pipeline_tag(document: Document) -> str | None:
 
 
 def _has_graphs(document: Document) -> bool:
-    """Whether the artifact has ONNX graphs; a model with a task has a route to them."""
-    return bool(document.graphs) or bool(document.model.task)
+    """Whether the artifact has ONNX graphs; a model with a task has them unless a checkpoint alone was asked for."""
+    return bool(document.graphs) or (bool(document.model.task) and document.checkpoint is None)

@@ -168,6 +168,13 @@ class DataPart(Part):
     judge: int = 0
 
 
+class CheckpointPart(Part):
+    """How `checkpoint/` is laid out: `compressed-tensors`, which plain transformers opens, or `penjing` and why."""
+
+    layout: str = ""
+    note: str = ""
+
+
 class SamplePart(Part):
     """A judged item whose outputs differ: the truth, what the source said, what the result says."""
 
@@ -185,6 +192,7 @@ class Document(Part):
     model: ModelPart = Field(default_factory=ModelPart)
     artifact: str = ""
     graphs: tuple[str, ...] = Field((), description="ONNX files of the artifact, as paths in it")
+    checkpoint: CheckpointPart | None = None
     published: bool
     problems: tuple[str, ...] = Field((), description="reasons of a refusal that are not goals: nothing was changed, …")
     warnings: tuple[str, ...] = Field((), description="what is worth knowing and refused nothing: not faster, …")
