@@ -26,6 +26,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "Bit": CROPPED,
     "Siglip": {**EXACT, "resample": 3, "default_to_square": False},
     "ViT": {**EXACT, "resample": 2},
+    "Blip": {"size": 384, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
     "DeiT": {**EXACT, "size": 256, "crop_size": 224, "do_center_crop": True, "resample": 3},
 }
 """What each kind of processor does where its file is silent. The kinds not named here do something else besides."""

@@ -16,7 +16,7 @@ from penjing.evaluate.language import evaluate_language
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words
-from penjing.judge.sight import judge_sight, sight_metrics
+from penjing.judge.sight import USES, judge_sight, sight_metrics
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays
 
@@ -48,8 +48,8 @@ def check_answers(task: str, rows: Sequence[Row]) -> None:
     if task == "multimodal":
         check_uses(rows)
         return
-    if task == "image-text-to-text":
-        sight_metrics(rows)
+    if task in USES:
+        sight_metrics(task, rows)
         return
     column = "label" if task == "dual-encoder" and rows and "label" in rows[0].fields else "text"
     for row in rows:
@@ -65,8 +65,8 @@ def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
         return ("perplexity",)
     if task == "multimodal":
         return multimodal_metrics(rows)
-    if task == "image-text-to-text":
-        return sight_metrics(rows)
+    if task in USES:
+        return sight_metrics(task, rows)
     if "label" in rows[0].fields:
         return ("accuracy",)
     media = next((row.media for row in rows if row.media), "image")
@@ -97,7 +97,7 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
         scores = judge_rows(rows)
         words = {row.id: spoken_words(row) for row in rows}
         return Judged(scores, {name: (words[name], heard) for name, heard in judge_rows.heard.items()})
-    if runner.task == "image-text-to-text":
+    if runner.task in USES:
         return Judged(*judge_sight(runner, rows, progress))
     raise DataError(f"the task {runner.task!r} cannot be judged yet", hint="compare outputs: leave --data away")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penjing.models.families.blip import BlipAnswerer, BlipCaptioner
 from penjing.models.families.causal_lm import CausalLM
 from penjing.models.families.dual_encoder import DualEncoder
 from penjing.models.families.generic import Generic
@@ -12,7 +13,7 @@ from penjing.models.families.vision_language import VisionLanguage
 from penjing.models.families.whisper import Whisper
 from penjing.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), CausalLM(), VisionLanguage(), Generic())
+FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), CausalLM(), VisionLanguage(), BlipCaptioner(), BlipAnswerer(), Generic())
 
 
 def family_of(config: Any) -> Family:

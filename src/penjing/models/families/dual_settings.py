@@ -109,7 +109,7 @@ def _text(net: Any, folder: Path | None) -> dict[str, Any] | None:
         "pad_id": int(tokenizer.pad_token_id or 0),
         "pad_token": str(tokenizer.pad_token or ""),
         "pad_side": tokenizer.padding_side,
-        "lower": _must_lower(folder, tokenizer),
+        "lower": must_lower(folder, tokenizer),
     }
 
 
@@ -129,7 +129,7 @@ def open_fast(folder: Path) -> Any:
     raise ModelError(f"{folder}: no fast tokenizer", hint="save one there: its tokenizer.json is what runs later")
 
 
-def _must_lower(folder: Path, tokenizer: Any) -> bool:
+def must_lower(folder: Path, tokenizer: Any) -> bool:
     """Return whether transformers lower-cases although tokenizer.json, read by itself, does not."""
     from tokenizers import Tokenizer
 
