@@ -13,7 +13,16 @@ SENTENCE = (
     "star circles squares triangles stars how many what color shape where yes does it show picture scene image small "
     "large big describe this user assistant . , ? : ! s"
 )
-SPECIAL = ("[PAD]", "<s>", "</s>", "[UNK]", "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
+SPECIAL = (
+    "[PAD]",
+    "<s>",
+    "</s>",
+    "[UNK]",
+    "<image>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    "<end_of_utterance>",
+)
 TILES = tuple(f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4))
 CONTEXT = 512
 SIDE = 32

@@ -28,9 +28,14 @@ from penjing.models.tower import Tower
 
 FEW_SITES = 5
 KEYS = ("version", "model", "data", "seed", "steps", "goals")
-DEFAULTS = {"speech-seq2seq": "speech", "dual-encoder": "dual-encoder", "multimodal": "multimodal",
-            "image-text-to-text": "vision-language",
-            "image-to-text": "vision-language", "visual-question-answering": "vision-language"}
+DEFAULTS = {
+    "speech-seq2seq": "speech",
+    "dual-encoder": "dual-encoder",
+    "multimodal": "multimodal",
+    "image-text-to-text": "vision-language",
+    "image-to-text": "vision-language",
+    "visual-question-answering": "vision-language",
+}
 """The recipe that is used where none is named, by task; `weights` for all others."""
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from penjing.calibrate.balance import modality_weights, weighing
-from penjing.calibrate.walk import walk
 from penjing.calibrate.stats import Range
+from penjing.calibrate.walk import walk
 from penjing.data.source import load_dataset
 from penjing.methods import Aids, make
 from penjing.models.open import open_model

@@ -102,7 +102,11 @@ def test_towers_take_the_probe(model):
 def test_what_cannot_be_asked(asks, model):
     if asks:
         runner = reference_runner(model)
-        for question, message in ((" ", "an empty question"), ("red " * 99, "64 tokens or more"), (b"", "does not hear")):
+        for question, message in (
+            (" ", "an empty question"),
+            ("red " * 99, "64 tokens or more"),
+            (b"", "does not hear"),
+        ):
             with pytest.raises(DataError, match=message) as told:
                 runner.ask(picture(), question)
             assert told.value.hint

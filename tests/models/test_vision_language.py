@@ -1,4 +1,4 @@
-"""Vision-language models as three graphs: tokens, pixels, logits and words are those of transformers, in all engines."""
+"""Vision-language models as three graphs: tokens, pixels, logits and words are transformers', in all engines."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def by_processor(kind: str, folder: Path, image: Image.Image) -> dict[str, torch
             image_token="<image>", num_additional_image_tokens=int(named),
         )  # fmt: skip
         text = f"USER: <image>\n{QUESTION} ASSISTANT:"
-        return {name: value for name, value in made(images=image, text=text, return_tensors="pt").items()}
+        return dict(made(images=image, text=text, return_tensors="pt").items())
     template = (folder / "chat_template.jinja").read_text()
     made = transformers.Idefics3Processor(eye, words, image_seq_len=4, chat_template=template)
     said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]

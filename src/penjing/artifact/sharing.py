@@ -1,4 +1,4 @@
-"""Tables that several graphs read, stored once: their bytes move into one file beside the graphs, named by all of them."""
+"""Tables that several graphs read, stored once: their bytes move into one file that all of the graphs name."""
 
 from __future__ import annotations
 

@@ -13,7 +13,16 @@ from penjing.models.families.vision_language import VisionLanguage
 from penjing.models.families.whisper import Whisper
 from penjing.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (Whisper(), DualEncoder(), Seedling(), CausalLM(), VisionLanguage(), BlipCaptioner(), BlipAnswerer(), Generic())
+FAMILIES: tuple[Family, ...] = (
+    Whisper(),
+    DualEncoder(),
+    Seedling(),
+    CausalLM(),
+    VisionLanguage(),
+    BlipCaptioner(),
+    BlipAnswerer(),
+    Generic(),
+)
 
 
 def family_of(config: Any) -> Family:

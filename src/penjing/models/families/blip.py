@@ -113,9 +113,7 @@ def _writing(net: Any) -> Component:
     """The graph of the decoder with its head."""
     text, source = net.config.text_config, torch.Generator().manual_seed(0)
     heads, width = text.num_attention_heads, text.hidden_size // text.num_attention_heads
-    inputs: dict[str, Tensor] = {
-        "input_ids": torch.randint(0, text.vocab_size, (2, PROBE_TOKENS), generator=source)
-    }
+    inputs: dict[str, Tensor] = {"input_ids": torch.randint(0, text.vocab_size, (2, PROBE_TOKENS), generator=source)}
     axes: dict[str, dict[int, str]] = {"input_ids": {0: "batch", 1: "tokens"}}
     for layer in range(text.num_hidden_layers):
         for whose, length, axis in (("decoder", PROBE_PAST, "past"), ("encoder", 7, "frames")):

@@ -84,7 +84,9 @@ class Writer(nn.Module):
 
 def _embed(embeddings: Any, input_ids: Tensor, places: Tensor) -> Tensor:
     """Words and places, normed."""
-    normed: Tensor = embeddings.LayerNorm(embeddings.word_embeddings(input_ids) + embeddings.position_embeddings(places))
+    normed: Tensor = embeddings.LayerNorm(
+        embeddings.word_embeddings(input_ids) + embeddings.position_embeddings(places)
+    )
     return normed
 
 
@@ -117,7 +119,8 @@ def _pair(inner: Any, values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _heads(values: Tensor, inner: Any) -> Tensor:
     """(batch, tokens, width) -> (batch, heads, tokens, head width)."""
-    return values.unflatten(2, (inner.num_attention_heads, inner.attention_head_size)).transpose(1, 2)
+    batch, tokens, _ = values.shape
+    return values.view(batch, tokens, inner.num_attention_heads, inner.attention_head_size).transpose(1, 2)
 
 
 def _heard(hidden: Tensor, layers: Iterable[Any]) -> tuple[Tensor, ...]:
