@@ -26,6 +26,8 @@ FAMILY_OF = {
     "vision_text": "dual-encoder",
     "seedling": "seedling",
     **dict.fromkeys(("llama", "llama_tied", "qwen2", "gpt2", "opt"), "causal-lm"),
+    **dict.fromkeys(("llava", "smolvlm"), "vision-language"),
+    "blip": "blip",
 }
 
 
