@@ -13,7 +13,16 @@ SENTENCE = (
     "star circles squares triangles stars how many what color shape where yes does it show picture scene image small "
     "large big describe this user assistant . , ? : ! s"
 )
-SPECIAL = ("[PAD]", "<s>", "</s>", "[UNK]", "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
+SPECIAL = (
+    "[PAD]",
+    "<s>",
+    "</s>",
+    "[UNK]",
+    "<image>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    "<end_of_utterance>",
+)
 TILES = tuple(f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4))
 CONTEXT = 512
 SIDE = 32
@@ -103,4 +112,36 @@ def save_vision_language(folder: Path, kind: str = "smolvlm", processor: Mapping
     net.save_pretrained(folder)
     words.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps({**file, **(processor or {})}))
+    return folder
+
+
+def save_blip(folder: Path, *, asks: bool = False) -> Path:
+    """A captioner, or one that answers, of random weights; its tokenizer puts [CLS]-like tokens around questions."""
+    import torch
+    import transformers
+    from tokenizers.processors import TemplateProcessing
+
+    torch.manual_seed(0)
+    words = tokenizer()
+    words.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = transformers.BlipConfig(
+        text_config={
+            **size, "encoder_hidden_size": 64, "vocab_size": len(words), "max_position_embeddings": 64,
+            "bos_token_id": len(SPECIAL), "eos_token_id": 2, "sep_token_id": 2, "pad_token_id": 0,
+            "initializer_range": 0.3,
+        },
+        vision_config={**_vision("blip_vision_model"), "hidden_size": 64}, projection_dim=16,
+    )  # fmt: skip
+    kind = transformers.BlipForQuestionAnswering if asks else transformers.BlipForConditionalGeneration
+    net = kind(config)
+    for name, values in net.named_parameters():  # these start at zero or far from it, which hides mistakes
+        if name.endswith(("bias", "class_embedding", "position_embedding")):
+            torch.nn.init.normal_(values, std=0.1)
+    net.save_pretrained(folder)
+    words.save_pretrained(folder)
+    size_file = {"image_processor_type": "BlipImageProcessor", "size": {"height": SIDE, "width": SIDE}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(size_file))
     return folder

@@ -35,6 +35,8 @@ DEFAULTS = {
     "encoder": "encoder",
     "classifier": "classifier",
     "image-text-to-text": "vision-language",
+    "image-to-text": "vision-language",
+    "visual-question-answering": "vision-language",
 }
 """The recipe that is used where none is named, by task; `weights` for all others."""
 

@@ -65,7 +65,9 @@ def test_an_input_that_is_not_finite_is_named(fresh, tmp_path):
     model = fresh("llama")
     with torch.no_grad():
         model.net.model.layers[1].input_layernorm.weight[3] = float("nan")
-    with pytest.raises(DataError, match=r"layers\.1\.self_attn\.q_proj sees inputs that are not finite in calibration item 1"):
+    with pytest.raises(
+        DataError, match=r"layers\.1\.self_attn\.q_proj sees inputs that are not finite in calibration item 1"
+    ):
         compress(model, "decoder", tmp_path, group=32)
 
 

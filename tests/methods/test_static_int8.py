@@ -78,7 +78,10 @@ def test_inputs_that_are_not_finite_are_named(bad, fresh, tmp_path):
     batch["pixel_values"] = batch["pixel_values"].clone()
     batch["pixel_values"][0, 0, 3, 3] = bad
     aids = Aids(model, [], 0, tmp_path)
-    with pytest.raises(DataError, match=r"vision_model.embeddings.patch_embedding sees inputs that are not finite in calibration item 2"):
+    with pytest.raises(
+        DataError,
+        match=r"vision_model.embeddings.patch_embedding sees inputs that are not finite in calibration item 2",
+    ):
         make("static_int8", {}).run(model.towers[0], [model.family.probe(model.net, 1), batch], aids)
 
 

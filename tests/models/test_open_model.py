@@ -28,6 +28,8 @@ FAMILY_OF = {
     **dict.fromkeys(("llama", "llama_tied", "qwen2", "gpt2", "opt"), "causal-lm"),
     **dict.fromkeys(("minilm", "roberta_bare", "distilbert_bare", "mpnet"), "encoder"),
     **dict.fromkeys(("bert", "distilbert", "vit", "resnet", "swin", "convnext"), "classifier"),
+    **dict.fromkeys(("llava", "smolvlm"), "vision-language"),
+    "blip": "blip",
 }
 
 

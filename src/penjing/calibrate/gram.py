@@ -9,7 +9,6 @@ from penjing.calibrate.balance import Weigh
 from penjing.calibrate.walk import Statistic
 from penjing.models.tower import Batch
 
-
 PANELS = 4
 """Strips in which a product is made: what lies wholly below the diagonal, 3/8 of the work, is left out."""
 

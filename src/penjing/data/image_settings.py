@@ -35,6 +35,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "image_std": IMAGENET_STD,
         "default_to_square": False,
     },
+    "Blip": {"size": 384, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
     "DeiT": {**EXACT, "size": 256, "crop_size": 224, "do_center_crop": True, "resample": 3},
 }
 """What each kind of processor does where its file is silent. The kinds not named here do something else besides."""

@@ -1,4 +1,4 @@
-"""Pictures as a grid of square tiles and the whole once more (Idefics3, SmolVLM): what fits one look, looked at closely.
+"""Pictures as a grid of square tiles and the whole once more: Idefics3 and SmolVLM look closely, then from afar.
 
 Equal to the PIL-backed image processors of transformers. Every tile has the full size, so nothing is ever padded.
 """

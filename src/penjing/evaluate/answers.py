@@ -14,7 +14,12 @@ from penjing.evaluate.interval import Floats, ItemScores
 ORDER = 4
 """Longest n-gram of BLEU."""
 ARTICLES = frozenset({"a", "an", "the"})
-DIGITS = {word: str(number) for number, word in enumerate("zero one two three four five six seven eight nine ten".split())}
+DIGITS = {
+    word: str(number)
+    for number, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    )
+}
 DIGITS["none"] = "0"
 BETWEEN_DIGITS = re.compile(r"(?<=\d),(?=\d)")
 PUNCTUATION = re.compile(f"[{re.escape(string.punctuation.replace('.', ''))}]|\\.(?!\\d)")

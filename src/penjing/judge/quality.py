@@ -18,7 +18,7 @@ from penjing.evaluate.sentences import check_scores, evaluate_sentences
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words
-from penjing.judge.sight import judge_sight, sight_metrics
+from penjing.judge.sight import USES, judge_sight, sight_metrics
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays, FloatArray
 
@@ -55,8 +55,8 @@ def check_answers(task: str, rows: Sequence[Row], labels: Sequence[str] = ()) ->
     if task == "multimodal":
         check_uses(rows)
         return
-    if task == "image-text-to-text":
-        sight_metrics(rows)
+    if task in USES:
+        sight_metrics(task, rows)
         return
     if task == "encoder":
         check_scores(rows)
@@ -78,8 +78,8 @@ def metric_names(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
         return ("perplexity",)
     if task == "multimodal":
         return multimodal_metrics(rows)
-    if task == "image-text-to-text":
-        return sight_metrics(rows)
+    if task in USES:
+        return sight_metrics(task, rows)
     if task == "encoder":
         return ("spearman", "cosine") if "score" in rows[0].fields else ("cosine",)
     if task == "classifier" or "label" in rows[0].fields:
@@ -117,7 +117,7 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
         scores = judge_rows(rows)
         words = {row.id: spoken_words(row) for row in rows}
         return Judged(scores, {name: (words[name], heard) for name, heard in judge_rows.heard.items()})
-    if runner.task == "image-text-to-text":
+    if runner.task in USES:
         return Judged(*judge_sight(runner, rows, progress))
     raise DataError(f"the task {runner.task!r} cannot be judged yet", hint="compare outputs: leave --data away")
 

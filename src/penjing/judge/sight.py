@@ -11,6 +11,12 @@ from penjing.evaluate.answers import answer_scores, caption_scores
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.tasks import Progress
 
+USES: Mapping[str, tuple[str, ...]] = {
+    "image-text-to-text": ("caption", "vqa"),
+    "image-to-text": ("caption",),
+    "visual-question-answering": ("vqa",),
+}
+"""What the tasks that talk about pictures can be used for."""
 METRICS: Mapping[str, tuple[str, ...]] = {"caption": ("bleu", "chrf"), "vqa": ("accuracy",)}
 """What each use of a row is measured by."""
 
@@ -29,9 +35,18 @@ def use_of(row: Row) -> str:
     return "vqa" if asked else "caption"
 
 
-def sight_metrics(rows: Sequence[Row], can_answer: bool = True) -> tuple[str, ...]:
+def fitting(task: str, rows: Sequence[Row]) -> list[Row]:
+    """The rows that a task can be judged by; having none is an error, and so is a row that is for nothing."""
+    found = [row for row in rows if use_of(row) in USES[task]]
+    if not found:
+        needed = " or ".join("a `text`" if use == "caption" else "a `question` and an `answer`" for use in USES[task])
+        raise DataError(f"no row to judge {task} by", hint=f"give pictures with {needed}")
+    return found
+
+
+def sight_metrics(task: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """Names of the metrics that `judge_sight` gives for these rows."""
-    there = {use_of(row) for row in rows}
+    there = {use_of(row) for row in fitting(task, rows)}
     return tuple(f"{use}/{name}" for use, names in METRICS.items() if use in there for name in names)
 
 
@@ -42,13 +57,14 @@ def judge_sight(
 
     Rows of one picture share its caption: their texts are the references that it is held against, all of them at once.
     """
+    rows = fitting(runner.task, rows)
     told = _references([row for row in rows if use_of(row) == "caption"])
     asked = [row for row in rows if use_of(row) == "vqa"]
-    total, said = len(told) + len(asked), []
-    for done, (row, question) in enumerate([*((row, None) for row, _ in told), *((row, row.fields["question"]) for row in asked)]):
-        said.append(runner.caption(row.image) if question is None else runner.ask(row.image, question))
+    said: list[str] = []
+    for row in (*(row for row, _ in told), *asked):
+        said.append(look(runner, row))
         if progress:
-            progress(done + 1, total)
+            progress(len(said), len(told) + len(asked))
     captions, answers = said[: len(told)], said[len(told) :]
     scores: dict[str, ItemScores] = {}
     if told:
@@ -70,9 +86,8 @@ def _references(rows: Sequence[Row]) -> list[tuple[Row, list[str]]]:
     return list(found.values())
 
 
-def look(runner: Any, row: Row) -> None:
-    """Run what one row is for, to take its time."""
-    if use_of(row) == "vqa":
-        runner.ask(row.image, row.fields["question"])
-    else:
-        runner.caption(row.image)
+def look(runner: Any, row: Row) -> str:
+    """What the model says to what one row is for."""
+    asked = use_of(row) == "vqa"
+    said: str = runner.ask(row.image, row.fields["question"]) if asked else runner.caption(row.image)
+    return said

@@ -10,7 +10,7 @@ from penjing.data.row import Row
 from penjing.evaluate.speed import interleave, latency
 from penjing.judge.multimodal import use
 from penjing.judge.quality import transcribe_row
-from penjing.judge.sight import look
+from penjing.judge.sight import USES, fitting, look
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays, Latency
 
@@ -23,7 +23,7 @@ CONTEXT_TOKENS = 128
 def item_latencies(
     runners: Mapping[str, Any], rows: Sequence[Row], threads: int, rounds: int = 12
 ) -> dict[str, Latency]:
-    """Time each runner on the same rows, round after round; file to answer."""
+    """Time each runner on the first rows that it can be used for, round after round; file to answer."""
     functions = {name: _one_item(runner, rows) for name, runner in runners.items()}
     samples = interleave(functions, rounds=rounds, warm_up=min(2, len(rows)))
     return {name: latency(times, threads) for name, times in samples.items()}
@@ -37,13 +37,14 @@ def graph_latencies(graphs: Mapping[str, Graph], inputs: Arrays, threads: int, r
 
 def _one_item(runner: Any, rows: Sequence[Row]) -> Callable[[], object]:
     """A function that runs the task on the next row each time it is called."""
-    turns = cycle(rows)
+    turns = cycle(rows[:SPEED_ROWS])
     if runner.task == "speech-seq2seq":
         return lambda: transcribe_row(runner, next(turns))
     if runner.task == "multimodal":
         return lambda: use(runner, next(turns))
-    if runner.task == "image-text-to-text":
-        return lambda: look(runner, next(turns))
+    if runner.task in USES:
+        seen = cycle(fitting(runner.task, rows)[:SPEED_ROWS])
+        return lambda: look(runner, next(seen))
     if runner.task == "causal-lm":
         return _one_token(runner, rows[0])
     if runner.task == "classifier":

@@ -18,7 +18,6 @@ from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.brain import gptq
 from penjing.values import Note
 
-
 TOO_FEW = "fewer calibration tokens than inputs, so damping was raised: give more data"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penjing.models.families.blip import BlipAnswerer, BlipCaptioner
 from penjing.models.families.causal_lm import CausalLM
 from penjing.models.families.classifier import Classifier
 from penjing.models.families.dual_encoder import DualEncoder
@@ -22,6 +23,8 @@ FAMILIES: tuple[Family, ...] = (
     VisionLanguage(),
     Encoder(),
     Classifier(),
+    BlipCaptioner(),
+    BlipAnswerer(),
     Generic(),
 )
 

@@ -14,7 +14,7 @@ from penjing.errors import DataError, EngineError
 from penjing.evaluate.interval import measure_all
 from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.quality import check_answers, check_media, judge, liken, metric_names
-from penjing.judge.speed import SPEED_ROWS, item_latencies
+from penjing.judge.speed import item_latencies
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, choose_engine
 from penjing.values import Latency, Measures, Tell, silent
@@ -64,7 +64,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
         if against:
             scores["measures"] = liken(said["against"], said["measures"])
         tell("time items", 0, 0)
-        speeds = item_latencies({key: one.runner for key, one in opened.items()}, rows[:SPEED_ROWS], chosen.threads)
+        speeds = item_latencies({key: one.runner for key, one in opened.items()}, rows, chosen.threads)
         tell("measure memory", 0, 0)
         found: dict[str, Any] = {"measures": None, "against": None}
         for key, one in opened.items():

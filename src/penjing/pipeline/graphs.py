@@ -10,6 +10,7 @@ from typing import Any
 
 from penjing.artifact.export import export_component
 from penjing.artifact.manifest import FORMAT, NAME, write_json
+from penjing.artifact.sharing import share_tables
 from penjing.errors import ModelError
 from penjing.models.family import Component, Model
 from penjing.models.front_ends import TOKENIZER_FILES, open_fast
@@ -41,9 +42,11 @@ def export_graphs(model: Model, folder: Path, label: str, tell: Tell) -> list[Co
         )
     components = model.family.components(model.net)
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
+    paths = []
     for place, component in enumerate(components):
         tell(f"export {label}", place, len(components))
-        export_component(component, folder / "onnx")
+        paths.append(export_component(component, folder / "onnx"))
+    share_tables(paths)
     tell(f"export {label}", len(components), len(components))
     return components
 
@@ -136,6 +139,12 @@ def _torch_runner(model: Model, tokenizer: Path) -> Any:
         from penjing.runtimes.encoder import EncoderRunner
 
         return EncoderRunner(graphs["model"], model.settings, tokenizer)
+    if model.family.task in ("image-to-text", "visual-question-answering"):
+        from penjing.runtimes.decoding import GraphDecoder
+        from penjing.runtimes.image_to_text import RUNNERS
+
+        decoder = GraphDecoder(graphs.pop("decoder_with_past_model"), model.settings)
+        return RUNNERS[model.family.task](graphs, decoder, model.settings, tokenizer)
     from penjing.runtimes.dual import GRAPHS, DualRunner
 
     sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}

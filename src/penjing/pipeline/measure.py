@@ -96,7 +96,7 @@ def judge_both(runners: Mapping[str, Any], rows: Sequence[Row], threads: int, te
         for name, runner in runners.items()
     }
     tell("time items", 0, 0)
-    return _Judgement(said, item_latencies(runners, rows[:SPEED_ROWS], threads))
+    return _Judgement(said, item_latencies(runners, rows, threads))
 
 
 def scores_of(said: Mapping[str, Judged]) -> dict[str, Mapping[str, ItemScores]]:
@@ -121,7 +121,7 @@ def time_in_torch(source: Model, rows: Sequence[Row], threads: int, tell: Tell) 
     """Time items of the source in PyTorch eager float32, through the same runner."""
     tell("time PyTorch", 0, 0)
     runners = {"torch": reference_runner(source)}
-    found = item_latencies(runners, rows[:SPEED_ROWS], threads, rounds=SPEED_ROWS)["torch"]
+    found = item_latencies(runners, rows, threads, rounds=SPEED_ROWS)["torch"]
     return Measures("torch", threads, source_bytes(source), found.p50_ms, found.p95_ms)
 
 

@@ -61,6 +61,10 @@ def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
         from penjing.runtimes.classifier import open_classifier
 
         return open_classifier(folder, settings, engine)
+    if task in ("image-to-text", "visual-question-answering"):
+        from penjing.runtimes.image_to_text import open_describer
+
+        return open_describer(folder, manifest, engine)
     raise ArtifactError(
         f"{folder} has no task that the engines run",
         hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",

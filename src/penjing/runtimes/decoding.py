@@ -42,9 +42,12 @@ def is_own_past(name: str) -> bool:
 def token_inputs(tokens: Fed, past: int) -> dict[str, Array]:
     """What graphs may ask of new tokens: the tokens, which of all may be looked at, and their places."""
     count = len(tokens)
-    embedded = isinstance(tokens, np.ndarray)
+    if isinstance(tokens, np.ndarray):
+        read = {"inputs_embeds": tokens[None]}
+    else:
+        read = {"input_ids": np.array([tokens], np.int64)}
     return {
-        **({"inputs_embeds": tokens[None]} if embedded else {"input_ids": np.array([tokens], np.int64)}),
+        **read,
         "attention_mask": np.ones((1, past + count), np.int64),
         "position_ids": np.arange(past, past + count, dtype=np.int64)[None],
     }

@@ -1,7 +1,7 @@
 """A picture and a question in, text out: what was seen stands among the words that a language model reads.
 
-Knows the task, no family. Three graphs: `vision_encoder` looks at tiles of a picture, one after the other, `embed_tokens`
-looks up words, `decoder_model_merged` writes on.
+Knows the task, no family. Three graphs: `vision_encoder` looks at tiles of a picture, one after the other,
+`embed_tokens` looks up words, `decoder_model_merged` writes on.
 """
 
 from __future__ import annotations

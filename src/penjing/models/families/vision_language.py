@@ -134,7 +134,8 @@ def _look(net: Any, batch: Batch) -> Tensor:
 
 def _origins(net: Any, batch: Batch) -> Tensor:
     """Which modality each token that the decoder reads is of: 0 the picture, 1 text."""
-    return (batch["input_ids"][0] != net.config.image_token_id).long()
+    is_text: Tensor = batch["input_ids"][0] != net.config.image_token_id
+    return is_text.long()
 
 
 def _loss(net: Any, batch: Batch) -> Tensor:

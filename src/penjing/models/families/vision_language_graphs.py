@@ -45,10 +45,11 @@ class TileViewer(nn.Module):
         """What the encoder saw, before it is connected."""
         vision: Any = self.vision
         pixels, mask = pixel_values.flatten(0, 1), pixel_attention_mask.flatten(0, 1)
-        side = vision.patch_size
-        there = mask.unflatten(2, (-1, side)).unflatten(1, (-1, side)).any(-1).any(2)
+        side, across = vision.patch_size, vision.embeddings.num_patches_per_side
+        whole = mask[:, : across * side, : across * side]  # a side that is no multiple of a patch has an edge unseen
+        there = whole.reshape(-1, across, side, across, side).any(-1).any(2)
         hidden = vision.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        hidden = hidden + vision.embeddings.position_embedding(_places(there, vision.embeddings.num_patches_per_side))
+        hidden = hidden + vision.embeddings.position_embedding(_places(there, across))
         unseen = torch.zeros(()).masked_fill(~there.flatten(1), torch.finfo(torch.float32).min)[:, None, None, :]
         for layer in vision.encoder.layers:
             output = layer(hidden, unseen)

@@ -24,8 +24,8 @@ from penjing.data.vision_prompt import VisionPrompt
 from penjing.errors import DataError, ModelError
 from penjing.models.attention import cache_shape
 from penjing.models.checkpoint import read_json
-from penjing.models.front_ends import TOKENIZER_FILES, front_end_file, open_fast, tokenizer_json
 from penjing.models.families.language_settings import token_ids
+from penjing.models.front_ends import TOKENIZER_FILES, front_end_file, open_fast, tokenizer_json
 from penjing.models.tower import Batch
 
 LONGEST_WINDOW = 8192

@@ -1,0 +1,105 @@
+"""Pictures described, or asked about, by a decoder that listens to what an encoder made of them. Knows no family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from penjing.data.image import ImageFrontEnd
+from penjing.data.text import TextFrontEnd
+from penjing.errors import DataError
+from penjing.runtimes.decoder import DECODER, open_decoder
+from penjing.runtimes.decoding import Decoder, greedy_tokens
+from penjing.runtimes.embedding import as_image
+from penjing.runtimes.engine import Engine, Graph
+from penjing.values import Array, Arrays
+
+CAPTIONER, ANSWERER = "image-to-text", "visual-question-answering"
+GRAPHS = {CAPTIONER: ("encoder_model",), ANSWERER: ("vision_model", "encoder_model")}
+"""Graphs of each task beside the decoder, in the order they run."""
+MOST_TOKENS = 64
+
+
+class _Describer:
+    """What captioner and answerer share: eyes, words and a decoder."""
+
+    def __init__(
+        self, graphs: Mapping[str, Graph], decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path
+    ) -> None:
+        self.settings = settings
+        self._graphs, self._decoder = graphs, decoder
+        self._front_end = ImageFrontEnd(settings["image"])
+        self._read = TextFrontEnd(tokenizer_path, settings["text"])
+        self._words = self._read.tokenizer
+
+    def warm_up(self) -> None:
+        """Run everything once: engines pay for what they see for the first time."""
+        self.run_synthetic()
+
+    def run_synthetic(self) -> None:
+        """Run every graph once on an arbitrary picture, to measure memory."""
+        raise NotImplementedError
+
+    def _see(self, image: Any, name: str) -> dict[str, Array]:
+        return self._graphs[name]({"pixel_values": self._front_end(as_image(image))[None]})
+
+    def _write(self, heard: Arrays, max_tokens: int) -> str:
+        """Write while listening, the most likely token each time."""
+        generation = self.settings["generation"]
+        self._decoder.start(heard)
+        limit = min(max_tokens, self.settings["context_tokens"] - 1)
+        tokens = greedy_tokens(self._decoder, [generation["start"]], generation["eos"], limit)
+        text: str = self._words.decode([*tokens], skip_special_tokens=True)
+        return text.strip()
+
+
+class Captioner(_Describer):
+    """Says in a sentence what pictures show."""
+
+    task = CAPTIONER
+
+    def caption(self, image: Any, max_tokens: int = MOST_TOKENS) -> str:
+        """A sentence about a picture: a path, encoded bytes or a PIL image."""
+        return self._write(self._see(image, "encoder_model"), max_tokens)
+
+    def run_synthetic(self) -> None:
+        """Caption an arbitrary picture."""
+        self.caption(Image.new("RGB", (640, 480), (120, 90, 60)), 4)
+
+
+class Answerer(_Describer):
+    """Answers questions about pictures."""
+
+    task = ANSWERER
+
+    def ask(self, image: Any, question: Any, max_tokens: int = MOST_TOKENS) -> str:
+        """The answer to a typed question about a picture: a path, encoded bytes or a PIL image."""
+        if image is None:
+            raise DataError("ask needs a picture", hint="give a picture and a question")
+        if not isinstance(question, str):
+            raise DataError("this model reads questions, it does not hear them", hint="type the question")
+        if not question.strip():
+            raise DataError("nothing to ask: an empty question", hint="write a question about the picture")
+        longest = self.settings["text"]["max_length"]
+        whole = self._read([question])["input_ids"]
+        if whole.shape[1] >= longest:  # cut, or just not
+            raise DataError(f"a question of {longest} tokens or more; this model reads fewer", hint="ask shorter")
+        seen = self._see(image, "vision_model")["image_tokens"]
+        return self._write(self._graphs["encoder_model"]({"input_ids": whole, "image_tokens": seen}), max_tokens)
+
+    def run_synthetic(self) -> None:
+        """Ask about an arbitrary picture."""
+        self.ask(Image.new("RGB", (640, 480), (120, 90, 60)), "what is this?", 4)
+
+
+RUNNERS: Mapping[str, type[_Describer]] = {CAPTIONER: Captioner, ANSWERER: Answerer}
+
+
+def open_describer(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
+    """Open the graphs of an artifact of either task."""
+    task, settings = manifest["task"], manifest["settings"]
+    graphs = {name: engine.open(folder / "onnx" / f"{name}.onnx") for name in GRAPHS[task]}
+    return RUNNERS[task](graphs, open_decoder(folder, settings, engine, DECODER), settings, folder / "tokenizer.json")

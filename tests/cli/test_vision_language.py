@@ -1,0 +1,215 @@
+"""Vision-language models and BLIP from checkpoint to answer: compressed, judged, asked; and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from penjing.artifact.manifest import read_manifest
+from penjing.scenes.scene import draw, imagine
+from tiny_scenes import save_scenes
+from tiny_vision_language import save_blip, save_vision_language
+
+QUESTION = "how many red circles are there ?"
+METRICS = {
+    "smolvlm": {"caption/bleu", "caption/chrf", "vqa/accuracy"},
+    "llava": {"caption/bleu", "caption/chrf", "vqa/accuracy"},
+    "captioner": {"caption/bleu", "caption/chrf"},
+    "answerer": {"vqa/accuracy"},
+}
+TASKS = {
+    "smolvlm": "image-text-to-text",
+    "llava": "image-text-to-text",
+    "captioner": "image-to-text",
+    "answerer": "visual-question-answering",
+}
+SHOP = """
+import sys
+from penjing.cli.run import run
+code = run(sys.argv[1:])
+wrong = [name for name in ("torch", "transformers", "onnx", "onnxscript", "datasets") if name in sys.modules]
+print(wrong, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def save(kind, folder):
+    if kind in ("captioner", "answerer"):
+        return save_blip(folder, asks=kind == "answerer")
+    return save_vision_language(folder, kind, {"size": {"longest_edge": 64}} if kind == "smolvlm" else None)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return save_scenes(tmp_path_factory.mktemp("data") / "scenes", 8)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {kind: save(kind, root / kind) for kind in TASKS}
+
+
+@pytest.fixture(scope="module")
+def artifacts(models, scenes, tmp_path_factory):
+    """Each of them after the default recipe, or without data where that is quick enough to tell."""
+    import penjing
+
+    root = tmp_path_factory.mktemp("artifacts")
+    for kind, folder in models.items():
+        penjing.compress(folder, root / kind, data=scenes, goals=["size_bytes<=70%"], threads=1)
+    return root
+
+
+@pytest.fixture
+def picture(tmp_path):
+    draw(imagine(1)).save(tmp_path / "scene.png")
+    return tmp_path / "scene.png"
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_manifest_tells_of_task_metrics_and_towers(kind, artifacts):
+    manifest = read_manifest(artifacts / kind)
+    assert manifest["task"] == TASKS[kind]
+    for side in ("source", "result"):
+        assert set(manifest[side]["metrics"]) == METRICS[kind]
+        assert manifest[side]["p50_ms"] > 0
+    methods = {row["tower"]: row["method"] for row in manifest["coverage"] if row["kind"] == "linear"}
+    assert methods["image"] == "static_int8"
+    assert methods["decoder"] == "rtn"
+    assert "{" not in json.dumps(manifest["settings"].get("prompt", {}).get("segments", []))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("kind", TASKS)
+def test_ask_and_caption(kind, engine, artifacts, picture, penjing):
+    if kind != "answerer":
+        (found,) = penjing("caption", artifacts / kind, picture, "--engine", engine).json["results"]
+        assert list(found) == ["file", "text", "seconds"]
+        assert found["text"]
+    if kind != "captioner":
+        found = penjing("ask", artifacts / kind, picture, QUESTION, "--engine", engine).json
+        assert found["question"] == QUESTION
+        assert found["text"]
+
+
+def test_text_alone_is_written_on_from(artifacts, penjing):
+    found = penjing("generate", artifacts / "smolvlm", "the red circle", "--max-tokens", 4).json
+    assert found["pieces"] <= 4
+
+
+def test_one_table_for_reading_and_writing(artifacts):
+    files = {path.name: path.stat().st_size for path in (artifacts / "smolvlm" / "onnx").iterdir()}
+    assert set(files) == {"vision_encoder.onnx", "embed_tokens.onnx", "decoder_model_merged.onnx", "shared.onnx_data"}
+    assert files["embed_tokens.onnx"] < files["shared.onnx_data"]
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_shop_imports_no_workshop(kind, artifacts, picture):
+    arguments = ["ask", picture, QUESTION] if kind == "answerer" else ["caption", picture]
+    verb, *rest = arguments
+    command = [sys.executable, "-c", SHOP, verb, str(artifacts / kind), *map(str, rest)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert done.stdout.strip()
+
+
+def test_evaluate_agrees_with_the_report(artifacts, scenes, penjing):
+    found = penjing("evaluate", artifacts / "llava", "--data", scenes, "--engine", "onnxruntime").json
+    assert found["measures"]["metrics"]["caption/bleu"]["n"] == 4
+
+
+@pytest.mark.parametrize("method", ["gptq", "autoround", "awq"])
+def test_four_bits_in_the_decoder(method, models, scenes, tmp_path, penjing):
+    steps = [
+        {
+            "method": method,
+            "bits": 4,
+            "group": 32,
+            "towers": ["decoder"],
+            **({"steps": 5} if method == "autoround" else {}),
+        },
+        {"method": "rtn", "bits": 8},
+    ]
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"version": 1, "steps": steps}))
+    ran = penjing(
+        "compress", models["llava"], "-o", tmp_path / "out", "--data", scenes, "--recipe", tmp_path / "recipe.yaml",
+        "--goal", "size_bytes<=70%",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    bits = {row["bits"] for row in ran.json["coverage"] if row["tower"] == "decoder" and row["kind"] == "linear"}
+    assert bits == {5.0}  # and a scale in 32 bits for every 32 of them
+
+
+@pytest.mark.parametrize("goal", ["caption/bleu>=+50", "vqa/accuracy>=+0.9"])
+def test_each_task_is_gated_by_itself(goal, models, scenes, tmp_path, penjing):
+    ran = penjing(
+        "compress", models["llava"], "-o", tmp_path / "out", "--data", scenes, "--recipe", "weights", "--goal", goal
+    )
+    assert goal.partition(">")[0] in ran.check_refused(1)[0]
+    assert not (tmp_path / "out").exists()
+
+
+ROWS = {
+    "a row without a picture": ({"text": "a red circle"}, "has no image"),
+    "a question without an answer": ({"file_name": "0.png", "question": "how many ?"}, "has no 'answer'"),
+    "nothing said": ({"file_name": "0.png", "label": "red"}, "has no 'text'"),
+}
+
+
+@pytest.mark.parametrize("kind", ["llava", "captioner"])
+@pytest.mark.parametrize("case", ROWS)
+def test_rows_that_are_for_nothing(case, kind, models, tmp_path, penjing):
+    row, message = ROWS[case]
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "0.png")
+    name = "metadata.jsonl" if "file_name" in row else "rows.jsonl"
+    lines = [{**row, "id": str(place)} for place in range(20)]
+    (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = tmp_path if "file_name" in row else tmp_path / name
+    assert message in penjing("compress", models[kind], "-o", tmp_path / "o", "--data", data).check_refused()[0]
+
+
+def test_rows_of_the_other_use(models, tmp_path, penjing):
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "0.png")
+    lines = [{"file_name": "0.png", "text": f"a red picture {place}"} for place in range(20)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said, hint = penjing("compress", models["answerer"], "-o", tmp_path / "o", "--data", tmp_path).check_refused()
+    assert said == "no row to judge visual-question-answering by"
+    assert hint == "give pictures with a `question` and an `answer`"
+
+
+REFUSED = {
+    "a question that is empty": (["scene.png", " "], "an empty question"),
+    "a question that is too long": (["scene.png", "red " * 600], "this model reads 512 at most"),
+    "a token of pictures": (["scene.png", "what is <image> ?"], "stands for a picture"),
+    "a picture that is none": (["words.png", QUESTION], "words.png is not an image"),
+    "a picture cut short": (["cut.png", QUESTION], "cut.png cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_ask_refuses(case, artifacts, picture, tmp_path, penjing, monkeypatch):
+    given, message = REFUSED[case]
+    (tmp_path / "words.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:200])
+    monkeypatch.chdir(tmp_path)
+    assert message in penjing("ask", artifacts / "smolvlm", *given).check_refused()[0]
+
+
+def test_what_it_cannot_do(artifacts, picture, penjing):
+    assert "does not answer questions" in penjing("ask", artifacts / "captioner", picture, QUESTION).check_refused()[0]
+    assert "does not write captions" in penjing("caption", artifacts / "answerer", picture).check_refused()[0]
+
+
+def test_a_model_without_its_template_says_what_to_do(models, tmp_path, penjing):
+    import shutil
+
+    bare = shutil.copytree(models["smolvlm"], tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    message, hint = penjing("compress", bare, "-o", tmp_path / "out").check_refused()
+    assert "no chat_template.jinja" in message
+    assert "--format checkpoint" in hint
