@@ -88,4 +88,6 @@ def caption_files(runner: Any, names: Sequence[str]) -> Iterator[Said]:
 def check_can(runner: Any, verb: str, what: str) -> None:
     """Refuse an artifact of a task that has no such verb."""
     if not hasattr(runner, verb):
-        raise ArtifactError(f"this artifact does {runner.task}, it does not {what}", hint="give the artifact of a model that does")
+        raise ArtifactError(
+            f"this artifact does {runner.task}, it does not {what}", hint="give the artifact of a model that does"
+        )
