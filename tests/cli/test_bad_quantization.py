@@ -1,4 +1,4 @@
-"""Recipes that no engine could run, and calibration data that teach nothing: refused, told in one line, nothing left."""
+"""Recipes that no engine could run, calibration data that teach nothing: refused in one line, nothing left."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ from penjing.judge.quality import (
     judge,
     liken,
     metric_names,
-    transcribe_row,
 )
 from penjing.judge.speed import graph_latencies, item_latencies
+from penjing.judge.tasks import transcribe_row
 from penjing.runtimes.classifier import Classified
 from penjing.runtimes.speech import Transcription
 from tiny_speech import RATE_HZ, sound

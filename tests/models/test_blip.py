@@ -17,8 +17,8 @@ from penjing.errors import DataError
 from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.pipeline.graphs import export_graphs, reference_runner, runnable
+from penjing.runtimes import open_runner
 from penjing.runtimes.decoder import open_decoder
-from penjing.runtimes.image_to_text import open_describer
 from penjing.values import silent
 from tiny_vision_language import save_blip
 
@@ -66,7 +66,7 @@ def test_words_are_those_of_transformers(engine, asks, model, graphs):
     wanted = words.decode(written[1:], skip_special_tokens=True)
     runner = reference_runner(model)
     if engine != "torch":
-        runner = open_describer(graphs, read_manifest(graphs), EXACT[engine])
+        runner = open_runner(graphs, read_manifest(graphs), EXACT[engine])
     assert runner.task == model.family.task
     assert (runner.ask(picture(), QUESTION, TOKENS) if asks else runner.caption(picture(), TOKENS)) == wanted
     assert hasattr(runner, "caption") != hasattr(runner, "ask")

@@ -13,12 +13,13 @@ import transformers
 from PIL import Image
 
 from engine_rack import EXACT
+from penjing.artifact.manifest import read_manifest
 from penjing.data.vision_prompt import VisionPrompt
 from penjing.errors import DataError, ModelError
 from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.pipeline.graphs import export_graphs, reference_runner, runnable
-from penjing.runtimes.vision_language import open_vision_language
+from penjing.runtimes import open_runner
 from penjing.values import silent
 from tiny_vision_language import KINDS, save_vision_language
 
@@ -95,10 +96,9 @@ def test_logits_and_words_are_those_of_transformers(engine, kind, model, graphs)
     with torch.no_grad():
         logits = model.net(**inputs).logits[0].numpy()
         written = model.net.generate(**inputs, do_sample=False, max_new_tokens=TOKENS)[0]
-    if engine == "torch":
-        runner = reference_runner(model)
-    else:
-        runner = open_vision_language(graphs, model.settings, EXACT[engine])
+    runner = reference_runner(model)
+    if engine != "torch":
+        runner = open_runner(graphs, read_manifest(graphs), EXACT[engine])
     found, tokens = runner.logits(image, QUESTION)
     assert len(tokens) == len(logits)
     assert np.abs(found - logits).max() < 1e-4

@@ -84,7 +84,7 @@ def enter(tower: Tower, batch: Batch, count: int) -> list[Call]:
 
 
 def kinds_of(calls: Sequence[Call]) -> tuple[Any, ...]:
-    """What tells apart calls that hang together in different ways: a mask may be there for one batch and not another."""
+    """What tells calls apart that hang together in different ways: a mask is there for one batch, not for another."""
     return tuple(tuple((key, _kind(value)) for key, value in call.items()) for call in calls)
 
 

@@ -34,6 +34,11 @@ def check_scores(rows: Sequence[Row]) -> None:
             _number(row)
 
 
+def sentence_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What is measured on these rows."""
+    return ("spearman", "cosine") if "score" in rows[0].fields else ("cosine",)
+
+
 def evaluate_sentences(
     embed: EmbedTexts, rows: Sequence[Row], progress: Progress | None = None
 ) -> tuple[dict[str, ItemScores], FloatArray]:

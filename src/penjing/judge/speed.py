@@ -9,8 +9,8 @@ from typing import Any
 from penjing.data.row import Row
 from penjing.evaluate.speed import interleave, latency
 from penjing.judge.multimodal import use
-from penjing.judge.quality import transcribe_row
 from penjing.judge.sight import USES, fitting, look
+from penjing.judge.tasks import transcribe_row
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays, Latency
 

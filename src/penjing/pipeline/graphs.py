@@ -15,6 +15,9 @@ from penjing.errors import ModelError
 from penjing.models.family import Component, Model
 from penjing.models.front_ends import TOKENIZER_FILES, open_fast
 from penjing.models.reference import TorchGraph
+from penjing.runtimes import runner_of
+from penjing.runtimes.decoder import DECODER
+from penjing.runtimes.decoding import GraphDecoder
 from penjing.values import Tell
 
 TOKENIZER = "tokenizer.json"
@@ -100,52 +103,21 @@ def check_front_end(model: Model) -> None:
 def reference_runner(model: Model) -> Any:
     """A runner of the model's task whose graphs are PyTorch modules."""
     with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
-        return _torch_runner(model, write_tokenizer(model, Path(folder)))
+        return runner_of(_TorchParts(model, write_tokenizer(model, Path(folder))))
 
 
-def _torch_runner(model: Model, tokenizer: Path) -> Any:
-    graphs = {component.name: TorchGraph(component) for component in model.family.components(model.net)}
-    if model.family.task == "speech-seq2seq":
-        from penjing.runtimes.decoding import GraphDecoder
-        from penjing.runtimes.speech import SpeechRunner
+class _TorchParts:
+    """The components of a model as graphs."""
 
-        decoder = GraphDecoder(graphs["decoder_with_past_model"], model.settings)
-        return SpeechRunner(graphs["encoder_model"], decoder, model.settings, tokenizer)
-    if model.family.task == "multimodal":
-        from penjing.runtimes.decoding import GraphDecoder
-        from penjing.runtimes.multimodal import GRAPHS as PARTS
-        from penjing.runtimes.multimodal import MultimodalRunner
+    def __init__(self, model: Model, tokenizer_path: Path) -> None:
+        self.task, self.settings, self.tokenizer_path = model.family.task or "", model.settings, tokenizer_path
+        self._graphs = {component.name: TorchGraph(component) for component in model.family.components(model.net)}
 
-        decoder = GraphDecoder(graphs["decoder_with_past_model"], model.settings)
-        parts = {part: graphs[name] for part, name in PARTS.items()}
-        return MultimodalRunner(parts, decoder, model.settings, tokenizer)
-    if model.family.task == "causal-lm":
-        from penjing.runtimes.decoding import GraphDecoder
-        from penjing.runtimes.language import GRAPH, LanguageRunner
+    def graph(self, name: str) -> TorchGraph:
+        return self._graphs[name]
 
-        return LanguageRunner(GraphDecoder(graphs[GRAPH], model.settings), model.settings, tokenizer)
-    if model.family.task == "image-text-to-text":
-        from penjing.runtimes.decoding import GraphDecoder
-        from penjing.runtimes.vision_language import DECODER, VisionLanguageRunner
-        from penjing.runtimes.vision_language import GRAPHS as NAMES
+    def decoder(self, name: str = DECODER) -> GraphDecoder:
+        return GraphDecoder(self._graphs[name], self.settings)
 
-        parts = {part: graphs[name] for part, name in NAMES.items()}
-        return VisionLanguageRunner(parts, GraphDecoder(graphs[DECODER], model.settings), model.settings, tokenizer)
-    if model.family.task == "classifier":
-        from penjing.runtimes.classifier import ClassifierRunner
-
-        return ClassifierRunner(graphs["model"], model.settings, tokenizer)
-    if model.family.task == "encoder":
-        from penjing.runtimes.encoder import EncoderRunner
-
-        return EncoderRunner(graphs["model"], model.settings, tokenizer)
-    if model.family.task in ("image-to-text", "visual-question-answering"):
-        from penjing.runtimes.decoding import GraphDecoder
-        from penjing.runtimes.image_to_text import RUNNERS
-
-        decoder = GraphDecoder(graphs.pop("decoder_with_past_model"), model.settings)
-        return RUNNERS[model.family.task](graphs, decoder, model.settings, tokenizer)
-    from penjing.runtimes.dual import GRAPHS, DualRunner
-
-    sides = {side: graphs[name] for side, name in GRAPHS.items() if name in graphs}
-    return DualRunner(sides, model.settings, tokenizer)
+    def kept_file(self, name: str, what: str) -> None:
+        return None

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from penjing.runtimes.engine import Engine, choose_engine
+from penjing.runtimes.parts import ArtifactParts, Parts
 
-__all__ = ["Engine", "choose_engine", "load", "open_runner"]
+__all__ = ["Engine", "Parts", "choose_engine", "load", "open_runner", "runner_of"]
+
+OPENERS: Mapping[str, tuple[str, str]] = {
+    "speech-seq2seq": ("speech", "open_speech"),
+    "dual-encoder": ("dual", "open_dual"),
+    "multimodal": ("multimodal", "open_multimodal"),
+    "causal-lm": ("language", "open_language"),
+    "image-text-to-text": ("vision_language", "open_vision_language"),
+    "image-to-text": ("image_to_text", "open_describer"),
+    "visual-question-answering": ("image_to_text", "open_describer"),
+    "encoder": ("encoder", "open_encoder"),
+    "classifier": ("classifier", "open_classifier"),
+}
+"""Module and function that open the runner of each task."""
 
 
 def load(
@@ -28,44 +44,19 @@ def load(
     return runner
 
 
-def open_runner(folder: Path, manifest: dict[str, Any], engine: Engine) -> Any:
+def open_runner(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
     """Open the runner of the manifest's task."""
     from penjing.errors import ArtifactError
 
-    task, settings = manifest.get("task"), manifest.get("settings", {})
-    if task == "speech-seq2seq":
-        from penjing.runtimes.speech import open_speech
+    if manifest.get("task") not in OPENERS:
+        raise ArtifactError(
+            f"{folder} has no task that the engines run",
+            hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",
+        )
+    return runner_of(ArtifactParts(folder, manifest, engine))
 
-        return open_speech(folder, manifest, engine)
-    if task == "dual-encoder":
-        from penjing.runtimes.dual import open_dual
 
-        return open_dual(folder, settings, engine)
-    if task == "multimodal":
-        from penjing.runtimes.multimodal import open_multimodal
-
-        return open_multimodal(folder, settings, engine)
-    if task == "causal-lm":
-        from penjing.runtimes.language import open_language
-
-        return open_language(folder, settings, engine)
-    if task == "image-text-to-text":
-        from penjing.runtimes.vision_language import open_vision_language
-
-        return open_vision_language(folder, settings, engine)
-    if task == "encoder":
-        from penjing.runtimes.encoder import open_encoder
-
-        return open_encoder(folder, settings, engine)
-    if task == "classifier":
-        from penjing.runtimes.classifier import open_classifier
-
-        return open_classifier(folder, settings, engine)
-    if task in ("image-to-text", "visual-question-answering"):
-        from penjing.runtimes.image_to_text import open_describer
-
-        return open_describer(folder, manifest, engine)
-    raise ArtifactError(
-        f"{folder} has no task that the engines run",
-        hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",
-    )
+def runner_of(parts: Parts) -> Any:
+    """Put together the runner of a task; only what it needs is imported."""
+    module, function = OPENERS[parts.task]
+    return getattr(import_module(f"penjing.runtimes.{module}"), function)(parts)

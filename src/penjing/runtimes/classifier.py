@@ -14,7 +14,8 @@ from penjing.data.row import Row
 from penjing.data.text import Item, TextFrontEnd
 from penjing.errors import DataError
 from penjing.runtimes.embedding import as_image, check_image, check_text, listed
-from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.engine import Graph
+from penjing.runtimes.parts import Parts
 from penjing.values import Array, FloatArray
 
 GRAPH = "model"
@@ -94,7 +95,6 @@ class ClassifierRunner:
         return Classified(*ranking[0], ranking)
 
 
-def open_classifier(folder: Path, settings: Mapping[str, Any], engine: Engine) -> ClassifierRunner:
-    """Open the graph of an artifact."""
-    graph = engine.open(folder / "onnx" / f"{GRAPH}.onnx")
-    return ClassifierRunner(graph, settings, folder / "tokenizer.json")
+def open_classifier(parts: Parts) -> ClassifierRunner:
+    """The runner of one graph."""
+    return ClassifierRunner(parts.graph(GRAPH), parts.settings, parts.tokenizer_path)

@@ -14,7 +14,8 @@ from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd
 from penjing.errors import DataError
 from penjing.runtimes.embedding import as_image, check_image, check_modality, check_text, listed, modality_of, unit
-from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.engine import Graph
+from penjing.runtimes.parts import Parts
 from penjing.values import FloatArray
 
 GRAPHS = {"image": "vision_model", "audio": "audio_model", "text": "text_model"}
@@ -94,8 +95,7 @@ class DualRunner:
         return unit(self._graphs[side](arrays)[EMBEDS[side]])
 
 
-def open_dual(folder: Path, settings: Mapping[str, Any], engine: Engine) -> DualRunner:
-    """Open the two graphs of a dual encoder artifact."""
-    sides = ["image" if settings.get("image") else "audio", "text"]
-    graphs = {side: engine.open(folder / "onnx" / f"{GRAPHS[side]}.onnx") for side in sides}
-    return DualRunner(graphs, settings, folder / "tokenizer.json")
+def open_dual(parts: Parts) -> DualRunner:
+    """The runner of two graphs, one for each side."""
+    sides = ["image" if parts.settings.get("image") else "audio", "text"]
+    return DualRunner({side: parts.graph(GRAPHS[side]) for side in sides}, parts.settings, parts.tokenizer_path)

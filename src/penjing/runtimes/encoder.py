@@ -12,7 +12,8 @@ from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd
 from penjing.errors import ArtifactError, DataError, did_you_mean
 from penjing.runtimes.embedding import check_modality, check_text, listed, unit
-from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.engine import Graph
+from penjing.runtimes.parts import Parts
 from penjing.values import Array, FloatArray
 
 GRAPH = "model"
@@ -84,7 +85,6 @@ class EncoderRunner:
         return unit(self._pool(hidden, inputs["attention_mask"]))
 
 
-def open_encoder(folder: Path, settings: Mapping[str, Any], engine: Engine) -> EncoderRunner:
-    """Open the graph of an artifact."""
-    graph = engine.open(folder / "onnx" / f"{GRAPH}.onnx")
-    return EncoderRunner(graph, settings, folder / "tokenizer.json")
+def open_encoder(parts: Parts) -> EncoderRunner:
+    """The runner of one graph."""
+    return EncoderRunner(parts.graph(GRAPH), parts.settings, parts.tokenizer_path)

@@ -11,10 +11,10 @@ from PIL import Image
 from penjing.data.image import ImageFrontEnd
 from penjing.data.text import TextFrontEnd
 from penjing.errors import DataError
-from penjing.runtimes.decoder import DECODER, open_decoder
 from penjing.runtimes.decoding import Decoder, greedy_tokens
 from penjing.runtimes.embedding import as_image
-from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.engine import Graph
+from penjing.runtimes.parts import Parts
 from penjing.values import Array, Arrays
 
 CAPTIONER, ANSWERER = "image-to-text", "visual-question-answering"
@@ -98,8 +98,7 @@ class Answerer(_Describer):
 RUNNERS: Mapping[str, type[_Describer]] = {CAPTIONER: Captioner, ANSWERER: Answerer}
 
 
-def open_describer(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
-    """Open the graphs of an artifact of either task."""
-    task, settings = manifest["task"], manifest["settings"]
-    graphs = {name: engine.open(folder / "onnx" / f"{name}.onnx") for name in GRAPHS[task]}
-    return RUNNERS[task](graphs, open_decoder(folder, settings, engine, DECODER), settings, folder / "tokenizer.json")
+def open_describer(parts: Parts) -> Any:
+    """The runner of either task."""
+    graphs = {name: parts.graph(name) for name in GRAPHS[parts.task]}
+    return RUNNERS[parts.task](graphs, parts.decoder(), parts.settings, parts.tokenizer_path)

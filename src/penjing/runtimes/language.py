@@ -8,9 +8,8 @@ from typing import Any
 
 from penjing.data.text import open_tokenizer
 from penjing.errors import DataError
-from penjing.runtimes.decoder import open_decoder
 from penjing.runtimes.decoding import Decoder, greedy_tokens
-from penjing.runtimes.engine import Engine
+from penjing.runtimes.parts import Parts
 from penjing.values import FloatArray
 
 GRAPH = "model"
@@ -87,6 +86,6 @@ def pieces_of(tokenizer: Any, tokens: Iterable[int]) -> Iterator[str]:
             shown = text
 
 
-def open_language(folder: Path, settings: Mapping[str, Any], engine: Engine) -> LanguageRunner:
-    """Open the graph of an artifact."""
-    return LanguageRunner(open_decoder(folder, settings, engine, GRAPH), settings, folder / "tokenizer.json")
+def open_language(parts: Parts) -> LanguageRunner:
+    """The runner of one graph."""
+    return LanguageRunner(parts.decoder(GRAPH), parts.settings, parts.tokenizer_path)

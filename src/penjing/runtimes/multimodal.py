@@ -19,10 +19,10 @@ from penjing.data.rows import media_of
 from penjing.data.speech_prompt import check_language
 from penjing.data.text import TextFrontEnd, open_tokenizer
 from penjing.errors import DataError
-from penjing.runtimes.decoder import open_decoder
 from penjing.runtimes.decoding import Decoder, greedy
 from penjing.runtimes.embedding import as_image, check_modality, check_text, listed, modality_of, unit
-from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.engine import Graph
+from penjing.runtimes.parts import Parts
 from penjing.runtimes.speech import Segment, Transcription
 from penjing.values import Array, FloatArray
 
@@ -153,7 +153,7 @@ def _media(item: Any) -> str:
     return "image"
 
 
-def open_multimodal(folder: Path, settings: Mapping[str, Any], engine: Engine) -> MultimodalRunner:
-    """Open the five graphs of an artifact."""
-    graphs = {part: engine.open(folder / "onnx" / f"{name}.onnx") for part, name in GRAPHS.items()}
-    return MultimodalRunner(graphs, open_decoder(folder, settings, engine), settings, folder / "tokenizer.json")
+def open_multimodal(parts: Parts) -> MultimodalRunner:
+    """The runner of five graphs."""
+    graphs = {part: parts.graph(name) for part, name in GRAPHS.items()}
+    return MultimodalRunner(graphs, parts.decoder(), parts.settings, parts.tokenizer_path)

@@ -21,9 +21,9 @@ from penjing.data.speech_prompt import (
     silent_frames,
 )
 from penjing.data.windows import windows
-from penjing.runtimes.decoder import open_decoder
 from penjing.runtimes.decoding import Banned, Decoder, Spelled, greedy
-from penjing.runtimes.engine import Engine, Graph, cache_folder
+from penjing.runtimes.engine import Graph
+from penjing.runtimes.parts import Parts
 from penjing.runtimes.silence import Silence
 from penjing.values import Array, Arrays, FloatArray
 
@@ -182,17 +182,7 @@ class SpeechRunner:
         return time.perf_counter() - start
 
 
-def open_speech(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> SpeechRunner:
-    """Open the two graphs of a speech artifact."""
-    settings = manifest["settings"]
-    encoder = engine.open(folder / "onnx" / "encoder_model.onnx")
-    decoder = open_decoder(folder, settings, engine)
-    return SpeechRunner(encoder, decoder, settings, folder / "tokenizer.json", _silence_cache(manifest, engine))
-
-
-def _silence_cache(manifest: Mapping[str, Any], engine: Engine) -> Path | None:
-    """A file of its own for every encoder, engine and precision; none for graphs that are not published."""
-    digest = manifest.get("files", {}).get("onnx/encoder_model.onnx")
-    if digest is None or not engine.cache:
-        return None
-    return cache_folder() / "silence" / f"{digest[:32]}-{engine.name}{'-exact' if engine.exact else ''}.npz"
+def open_speech(parts: Parts) -> SpeechRunner:
+    """The runner of two graphs; what the encoder makes of silence is kept from one time to the next."""
+    kept = parts.kept_file("encoder_model", "silence")
+    return SpeechRunner(parts.graph("encoder_model"), parts.decoder(), parts.settings, parts.tokenizer_path, kept)

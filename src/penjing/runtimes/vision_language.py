@@ -16,11 +16,11 @@ from PIL import Image
 
 from penjing.data.vision_prompt import Prompt, VisionPrompt
 from penjing.errors import DataError
-from penjing.runtimes.decoder import open_decoder
 from penjing.runtimes.decoding import Decoder, Fed, greedy_tokens
 from penjing.runtimes.embedding import as_image, check_text
-from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.engine import Graph
 from penjing.runtimes.language import pieces_of
+from penjing.runtimes.parts import Parts
 from penjing.values import FloatArray
 
 GRAPHS = {"vision": "vision_encoder", "words": "embed_tokens"}
@@ -125,8 +125,7 @@ class VisionLanguageRunner:
         return fed
 
 
-def open_vision_language(folder: Path, settings: Mapping[str, Any], engine: Engine) -> VisionLanguageRunner:
-    """Open the three graphs of an artifact."""
-    graphs = {part: engine.open(folder / "onnx" / f"{name}.onnx") for part, name in GRAPHS.items()}
-    decoder = open_decoder(folder, settings, engine, DECODER)
-    return VisionLanguageRunner(graphs, decoder, settings, folder / "tokenizer.json")
+def open_vision_language(parts: Parts) -> VisionLanguageRunner:
+    """The runner of three graphs."""
+    graphs = {part: parts.graph(name) for part, name in GRAPHS.items()}
+    return VisionLanguageRunner(graphs, parts.decoder(DECODER), parts.settings, parts.tokenizer_path)

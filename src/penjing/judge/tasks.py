@@ -1,0 +1,139 @@
+"""Every task that can be judged: what its rows must have, what is measured, how a runner is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from penjing.data.row import Row
+from penjing.errors import DataError
+from penjing.evaluate.catalogue import RECALL_AT
+from penjing.evaluate.interval import ItemScores
+from penjing.evaluate.labels import check_labels, evaluate_labels
+from penjing.evaluate.language import evaluate_language
+from penjing.evaluate.sentences import check_scores, evaluate_sentences, sentence_metrics
+from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
+from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words
+from penjing.judge.sight import USES, judge_sight, sight_metrics
+from penjing.values import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Scores by metric name, and what was said of each row where the task says something."""
+
+    scores: Mapping[str, ItemScores]
+    transcripts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """id -> (reference, hypothesis)"""
+    vectors: FloatArray | None = None
+    """(rows, width), where a result's are compared with its source's"""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """How a task is judged: what its rows must have, what it measures on them, and the scores of a runner.
+
+    `check` takes the labels that the model knows besides; only classifiers have any.
+    """
+
+    check: Callable[[Sequence[Row], Sequence[str]], object]
+    metrics: Callable[[Sequence[Row]], tuple[str, ...]]
+    score: Callable[[Any, Sequence[Row], Progress | None], Judged]
+
+
+def transcribe_row(runner: Any, row: Row) -> str:
+    """Read the clip and transcribe it, in the language that the row names."""
+    if row.file is None:
+        raise DataError(f"row {row.id!r} has no sound", hint="this task is judged by clips with a `text`")
+    text: str = runner.transcribe(row.file, row.fields.get("language")).text
+    return text
+
+
+def _column(name: str) -> Callable[[Sequence[Row], Sequence[str]], None]:
+    """Every row must have this column."""
+
+    def check(rows: Sequence[Row], labels: Sequence[str]) -> None:
+        for row in rows:
+            if name not in row.fields:
+                raise DataError(f"row {row.id!r} has no {name!r}", hint=f"this task is judged by the column {name!r}")
+
+    return check
+
+
+def _speech(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
+    found = evaluate_speech(lambda row: transcribe_row(runner, row), rows, progress=progress)
+    return Judged(found.scores, {item.id: (item.reference, item.hypothesis) for item in found.transcripts})
+
+
+def _language(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
+    texts = [runner.tokens(row.fields["text"]) for row in rows]
+    return Judged(evaluate_language(texts, runner.logits, runner.context_tokens, progress))
+
+
+def _multimodal(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
+    """By everything that the rows can be used for."""
+    judge_rows = MultimodalJudge(runner, progress)
+    scores = judge_rows(rows)
+    words = {row.id: spoken_words(row) for row in rows}
+    return Judged(scores, {name: (words[name], heard) for name, heard in judge_rows.heard.items()})
+
+
+def _is_labelled(rows: Sequence[Row]) -> bool:
+    return bool(rows) and "label" in rows[0].fields
+
+
+def _check_dual(rows: Sequence[Row], labels: Sequence[str]) -> None:
+    _column("label" if _is_labelled(rows) else "text")(rows, labels)
+
+
+def _dual_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
+    if _is_labelled(rows):
+        return ("accuracy",)
+    media = next((row.media for row in rows if row.media), "image")
+    ways = (f"{media}_to_text", f"text_to_{media}")
+    recalls = [f"{way}recall_at_{k}" for way in ("", *(f"{way}_" for way in ways)) for k in RECALL_AT]
+    return (*recalls, *(f"{way}_median_rank" for way in ways))
+
+
+def _dual(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
+    """Retrieval by `text`; zero-shot accuracy where rows have a `label`."""
+    evaluate = evaluate_zero_shot if _is_labelled(rows) else evaluate_retrieval
+    return Judged(evaluate(runner.embed_rows, runner.embed_texts, rows, progress=progress))
+
+
+def _sentences(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
+    scores, vectors = evaluate_sentences(runner.embed_texts, rows, progress)
+    return Judged(scores, vectors=vectors)
+
+
+def _labels(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
+    return Judged(evaluate_labels(lambda row: runner.classify_row(row).label, runner.labels, rows, progress))
+
+
+def _sight(task: str) -> Task:
+    """A task that talks about pictures."""
+    return Task(
+        lambda rows, labels: sight_metrics(task, rows),
+        lambda rows: sight_metrics(task, rows),
+        lambda runner, rows, progress: Judged(*judge_sight(runner, rows, progress)),
+    )
+
+
+TASKS: Mapping[str, Task] = {
+    "speech-seq2seq": Task(_column("text"), lambda rows: ("wer", "cer"), _speech),
+    "causal-lm": Task(_column("text"), lambda rows: ("perplexity",), _language),
+    "dual-encoder": Task(_check_dual, _dual_metrics, _dual),
+    "multimodal": Task(lambda rows, labels: check_uses(rows), multimodal_metrics, _multimodal),
+    "encoder": Task(lambda rows, labels: check_scores(rows), sentence_metrics, _sentences),
+    "classifier": Task(check_labels, lambda rows: ("accuracy",), _labels),
+    **{task: _sight(task) for task in USES},
+}
+"""Every task that can be judged."""
+
+
+def task_of(name: str) -> Task:
+    """How a task is judged; a task that cannot be is an error."""
+    if name not in TASKS:
+        raise DataError(f"the task {name!r} cannot be judged yet", hint="compare outputs: leave --data away")
+    return TASKS[name]
