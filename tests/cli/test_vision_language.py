@@ -158,28 +158,34 @@ def test_each_task_is_gated_by_itself(goal, models, scenes, tmp_path, penjing):
 
 ROWS = {
     "a row without a picture": ({"text": "a red circle"}, "has no image"),
-    "a question without an answer": ({"file_name": "0.png", "question": "how many ?"}, "has no 'answer'"),
-    "nothing said": ({"file_name": "0.png", "label": "red"}, "has no 'text'"),
+    "a question without an answer": ({"question": "how many ?"}, "has no 'answer'"),
+    "nothing said": ({"label": "red"}, "has no 'text'"),
 }
+
+
+def table(folder, row, with_pictures=True):
+    """A folder of twenty pictures that all have such a row; without pictures the table alone."""
+    lines = []
+    for place in range(20):
+        Image.new("RGB", (64, 64), (9 * place, 0, 0)).save(folder / f"{place}.png")
+        lines.append({**row, "id": str(place), **({"file_name": f"{place}.png"} if with_pictures else {})})
+    path = folder / ("metadata.jsonl" if with_pictures else "rows.jsonl")
+    told = [{**line, "text": f"{line['text']} {place}"} if "text" in line else line for place, line in enumerate(lines)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in told))
+    return folder if with_pictures else path
 
 
 @pytest.mark.parametrize("kind", ["llava", "captioner"])
 @pytest.mark.parametrize("case", ROWS)
 def test_rows_that_are_for_nothing(case, kind, models, tmp_path, penjing):
     row, message = ROWS[case]
-    Image.new("RGB", (64, 64), "red").save(tmp_path / "0.png")
-    name = "metadata.jsonl" if "file_name" in row else "rows.jsonl"
-    lines = [{**row, "id": str(place)} for place in range(20)]
-    (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    data = tmp_path if "file_name" in row else tmp_path / name
+    data = table(tmp_path, row, "text" not in row)
     assert message in penjing("compress", models[kind], "-o", tmp_path / "o", "--data", data).check_refused()[0]
 
 
 def test_rows_of_the_other_use(models, tmp_path, penjing):
-    Image.new("RGB", (64, 64), "red").save(tmp_path / "0.png")
-    lines = [{"file_name": "0.png", "text": f"a red picture {place}"} for place in range(20)]
-    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    said, hint = penjing("compress", models["answerer"], "-o", tmp_path / "o", "--data", tmp_path).check_refused()
+    data = table(tmp_path, {"text": "a red picture"})
+    said, hint = penjing("compress", models["answerer"], "-o", tmp_path / "o", "--data", data).check_refused()
     assert said == "no row to judge visual-question-answering by"
     assert hint == "give pictures with a `question` and an `answer`"
 
