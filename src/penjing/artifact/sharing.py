@@ -21,6 +21,8 @@ def share_tables(paths: Sequence[Path]) -> int:
     The table of words that embeds in one graph is the output head of another. An engine that opens either graph reads
     it from `shared.onnx_data` in the same folder, which is not written where graphs have nothing in common.
     """
+    if len(paths) < 2:
+        return 0
     graphs = {path: onnx.load(str(path)) for path in paths}
     owners: dict[str, set[Path]] = {}
     for path, graph in graphs.items():
