@@ -3,7 +3,8 @@
 MODEL is a folder of SmolLM2-135M-Instruct, or any other causal model. The data are on every Debian: 64 × 512 tokens of
 the standard library's sources and of licence texts calibrate, 24 × 512 tokens of GPL-3 and the Artistic Licence judge;
 each window is read by itself. Weights are symmetric in groups of 64; table and head stay float. Every case runs in a
-fresh process, which also tells its wall time and its peak memory.
+fresh process, which also tells its wall time and its peak memory. llm-compressor does the same work beside it where
+$PENJING_PEER_PYTHON names a Python that has it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+import os
 import resource
 import sys
 import sysconfig
@@ -23,6 +25,7 @@ from timing import THREADS, in_turns, write
 
 WINDOW, CALIBRATED, JUDGED = 512, 64, 24
 LICENCES = Path("/usr/share/common-licenses")
+PEER = Path(__file__).with_name("peer_llmcompressor.py")
 CASES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "source": [],
     "rtn": [("rtn", {"clip": False})],
@@ -109,6 +112,9 @@ def main() -> None:
     wanted = rest or list(CASES)
     cases = [(case, bits) for case in wanted for bits in (BITS if CASES[case] else BITS[:1])]
     commands = {f"{case}, {bits} bits": [sys.executable, __file__, folder, case, str(bits)] for case, bits in cases}
+    peer = os.environ.get("PENJING_PEER_PYTHON")
+    if peer:
+        commands |= {f"llm-compressor gptq, {bits} bits": [peer, str(PEER), folder, str(bits)] for bits in BITS}
     write("language", {name: found[0] for name, found in in_turns(commands, 1).items()})
 
 
