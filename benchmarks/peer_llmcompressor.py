@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from language import LICENCES, WINDOW, calibration, perplexity, tokens_of
 from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import GPTQModifier
-from timing import THREADS
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from language import LICENCES, WINDOW, calibration, perplexity, tokens_of
+from timing import THREADS
 
 GROUP = 64
 
