@@ -25,7 +25,7 @@ def refused(penjing, tmp_path, language_folder):
         recipe = tmp_path / "recipe.yaml"
         recipe.write_text(f"version: 1\nsteps: [{steps}]\n")
         out = tmp_path / "out"
-        done = penjing("compress", str(language_folder), "-o", str(out), "--recipe", str(recipe), *options, "--json")
+        done = penjing("compress", str(language_folder), "-o", str(out), "--recipe", str(recipe), *options)
         message, hint = done.check_refused()
         assert hint
         assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml"]

@@ -119,3 +119,22 @@ def test_a_model_too_large_for_one_file_gets_a_checkpoint(language_folder, texts
     message, hint = penjing("evaluate", language_folder, "--data", texts_file).check_refused()
     assert "too large for one ONNX file" in message
     assert "--engine torch" in hint
+
+
+def test_a_cache_of_codes(penjing, language_folder, texts_file, tmp_path):
+    """The step is for what is remembered; weights have one of their own, and both engines write on."""
+    import onnx
+
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    recipe.write_text("version: 1\nsteps: [{method: rtn, bits: 8}, {method: int8_cache}]\ngoals: ['perplexity<=+5%']\n")
+    asked = ("--data", str(texts_file), "--recipe", str(recipe))
+    done = penjing("compress", str(language_folder), "-o", str(out), *asked)
+    assert done.code == 0, done.err
+    graph = onnx.load(str(out / "onnx" / "model.onnx"), load_external_data=False).graph
+    kinds = {one.type.tensor_type.elem_type for one in graph.input if one.name.startswith("past_key_values.")}
+    assert kinds == {onnx.TensorProto.INT8}
+    said = {
+        engine: penjing("generate", str(out), "the old dog", "--max-tokens", "5", "--engine", engine).json["text"]
+        for engine in ("openvino", "onnxruntime")
+    }
+    assert said["openvino"] == said["onnxruntime"] != ""
