@@ -3,8 +3,8 @@
 MODEL is a folder of SmolLM2-135M-Instruct, or any other causal model. The data are on every Debian: 64 × 512 tokens of
 the standard library's sources and of licence texts calibrate, 24 × 512 tokens of GPL-3 and the Artistic Licence judge;
 each window is read by itself. Weights are symmetric in groups of 64; table and head stay float. Every case runs in a
-fresh process, which also tells its wall time and its peak memory. llm-compressor does the same work beside it where
-$PENJING_PEER_PYTHON names a Python that has it.
+fresh process, which also tells wall time and peak memory of the work, judging not counted. llm-compressor does the same
+work beside it where $PENJING_PEER_PYTHON names a Python that has it.
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ def run_case(folder: Path, case: str, bits: int) -> None:
         for name, settings in CASES[case]:
             method = make(name, {"bits": bits, "group": 64, "sites": linear, **settings})
             notes = method.run(decoder, batches, Aids(model, [], 0, Path(scratch)))
-    seconds = time.perf_counter() - started
+    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert not [note.site for note in notes if note.skipped]
     judged = tokens_of(folder, [LICENCES / "GPL-3", LICENCES / "Artistic"])
     found = {
         "perplexity": perplexity(model.net, judged),
         "seconds": seconds,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": peak * 1024,
         "bits": max((note.bits for note in notes), default=32.0),
     }
     print(json.dumps(found))

@@ -34,12 +34,12 @@ def main() -> None:
         model=net, processor=AutoTokenizer.from_pretrained(folder), dataset=Dataset.from_list(rows), recipe=modifier,
         max_seq_length=WINDOW, num_calibration_samples=len(rows),
     )  # fmt: skip
-    seconds = time.perf_counter() - started
+    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     judged = tokens_of(folder, [LICENCES / "GPL-3", LICENCES / "Artistic"])
     found = {
         "perplexity": perplexity(net, judged),
         "seconds": seconds,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": peak * 1024,
     }
     print(json.dumps(found))
 
