@@ -28,14 +28,14 @@ CASES = {
     "awq, gptq": ["awq, round_weights: false", "gptq"],
     "autoround": ["autoround, steps: 50"],
 }
-LINEAR, BYTES = 0, 0
-"""Linear layers of the seedling, and bytes of its model files in this grid."""
+LINEAR, SHARE_OF_BYTES = 79, 0.181
+"""Linear layers of the seedling, and what its model files take of the source's in this grid."""
 TASKS = {
-    "retrieval/recall_at_1": 0.98,
-    "caption/truth": 0.79,
-    "vqa/accuracy": 0.99,
-    "spoken_vqa/accuracy": 0.97,
-    "speech/wer": 0.03,
+    "retrieval/recall_at_1": 0.972,
+    "caption/truth": 0.793,
+    "vqa/accuracy": 0.991,
+    "spoken_vqa/accuracy": 0.970,
+    "speech/wer": 0.031,
 }
 """What plain rounding measured on 2026-11-25; no method may be worse by more than 2 points."""
 WORSE = 0.02
@@ -61,7 +61,8 @@ def test_every_linear_layer_holds_codes(found):
 
 
 def test_the_files_have_the_bytes_that_were_measured(found):
-    assert found["result"]["size_bytes"] == pytest.approx(BYTES, rel=0.01)
+    share = found["result"]["size_bytes"] / found["source"]["size_bytes"]
+    assert share == pytest.approx(SHARE_OF_BYTES, abs=0.002)
 
 
 def test_no_task_is_worse_than_it_was(found):
