@@ -26,6 +26,7 @@ KNOWN = {
     "clap": [TEXT, AUDIO, CONNECTOR, EMBEDDING],
     "vision_text": [IMAGE, TEXT, CONNECTOR, EMBEDDING],
     "whisper": SPEECH_SEQ2SEQ,
+    "encodec": [AUDIO],
     "speech_to_text": SPEECH_SEQ2SEQ,
     "moonshine": SPEECH_SEQ2SEQ,
     "wav2vec2_ctc": [AUDIO, ("head", "head", "audio")],

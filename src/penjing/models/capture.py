@@ -47,12 +47,17 @@ def run_until(net: nn.Module, name: str, paths: Sequence[str]) -> Callable[[Batc
         finally:
             for hook in hooks:
                 hook.remove()
-        raise ModelError(
-            f"the inputs ({', '.join(batch)}) never reach tower {name!r}",
-            hint="give data of every modality the model reads",
-        )
+        raise not_reached(batch, name)
 
     return run
+
+
+def not_reached(batch: Batch, tower: str) -> ModelError:
+    """What to say of inputs that a tower needs others besides."""
+    return ModelError(
+        f"the inputs ({', '.join(batch)}) never reach tower {tower!r}",
+        hint="give data of every modality the model reads",
+    )
 
 
 def _answer(module: nn.Module, args: Any, output: Any) -> None:

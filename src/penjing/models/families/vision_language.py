@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from penjing.data.row import Row
 from penjing.models.attention import keys_and_values
-from penjing.models.capture import call
+from penjing.models.capture import call, not_reached
 from penjing.models.decoder_graph import PROBE_TOKENS, decoder_component
 from penjing.models.families.vision_language_graphs import Speaker, TileViewer, Viewer, Words
 from penjing.models.families.vision_language_settings import vision_language_inputs, vision_language_settings
@@ -123,6 +123,8 @@ def _seeing(net: Any, eye: Viewer | TileViewer, source: torch.Generator) -> Comp
 
 def _look(net: Any, batch: Batch) -> Tensor:
     """What the encoder saw."""
+    if "pixel_values" not in batch:
+        raise not_reached(batch, "image")
     eye = viewer(net)
     if isinstance(eye, Viewer):
         return eye.features(batch["pixel_values"])
