@@ -61,7 +61,6 @@ def chains(tower: Tower, batches: Sequence[Batch]) -> Iterator[Chain]:
             if kinds_of(entered) == wiring.kinds:
                 break
         else:
-            wiring = learn(tower, batch)
-            entered = enter(tower, batch, wiring.asked) if wiring.asked else []
+            wiring, entered = learn(tower, batch)
             learned.append(wiring)
         yield Chain(tower, batch, wiring, entered)

@@ -71,7 +71,7 @@ def walk(
     Of the sites that are `watched` (None: of all) there are statistics.
     """
     observed = partial(_watch, observe=observe, watched=watched)
-    inside = [_sites_within(tower, block) for block in tower.blocks]
+    inside = [sites_within(tower, block) for block in tower.blocks]
     claimed = {name for sites in inside for name in sites}
     outer = {name: site for name, site in tower.sites.items() if name not in claimed}
     before = _reached_before_blocks(tower, outer, batches)
@@ -118,7 +118,8 @@ def _begin(stats: Mapping[str, Statistic], batch: Batch) -> None:
         stat.begin(batch)
 
 
-def _sites_within(tower: Tower, block: nn.Module) -> dict[str, Site]:
+def sites_within(tower: Tower, block: nn.Module) -> dict[str, Site]:
+    """The sites of a tower that lie in one of its blocks."""
     parents = {id(module) for module in block.modules()}
     return {name: site for name, site in tower.sites.items() if id(site.parent) in parents}
 

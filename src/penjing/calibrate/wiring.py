@@ -89,15 +89,17 @@ def kinds_of(calls: Sequence[Call]) -> tuple[Any, ...]:
 
 
 @torch.no_grad()
-def learn(tower: Tower, batch: Batch) -> Wiring:
-    """Run the tower once and find where every argument came from."""
+def learn(tower: Tower, batch: Batch) -> tuple[Wiring, list[Call]]:
+    """Run the tower once and find where every argument came from; also what `enter` would show of this batch."""
     order: list[int] = []
     real: list[Call] = []  # held to the end, so that no value's identity is given to another
+    calls: list[Call] = []
     given: list[list[Any]] = []
 
     def begin(place: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         order.append(place)
         real.append(Call(args, dict(kwargs)))
+        calls.append(real[-1].copy())
 
     with contextlib.ExitStack() as hooks:
         for place, block in enumerate(tower.blocks):
@@ -108,10 +110,10 @@ def learn(tower: Tower, batch: Batch) -> Wiring:
             hooks.callback(block.register_forward_hook(lambda module, args, out: given.append(parts(out))).remove)
         tower.run(batch)
     if order != [*range(len(tower.blocks))]:
-        return Wiring((None,) * len(tower.blocks))
+        return Wiring((None,) * len(tower.blocks)), []
     blocks = _sources(real, given)
     asked = 1 + max(place for place, known in enumerate(blocks) if known and Own() in known.values())
-    return Wiring(tuple(blocks), kinds_of(real[:asked]))
+    return Wiring(tuple(blocks), kinds_of(calls[:asked])), calls[:asked]
 
 
 def parts(output: Any) -> list[Any]:

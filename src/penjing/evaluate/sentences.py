@@ -11,11 +11,11 @@ from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.ranking import spearman
+from penjing.evaluate.tasks import Progress
 from penjing.values import FloatArray
 
 ROWS_AT_ONCE = 16
 
-Progress = Callable[[int, int], None]
 EmbedTexts = Callable[[Sequence[str]], FloatArray]
 """Texts -> (texts, width) unit vectors."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 from penjing.data.row import Row
@@ -14,9 +15,14 @@ from penjing.evaluate.labels import check_labels, evaluate_labels
 from penjing.evaluate.language import evaluate_language
 from penjing.evaluate.sentences import check_scores, evaluate_sentences, sentence_metrics
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
-from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words
-from penjing.judge.sight import USES, judge_sight, sight_metrics
+from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words, use
+from penjing.judge.sight import USES, fitting, judge_sight, look, sight_metrics
 from penjing.values import FloatArray
+
+SPEED_ROWS = 8
+"""Rows that items are timed on, one after the other."""
+CONTEXT_TOKENS = 128
+"""Tokens of a text that a language model has read when the time of one more is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,14 @@ class Judged:
 class Task:
     """How a task is judged: what its rows must have, what it measures on them, and the scores of a runner.
 
-    `check` takes the labels that the model knows besides; only classifiers have any.
+    `check` takes the labels that the model knows besides; only classifiers have any. `item` gives a function that runs
+    the task on the next of the first rows each time it is called, to be timed.
     """
 
     check: Callable[[Sequence[Row], Sequence[str]], object]
     metrics: Callable[[Sequence[Row]], tuple[str, ...]]
     score: Callable[[Any, Sequence[Row], Progress | None], Judged]
+    item: Callable[[Any, Sequence[Row]], Callable[[], object]]
 
 
 def transcribe_row(runner: Any, row: Row) -> str:
@@ -48,6 +56,23 @@ def transcribe_row(runner: Any, row: Row) -> str:
         raise DataError(f"row {row.id!r} has no sound", hint="this task is judged by clips with a `text`")
     text: str = runner.transcribe(row.file, row.fields.get("language")).text
     return text
+
+
+def _each(use_row: Callable[[Any, Row], object]) -> Callable[[Any, Sequence[Row]], Callable[[], object]]:
+    """The first rows, one after the other and again."""
+
+    def item(runner: Any, rows: Sequence[Row]) -> Callable[[], object]:
+        turns = cycle(rows[:SPEED_ROWS])
+        return lambda: use_row(runner, next(turns))
+
+    return item
+
+
+def _one_token(runner: Any, rows: Sequence[Row]) -> Callable[[], object]:
+    """One more token behind a text."""
+    tokens = runner.tokens(rows[0].fields["text"])[:CONTEXT_TOKENS]
+    runner.begin(tokens)
+    return lambda: runner.write_one(tokens[-1])
 
 
 def _column(name: str) -> Callable[[Sequence[Row], Sequence[str]], None]:
@@ -77,6 +102,16 @@ def _multimodal(runner: Any, rows: Sequence[Row], progress: Progress | None) -> 
     scores = judge_rows(rows)
     words = {row.id: spoken_words(row) for row in rows}
     return Judged(scores, {name: (words[name], heard) for name, heard in judge_rows.heard.items()})
+
+
+def classify_row(runner: Any, row: Row) -> object:
+    """The label of one row."""
+    return runner.classify_row(row)
+
+
+def embed_row(runner: Any, row: Row) -> object:
+    """The vector of one row."""
+    return runner.embed_rows([row])
 
 
 def _is_labelled(rows: Sequence[Row]) -> bool:
@@ -117,16 +152,17 @@ def _sight(task: str) -> Task:
         lambda rows, labels: sight_metrics(task, rows),
         lambda rows: sight_metrics(task, rows),
         lambda runner, rows, progress: Judged(*judge_sight(runner, rows, progress)),
+        lambda runner, rows: _each(look)(runner, fitting(task, rows)),
     )
 
 
 TASKS: Mapping[str, Task] = {
-    "speech-seq2seq": Task(_column("text"), lambda rows: ("wer", "cer"), _speech),
-    "causal-lm": Task(_column("text"), lambda rows: ("perplexity",), _language),
-    "dual-encoder": Task(_check_dual, _dual_metrics, _dual),
-    "multimodal": Task(lambda rows, labels: check_uses(rows), multimodal_metrics, _multimodal),
-    "encoder": Task(lambda rows, labels: check_scores(rows), sentence_metrics, _sentences),
-    "classifier": Task(check_labels, lambda rows: ("accuracy",), _labels),
+    "speech-seq2seq": Task(_column("text"), lambda rows: ("wer", "cer"), _speech, _each(transcribe_row)),
+    "causal-lm": Task(_column("text"), lambda rows: ("perplexity",), _language, _one_token),
+    "dual-encoder": Task(_check_dual, _dual_metrics, _dual, _each(embed_row)),
+    "multimodal": Task(lambda rows, labels: check_uses(rows), multimodal_metrics, _multimodal, _each(use)),
+    "encoder": Task(lambda rows, labels: check_scores(rows), sentence_metrics, _sentences, _each(embed_row)),
+    "classifier": Task(check_labels, lambda rows: ("accuracy",), _labels, _each(classify_row)),
     **{task: _sight(task) for task in USES},
 }
 """Every task that can be judged."""

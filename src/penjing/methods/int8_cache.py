@@ -52,19 +52,20 @@ class Int8Cache(Method):
     def _largest(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> tuple[Tensor, Tensor]:
         """Largest magnitudes of keys and of values over all tokens, each (layers, heads, 1, width)."""
         assert target.cache is not None
-        largest: list[Tensor] = []
+        largest = torch.zeros(())
         for done, batch in enumerate(batches):
             aids.tell(f"calibrate {target.name}", done, len(batches))
             found = target.cache(batch)
-            for part in (0, 1):
-                peaks = torch.stack([layer[part].abs().amax((0, 2)).unsqueeze(1) for layer in found])
-                if not bool(torch.isfinite(peaks).all()):
-                    raise not_finite(f"the cache of {target.name}", done)
-                if len(largest) < 2:
-                    largest.append(peaks)
-                else:
-                    largest[part] = torch.maximum(largest[part], peaks)
+            peaks = torch.stack([torch.stack([_peaks(layer[part]) for layer in found]) for part in (0, 1)])
+            if not bool(torch.isfinite(peaks).all()):
+                raise not_finite(f"the cache of {target.name}", done)
+            largest = torch.maximum(largest, peaks)
         return largest[0], largest[1]
+
+
+def _peaks(part: Tensor) -> Tensor:
+    """Largest magnitude of each channel: (batch, heads, tokens, width) -> (heads, 1, width)."""
+    return part.abs().amax((0, 2)).unsqueeze(1)
 
 
 def _error(grid: CacheGrid, cache: CacheOf) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.layers.cache import CacheGrid, to_codes
+from penjing.models.capture import call
 from penjing.models.tower import Batch
 
 SPELLED = "penjing_spelled_out"
@@ -69,9 +69,7 @@ def _layer_of(grid: CacheGrid | None, place: int) -> Any:
 
 def keys_and_values(net: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
     """What a network's cache holds after a batch: keys and values of each layer, (batch, key heads, tokens, width)."""
-    known = inspect.signature(net.forward).parameters
-    inputs: dict[str, Any] = {name: value for name, value in batch.items() if name in known}
-    found = net(**inputs, use_cache=True).past_key_values
+    found = call(net, batch, use_cache=True).past_key_values
     return [(layer.keys, layer.values) for layer in found.layers]
 
 

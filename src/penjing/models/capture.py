@@ -20,12 +20,12 @@ class _AnsweredError(Exception):
         self.output = output
 
 
-def call(net: nn.Module, batch: Batch) -> Any:
+def call(net: nn.Module, batch: Batch, *, use_cache: bool = False) -> Any:
     """Call a network with those keys of a batch that its forward knows."""
     known = inspect.signature(net.forward).parameters
     inputs: dict[str, Any] = {name: value for name, value in batch.items() if name in known}
     if "use_cache" in known:
-        inputs["use_cache"] = False
+        inputs["use_cache"] = use_cache
     return net(**inputs)
 
 

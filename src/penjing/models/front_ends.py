@@ -58,7 +58,7 @@ def text_settings(
         "pad_id": int(tokenizer.pad_token_id or 0),
         "pad_token": str(tokenizer.pad_token or ""),
         "pad_side": tokenizer.padding_side,
-        "lower": must_lower(folder, tokenizer),
+        "lower": _must_lower(folder, tokenizer),
     }
 
 
@@ -78,7 +78,7 @@ def open_fast(folder: Path) -> Any:
     raise ModelError(f"{folder}: no fast tokenizer", hint="save one there: its tokenizer.json is what runs later")
 
 
-def must_lower(folder: Path, tokenizer: Any) -> bool:
+def _must_lower(folder: Path, tokenizer: Any) -> bool:
     """Return whether transformers lower-cases although tokenizer.json, read by itself, does not."""
     from tokenizers import Tokenizer
 

@@ -13,8 +13,8 @@ from penjing.evaluate.interval import ItemScores, differences, measure_all
 from penjing.evaluate.similarity import cosine
 from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.quality import compare_outputs, judge, liken
-from penjing.judge.speed import SPEED_ROWS, graph_latencies, item_latencies
-from penjing.judge.tasks import Judged
+from penjing.judge.speed import graph_latencies, item_latencies
+from penjing.judge.tasks import SPEED_ROWS, Judged
 from penjing.models.family import Model
 from penjing.pipeline.graphs import reference_runner
 from penjing.runtimes import open_runner

@@ -11,6 +11,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from penjing.calibrate.walk import sites_within
 from penjing.calibrate.wiring import enter
 from penjing.methods import Method
 from penjing.models.family import Model
@@ -40,13 +41,16 @@ class Expected:
 def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
     """Time one run of every tower that a step with data works on, and count the rest from it."""
     seconds, extra_bytes = 0.0, 0
+    once: dict[str, float] = {}
     for step in recipe.steps:
         for tower in step.targets(model.towers):
             weights = sum(site.weight.numel() for site in step.method.chosen(tower))
             extra_bytes = max(extra_bytes, _largest_site(tower))
             if step.method.needs_data and calibration.batches:
                 batches = calibration.batches
-                seconds += _run_seconds(tower, batches[0]) * step.method.runs(len(batches))
+                if tower.name not in once:
+                    once[tower.name] = _run_seconds(tower, batches[0])
+                seconds += once[tower.name] * step.method.runs(len(batches))
                 seconds += ROUNDING_S_PER_WEIGHT * weights
                 extra_bytes = max(
                     extra_bytes, _kept_bytes(tower, batches[0], len(batches)) + _moments(tower, step.method)
@@ -73,8 +77,7 @@ def _moments(tower: Tower, method: Method) -> int:
     chosen = {site.name for site in method.chosen(tower)}
     sizes = [0]
     for block in tower.blocks:
-        inside = {id(module) for module in block.modules()}
-        sites = [site for name, site in tower.sites.items() if name in chosen and id(site.parent) in inside]
+        sites = [site for name, site in sites_within(tower, block).items() if name in chosen]
         sizes.append(sum(4 * site.weight.flatten(1).shape[1] ** 2 for site in sites))
     return max(sizes)
 

@@ -57,6 +57,17 @@ def check_image(image: Any) -> Any:
     return image
 
 
+def check_asked(image: Any, question: Any) -> str:
+    """Refuse a question without a picture, one that is no text, and an empty one."""
+    if image is None:
+        raise DataError("ask needs a picture", hint="give a picture and a question")
+    if not isinstance(question, str):
+        raise DataError("this model reads questions, it does not hear them", hint="type the question")
+    if not question.strip():
+        raise DataError("nothing to ask: an empty question", hint="write a question about the picture")
+    return question
+
+
 def as_image(image: Any) -> Image.Image:
     """A path, encoded bytes or a PIL image as an RGB image."""
     return to_rgb(image) if hasattr(image, "convert") else read_image(check_image(image))

@@ -12,7 +12,7 @@ from penjing.data.image import ImageFrontEnd
 from penjing.data.text import TextFrontEnd
 from penjing.errors import DataError
 from penjing.runtimes.decoding import Decoder, greedy_tokens
-from penjing.runtimes.embedding import as_image
+from penjing.runtimes.embedding import as_image, check_asked
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.values import Array, Arrays
@@ -77,12 +77,7 @@ class Answerer(_Describer):
 
     def ask(self, image: Any, question: Any, max_tokens: int = MOST_TOKENS) -> str:
         """The answer to a typed question about a picture: a path, encoded bytes or a PIL image."""
-        if image is None:
-            raise DataError("ask needs a picture", hint="give a picture and a question")
-        if not isinstance(question, str):
-            raise DataError("this model reads questions, it does not hear them", hint="type the question")
-        if not question.strip():
-            raise DataError("nothing to ask: an empty question", hint="write a question about the picture")
+        question = check_asked(image, question)
         longest = self.settings["text"]["max_length"]
         whole = self._read([question])["input_ids"]
         if whole.shape[1] >= longest:  # cut, or just not

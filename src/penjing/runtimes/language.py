@@ -45,12 +45,7 @@ class LanguageRunner:
     def generate(self, prompt: str, max_tokens: int = MOST_TOKENS) -> Iterator[str]:
         """Write on from a prompt, the most likely token each time; yields the text piece by piece."""
         tokens = self.tokens(prompt)
-        if not tokens:
-            raise DataError("nothing to write on from: an empty prompt", hint="give some text")
-        if len(tokens) >= self.context_tokens:
-            raise DataError(
-                f"the prompt has {len(tokens)} tokens; this model reads {self.context_tokens} at most", hint="cut it"
-            )
+        check_prompt(tokens, self.context_tokens)
         limit = min(max_tokens, self.context_tokens - len(tokens))
         self._decoder.start({})
         yield from pieces_of(self._words, greedy_tokens(self._decoder, tokens, self._ends, limit))
@@ -72,6 +67,16 @@ class LanguageRunner:
         """Read and write a few arbitrary tokens, to measure memory."""
         self.begin([1, 2, 3, 4])
         self.write_one(1)
+
+
+def check_prompt(tokens: Sequence[int], context_tokens: int) -> None:
+    """Refuse a prompt of nothing, and one that leaves no room to write."""
+    if not tokens:
+        raise DataError("nothing to write on from: an empty prompt", hint="give some text")
+    if len(tokens) >= context_tokens:
+        raise DataError(
+            f"the prompt has {len(tokens)} tokens; this model reads {context_tokens} at most", hint="cut it"
+        )
 
 
 def pieces_of(tokenizer: Any, tokens: Iterable[int]) -> Iterator[str]:

@@ -15,11 +15,10 @@ import numpy as np
 from PIL import Image
 
 from penjing.data.vision_prompt import Prompt, VisionPrompt
-from penjing.errors import DataError
 from penjing.runtimes.decoding import Decoder, Fed, greedy_tokens
-from penjing.runtimes.embedding import as_image, check_text
+from penjing.runtimes.embedding import as_image, check_asked, check_text
 from penjing.runtimes.engine import Graph
-from penjing.runtimes.language import pieces_of
+from penjing.runtimes.language import check_prompt, pieces_of
 from penjing.runtimes.parts import Parts
 from penjing.values import FloatArray
 
@@ -67,10 +66,7 @@ class VisionLanguageRunner:
 
     def ask(self, image: Any, question: Any, max_tokens: int = MOST_TOKENS) -> str:
         """The answer to a typed question about a picture: a path, encoded bytes or a PIL image."""
-        if image is None:
-            raise DataError("ask needs a picture", hint="give a picture and a question")
-        if not isinstance(question, str):
-            raise DataError("this model reads questions, it does not hear them", hint="type the question")
+        question = check_asked(image, question)
         return "".join(self._answer(as_image(image), question, max_tokens)).strip()
 
     def caption(self, image: Any, max_tokens: int = MOST_TOKENS) -> str:
@@ -80,12 +76,7 @@ class VisionLanguageRunner:
     def generate(self, prompt: str, max_tokens: int = MOST_TOKENS) -> Iterator[str]:
         """Write on from a text alone, the most likely token each time; yields the text piece by piece."""
         tokens = self._words.encode(check_text(prompt)).ids
-        if not tokens:
-            raise DataError("nothing to write on from: an empty prompt", hint="give some text")
-        if len(tokens) >= self.context_tokens:
-            raise DataError(
-                f"the prompt has {len(tokens)} tokens; this model reads {self.context_tokens} at most", hint="cut it"
-            )
+        check_prompt(tokens, self.context_tokens)
         yield from self._write(tokens, len(tokens), max_tokens)
 
     def logits(self, image: Any, question: str, answer: str = "") -> tuple[FloatArray, tuple[int, ...]]:

@@ -14,7 +14,7 @@ from penjing.data.image_settings import image_settings
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd, open_tokenizer
 from penjing.errors import DataError, ModelError
-from penjing.models.front_ends import TOKENIZER_FILES, front_end_file, must_lower, open_fast, tokenizer_json
+from penjing.models.front_ends import front_end_file, text_settings, tokenizer_json
 from penjing.models.tower import Batch
 
 
@@ -24,7 +24,7 @@ def blip_settings(net: Any, folder: Path | None) -> dict[str, Any]:
     found = front_end_file(folder, "image_processor")
     return {
         "image": None if found is None else image_settings(found),
-        "text": _text(net, folder),
+        "text": text_settings(folder, ["input_ids"], int(text.max_position_embeddings)),
         "generation": {"start": text.bos_token_id, "eos": [text.sep_token_id]},
         "decoder": {
             "layers": text.num_hidden_layers,
@@ -32,22 +32,6 @@ def blip_settings(net: Any, folder: Path | None) -> dict[str, Any]:
             "head_width": text.hidden_size // text.num_attention_heads,
         },
         "context_tokens": text.max_position_embeddings,
-    }
-
-
-def _text(net: Any, folder: Path | None) -> dict[str, Any] | None:
-    """How the tokenizer pads, cuts and lower-cases."""
-    if folder is None or not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        return None
-    tokenizer = open_fast(folder)
-    return {
-        "inputs": ["input_ids"],
-        "max_length": min(int(net.config.text_config.max_position_embeddings), int(tokenizer.model_max_length)),
-        "padding": "longest",
-        "pad_id": int(tokenizer.pad_token_id or 0),
-        "pad_token": str(tokenizer.pad_token or ""),
-        "pad_side": tokenizer.padding_side,
-        "lower": must_lower(folder, tokenizer),
     }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from penjing.data.row import Row
 from penjing.layers.cache import cache_grid
-from penjing.models.attention import cache_of, cache_shape, causal_mask, keys_and_values, spelled_out
+from penjing.models.attention import cache_of, causal_mask, keys_and_values, spelled_out
 from penjing.models.decoder_graph import decoder_component
 from penjing.models.families.generic import Generic
 from penjing.models.families.language_settings import language_settings
@@ -82,7 +82,7 @@ class CausalLM:
 
     def settings(self, net: Any, folder: Path | None) -> dict[str, Any]:
         """Lengths, special tokens and the shape of the cache, read from the checkpoint."""
-        return language_settings(net, folder, cache_shape(net.config))
+        return language_settings(net, net.config)
 
     def batches(self, settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:
         """The text of each row, cut to a window."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from penjing.models.attention import cache_shape
 
 LONGEST_WINDOW = 2048
 
 
-def language_settings(net: Any, folder: Path | None, cache: Mapping[str, int]) -> dict[str, Any]:
-    """Cache, generation and context; `folder` is the checkpoint's, None for a network without one."""
+def language_settings(net: Any, config: Any, longest: int = LONGEST_WINDOW) -> dict[str, Any]:
+    """Shape of the cache, tokens that end a text, longest context; `config` is the language model's own in `net`."""
     generation = getattr(net, "generation_config", None)
-    ends = token_ids(getattr(generation, "eos_token_id", None)) or token_ids(net.config.eos_token_id)
+    ends = _token_ids(getattr(generation, "eos_token_id", None)) or _token_ids(config.eos_token_id)
     return {
-        "decoder": dict(cache),
+        "decoder": cache_shape(config),
         "generation": {"eos": ends},
-        "context_tokens": int(min(getattr(net.config, "max_position_embeddings", LONGEST_WINDOW), LONGEST_WINDOW)),
+        "context_tokens": int(min(getattr(config, "max_position_embeddings", longest), longest)),
     }
 
 
-def token_ids(value: Any) -> list[int]:
+def _token_ids(value: Any) -> list[int]:
     """One id, several, or none."""
     if value is None:
         return []

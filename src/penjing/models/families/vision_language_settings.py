@@ -22,9 +22,8 @@ from penjing.data.row import Row
 from penjing.data.tiles import cuts_tiles, tile_settings
 from penjing.data.vision_prompt import VisionPrompt
 from penjing.errors import DataError, ModelError
-from penjing.models.attention import cache_shape
 from penjing.models.checkpoint import read_json
-from penjing.models.families.language_settings import token_ids
+from penjing.models.families.language_settings import language_settings
 from penjing.models.front_ends import TOKENIZER_FILES, front_end_file, open_fast, tokenizer_json
 from penjing.models.tower import Batch
 
@@ -38,17 +37,11 @@ PLAIN = "USER: <image>\n" + ASKED + " ASSISTANT:"
 
 def vision_language_settings(net: Any, folder: Path | None) -> dict[str, Any]:
     """Read everything the shop must know; what the folder has no file for is None."""
-    text = net.config.text_config
-    window = int(min(getattr(text, "max_position_embeddings", LONGEST_WINDOW), LONGEST_WINDOW))
-    generation = getattr(net, "generation_config", None)
-    ends = token_ids(getattr(generation, "eos_token_id", None)) or token_ids(text.eos_token_id)
     return {
         "image": _image(net, folder),
         "prompt": _prompt(net, folder),
         "image_token_id": int(net.config.image_token_id),
-        "decoder": cache_shape(text),
-        "generation": {"eos": ends},
-        "context_tokens": window,
+        **language_settings(net, net.config.text_config, LONGEST_WINDOW),
     }
 
 
