@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +18,9 @@ from torch import Tensor, nn
 from penjing.artifact.compressed_tensors import restore, store, write_config
 from penjing.artifact.forms import LAYOUT, Forms, costs, plan
 from penjing.errors import ArtifactError
-from penjing.layers.cache import CacheGrid
+from penjing.layers.described import DescribedLayer, blank_layer
 from penjing.layers.half import half_tensors, mark_half
-from penjing.layers.recurrent import IntRecurrent
-from penjing.layers.static import StaticConv, StaticLinear
-from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
+from penjing.layers.weight_only import IntEmbedding, IntLinear, IntTable
 from penjing.models.network import blank_network
 from penjing.tensor.pack import pack_dense, pack_slots, unpack_dense, unpack_slots
 
@@ -103,7 +100,10 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
         for name, spec in document["layers"].items():
             parent, _, attribute = name.rpartition(".")
             place = net.get_submodule(parent)
-            setattr(place, attribute, _blank_layer(spec, getattr(place, attribute, None), net))
+            layer = blank_layer(spec, getattr(place, attribute, None))
+            if "shares" in spec:
+                layer.table = net.get_submodule(spec["shares"]).table
+            setattr(place, attribute, layer)
         tensors = load_file(str(folder / WEIGHTS))
         if document.get("layout") == LAYOUT:
             restore(net, tensors)
@@ -125,66 +125,16 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
 
 
 def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
-    """How to rebuild every compressed layer, by its name in the network. A table read twice is described once."""
+    """How to rebuild every compressed layer, by its name in the network; of a table read twice, whose it shares."""
     tables: dict[int, str] = {}
     layers: dict[str, dict[str, Any]] = {}
     for name, module in net.named_modules(remove_duplicate=False):
-        if isinstance(module, (IntLinear, IntEmbedding)):
-            spec: dict[str, Any] = {"layer": type(module).__name__}
-            table = module.table
-            if id(table) in tables and tables[id(table)] != name:
-                spec["shares"] = tables[id(table)]
-            else:
-                tables[id(table)] = name
-                spec |= {key: getattr(table, key) for key in ("rows", "width", "bits", "group", "symmetric")}
-            if isinstance(module, IntEmbedding):
-                spec["row_scale"] = module.row_scale
-                spec["padding_idx"] = module.padding_idx
-            else:
-                spec["bias"] = module.bias is not None
-            layers[name] = spec
-        elif isinstance(module, IntRecurrent):
-            grid = {"bits": module.bits, "group": module.group, "symmetric": module.symmetric}
-            layers[name] = {"layer": "IntRecurrent", **grid}
-        elif isinstance(module, IntConv):
-            layers[name] = {"layer": "IntConv", "bits": module.bits}
-        elif isinstance(module, StaticLinear):
-            layers[name] = {
-                "layer": "StaticLinear",
-                "rows": module.out_features,
-                "width": module.in_features,
-                "bias": module.bias is not None,
-                "top": module.input.top,
-            }
-        elif isinstance(module, StaticConv):
-            layers[name] = {"layer": "StaticConv"}
-        elif isinstance(module, CacheGrid):
-            layers[name] = {"layer": "CacheGrid", "shape": [*module.keys.shape]}
+        if isinstance(module, DescribedLayer):
+            layers[name] = {"layer": type(module).__name__, **module.describe()}
+            if isinstance(module, (IntLinear, IntEmbedding)):
+                first = tables.setdefault(id(module.table), name)
+                layers[name] |= {} if first == name else {"shares": first}
     return layers
-
-
-def _blank_layer(spec: Mapping[str, Any], original: nn.Module | None, net: nn.Module) -> nn.Module:
-    """Build one layer as described, its tensors still empty."""
-    kind = spec["layer"]
-    if kind in ("IntLinear", "IntEmbedding"):
-        if "shares" in spec:
-            table: Any = net.get_submodule(spec["shares"]).table
-        else:
-            table = IntTable(spec["rows"], spec["width"], spec["bits"], spec["group"], spec["symmetric"])
-        if kind == "IntEmbedding":
-            return IntEmbedding(table, spec["row_scale"], spec["padding_idx"])
-        return IntLinear(table, torch.zeros(table.rows) if spec["bias"] else None)
-    if kind == "StaticLinear":
-        bias = torch.zeros(spec["rows"]) if spec["bias"] else None
-        return StaticLinear(spec["width"], spec["rows"], bias, spec["top"])
-    if kind == "CacheGrid":
-        layers, heads, _, width = spec["shape"]
-        return CacheGrid(layers, heads, width)
-    if kind == "IntRecurrent":
-        assert isinstance(original, (nn.LSTM, nn.GRU))
-        return IntRecurrent(original, spec["bits"], spec["group"], spec["symmetric"])
-    assert isinstance(original, (nn.Conv1d, nn.Conv2d))
-    return IntConv(original, spec["bits"]) if kind == "IntConv" else StaticConv(original)
 
 
 def _odd_tables(net: nn.Module) -> dict[str, IntTable]:

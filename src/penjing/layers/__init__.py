@@ -1,1 +1,8 @@
-"""Modules that hold compressed weights; what they compute is exactly what the exported graph computes."""
+"""Modules that hold compressed weights. Importing the room makes every layer known to `described`."""
+
+from penjing.layers.cache import CacheGrid
+from penjing.layers.recurrent import IntRecurrent
+from penjing.layers.static import StaticConv, StaticLinear
+from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
+
+__all__ = ["CacheGrid", "IntConv", "IntEmbedding", "IntLinear", "IntRecurrent", "StaticConv", "StaticLinear"]

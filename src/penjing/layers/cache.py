@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
+
+from penjing.layers.described import DescribedLayer, Description
 
 TOP = 127
 SMALLEST_STEP = 1e-8
 
 
-class CacheGrid(nn.Module):
+class CacheGrid(DescribedLayer):
     """Steps of int8 keys and values, one per layer, key head and channel: each (layers, heads, 1, width).
 
     Keys keep their large channels at every token (KIVI, arXiv:2402.02750, section 3), so a step per channel fits them,
@@ -23,6 +27,16 @@ class CacheGrid(nn.Module):
         super().__init__()
         self.register_buffer("keys", torch.ones(layers, heads, 1, width))
         self.register_buffer("values", torch.ones(layers, heads, 1, width))
+
+    def describe(self) -> dict[str, Any]:
+        """Its shape."""
+        return {"shape": [*self.keys.shape]}
+
+    @classmethod
+    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
+        """An empty grid of this shape."""
+        layers, heads, _, width = spec["shape"]
+        return cls(layers, heads, width)
 
     def fit(self, keys: Tensor, values: Tensor) -> None:
         """Take the largest magnitudes, each (layers, heads, 1, width)."""

@@ -17,6 +17,13 @@ def resemble(layer: nn.Module, like: nn.Conv1d | nn.Conv2d) -> None:
         setattr(layer, name, getattr(like, name))
 
 
+def convolution(original: nn.Module | None) -> nn.Conv1d | nn.Conv2d:
+    """The module as the convolution that it must be; TypeError where it is none."""
+    if isinstance(original, (nn.Conv1d, nn.Conv2d)):
+        return original
+    raise TypeError(f"a convolution cannot stand for {type(original).__name__}")
+
+
 class Geometry:
     """Stride, padding, dilation and groups of a one- or two-dimensional convolution."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from penjing.errors import ModelError
+from penjing.layers.described import DescribedLayer, Description
 from penjing.layers.weight_only import IntTable
 
 Recurrent = nn.LSTM | nn.GRU
@@ -19,7 +20,7 @@ def weight_matrices(layer: Recurrent) -> dict[str, Tensor]:
     return {name: matrix for name, matrix in layer.named_parameters() if name.startswith("weight_")}
 
 
-class IntRecurrent(nn.Module):
+class IntRecurrent(DescribedLayer):
     """An LSTM or GRU of any depth, in one direction or both, with one table of codes per matrix.
 
     It answers what the float layer does, (outputs, last states). There is no ONNX route: it goes to checkpoints.
@@ -41,6 +42,17 @@ class IntRecurrent(nn.Module):
         self._engine = copy.deepcopy(like)  # its settings and its forward; its weights are handed to it for every run
         self._engine._parameters.clear()
         self._engine._flat_weights = []
+
+    def describe(self) -> dict[str, Any]:
+        """Its grid; the rest is the original's."""
+        return {"bits": self.bits, "group": self.group, "symmetric": self.symmetric}
+
+    @classmethod
+    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
+        """An empty layer like the original."""
+        if not isinstance(original, Recurrent):
+            raise TypeError(f"a recurrent layer cannot stand for {type(original).__name__}")
+        return cls(original, spec["bits"], spec["group"], spec["symmetric"])
 
     @property
     def weight(self) -> Tensor:

@@ -6,10 +6,13 @@ channel: the one combination that is fast in ONNX Runtime (S8S8 is three times s
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 
-from penjing.layers.geometry import Geometry, resemble
+from penjing.layers.described import DescribedLayer, Description
+from penjing.layers.geometry import Geometry, convolution, resemble
 from penjing.layers.lower import clip, dequantize, quantize_dequantize
 from penjing.tensor.grid import TOP, activation_grid, fake_quantize
 
@@ -42,7 +45,7 @@ class StaticInput(nn.Module):
         return quantize_dequantize(values, self.scale, self.zero)
 
 
-class StaticLinear(nn.Module):
+class StaticLinear(DescribedLayer):
     """y = Q(x) Ŵᵀ + b. Codes are kept (in, out), as MatMul reads them. x (..., in) -> (..., out).
 
     `top` is the largest code of the input. It is 127 for weights with neighbours that sum to more than PAIR_LIMIT:
@@ -61,6 +64,17 @@ class StaticLinear(nn.Module):
         self.register_buffer("scales", torch.ones(out_features))
         self.register_buffer("zeros", torch.zeros(out_features, dtype=torch.int8))
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    def describe(self) -> dict[str, Any]:
+        """Its shape and the largest code of its input."""
+        shape = {"rows": self.out_features, "width": self.in_features}
+        return {**shape, "bias": self.bias is not None, "top": self.input.top}
+
+    @classmethod
+    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
+        """An empty layer of this shape."""
+        bias = torch.zeros(spec["rows"]) if spec["bias"] else None
+        return cls(spec["width"], spec["rows"], bias, spec["top"])
 
     @property
     def weight(self) -> Tensor:
@@ -82,7 +96,7 @@ class StaticLinear(nn.Module):
         return product if self.bias is None else product + self.bias
 
 
-class StaticConv(nn.Module):
+class StaticConv(DescribedLayer):
     """A convolution with int8 weights and a statically quantized input."""
 
     codes: Tensor
@@ -99,6 +113,15 @@ class StaticConv(nn.Module):
         self.register_buffer("scales", torch.ones(self.shape[0]))
         self.register_buffer("zeros", torch.zeros(self.shape[0], dtype=torch.int8))
         self.bias = None if like.bias is None else nn.Parameter(like.bias.detach().clone(), requires_grad=False)
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing: all is the original's."""
+        return {}
+
+    @classmethod
+    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
+        """An empty layer like the original."""
+        return cls(convolution(original))
 
     @property
     def weight(self) -> Tensor:

@@ -7,12 +7,13 @@ that an output head tied to its embedding is one table in memory and on disk.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from penjing.layers.geometry import Geometry, resemble
+from penjing.layers.described import DescribedLayer, Description
+from penjing.layers.geometry import Geometry, convolution, resemble
 from penjing.layers.lower import dequantize, matmul_nbits
 from penjing.tensor.grid import Codes
 from penjing.tensor.pack import SLOT_BITS, pack_slots, unpack_slots
@@ -53,6 +54,15 @@ class IntTable(nn.Module):
         zero_bytes = math.ceil(groups * self.slot_bits / 8)
         self.register_buffer("zeros", None if symmetric else torch.zeros(rows, zero_bytes, dtype=torch.uint8))
         self._dense: Tensor | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What its constructor takes."""
+        return {key: getattr(self, key) for key in ("rows", "width", "bits", "group", "symmetric")}
+
+    @classmethod
+    def blank(cls, spec: Description) -> Self:
+        """An empty table of this shape."""
+        return cls(spec["rows"], spec["width"], spec["bits"], spec["group"], spec["symmetric"])
 
     @property
     def shift(self) -> int:
@@ -104,7 +114,7 @@ class IntTable(nn.Module):
         return sum(part.numel() * part.element_size() for part in parts)
 
 
-class IntLinear(nn.Module):
+class IntLinear(DescribedLayer):
     """y = x Ŵᵀ + b with Ŵ from integer codes. x (..., in) -> (..., out)."""
 
     def __init__(self, table: IntTable, bias: Tensor | None) -> None:
@@ -112,6 +122,16 @@ class IntLinear(nn.Module):
         self.table = table
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
         self.in_features, self.out_features = table.width, table.rows
+
+    def describe(self) -> dict[str, Any]:
+        """Its table, and whether a bias is added."""
+        return {**self.table.describe(), "bias": self.bias is not None}
+
+    @classmethod
+    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
+        """An empty layer of this shape."""
+        table = IntTable.blank(spec)
+        return cls(table, torch.zeros(table.rows) if spec["bias"] else None)
 
     @property
     def weight(self) -> Tensor:
@@ -127,7 +147,7 @@ class IntLinear(nn.Module):
         return product if self.bias is None else product + self.bias
 
 
-class IntEmbedding(nn.Module):
+class IntEmbedding(DescribedLayer):
     """Rows of a table of integer codes. ids (...) -> (..., width). `row_scale` is what the original multiplied by."""
 
     def __init__(self, table: IntTable, row_scale: float = 1.0, padding_idx: int | None = None) -> None:
@@ -136,6 +156,15 @@ class IntEmbedding(nn.Module):
         self.row_scale = row_scale
         self.padding_idx = padding_idx  # transformers models read it to build masks and positions
         self.num_embeddings, self.embedding_dim = table.rows, table.width
+
+    def describe(self) -> dict[str, Any]:
+        """Its table, and what it does besides looking up."""
+        return {**self.table.describe(), "row_scale": self.row_scale, "padding_idx": self.padding_idx}
+
+    @classmethod
+    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
+        """An empty layer of this shape."""
+        return cls(IntTable.blank(spec), spec["row_scale"], spec["padding_idx"])
 
     @property
     def weight(self) -> Tensor:
@@ -166,7 +195,7 @@ def _split_slots(packed: Tensor, slot_bits: int) -> Tensor:
     return torch.stack([*parts, packed], -1).flatten(-2) if parts else packed
 
 
-class IntConv(nn.Module):
+class IntConv(DescribedLayer):
     """A convolution with integer weights, one byte a code, dequantized per output channel before it runs."""
 
     codes: Tensor
@@ -183,6 +212,15 @@ class IntConv(nn.Module):
         self.register_buffer("scales", torch.ones(self.shape[0]))
         self.register_buffer("zeros", torch.zeros(self.shape[0], dtype=torch.int8))
         self.bias = None if like.bias is None else nn.Parameter(like.bias.detach().clone(), requires_grad=False)
+
+    def describe(self) -> dict[str, Any]:
+        """Its bits; the rest is the original's."""
+        return {"bits": self.bits}
+
+    @classmethod
+    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
+        """An empty layer like the original."""
+        return cls(convolution(original), spec["bits"])
 
     def store(self, found: Codes) -> None:
         """Take per-channel codes (out, 1, in · kernel), moved from unsigned to the signed bytes of the graph."""
