@@ -31,7 +31,7 @@ def clips(shortest_s: float = 3.0, longest_s: float = 12.0) -> list[dict[str, st
 
 
 def in_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Any]]:
-    """Run every command once per round, the order rotating; each prints one JSON document."""
+    """Run every command once per round, the order rotating; the last line that each prints is a JSON document."""
     results: dict[str, list[Any]] = {name: [] for name in commands}
     names = list(commands)
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
@@ -40,7 +40,7 @@ def in_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, li
             done = subprocess.run(commands[name], capture_output=True, text=True, check=False, env=environment)
             if done.returncode:
                 raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
-            results[name].append(json.loads(done.stdout))
+            results[name].append(json.loads(done.stdout.splitlines()[-1]))  # a peer may log before
             print(f"round {turn + 1}: {name}", file=sys.stderr)
     return results
 

@@ -86,11 +86,13 @@ class Note:
     size_bytes: int = 0
     remark: str = ""
     """What is worth knowing of a site that was changed; the report warns of it."""
+    change: str = ""
+    """What became of its shape or of the work it does: `512 × 2048 → 512 × 1024`, `197 → 101 tokens`, `dropped`."""
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the site is stored in fewer bits than a float; moving scales alone stores nothing."""
-        return not self.skipped and self.bits < FLOAT_BITS
+        """Whether the site is stored in fewer bits than a float, or does less; moving scales alone is neither."""
+        return not self.skipped and (self.bits < FLOAT_BITS or bool(self.change))
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict; `skipped` is empty when the site was changed."""

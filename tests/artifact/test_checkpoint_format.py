@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine_rack import bits_of
-from penjing.artifact.checkpoint import LAYERS, WEIGHTS, load_network, save_network
+from penjing.artifact.checkpoint import LAYERS, WEIGHTS, load_network, save_network, write_configuration
 from penjing.artifact.publish import publish
 from penjing.errors import ArtifactError
 from penjing.layers.weight_only import IntTable
@@ -82,14 +82,25 @@ def test_configuration_is_copied_as_it_is_and_weights_are_not(fresh, tmp_path):
     model = fresh("bert")
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("config.json", "vocab.txt", "chat_template.jinja", "spiece.model"):
+    config = (model.folder / "config.json").read_text() + "\n\n"
+    (source / "config.json").write_text(config)
+    for name in ("vocab.txt", "chat_template.jinja", "spiece.model"):
         (source / name).write_text(f"{name} of the source")
     for name in ("model.safetensors.index.json", "model.safetensors", "layers.json", "penjing.json", "notes.md"):
         (source / name).write_text("not this")
     save_network(model.net, source, tmp_path / "out")
     copied = {path.name for path in (tmp_path / "out").iterdir()} - {WEIGHTS, LAYERS}
     assert copied == {"config.json", "vocab.txt", "chat_template.jinja", "spiece.model"}
+    assert (tmp_path / "out" / "config.json").read_text() == config
     assert (tmp_path / "out" / "vocab.txt").read_text() == "vocab.txt of the source"
+
+
+def test_configuration_of_another_structure_is_written_anew(fresh, tmp_path):
+    model = fresh("bert")
+    model.net.config.intermediate_size = 8
+    write_configuration(model.net, model.folder, tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written == {**json.loads((model.folder / "config.json").read_text()), "intermediate_size": 8}
 
 
 @pytest.fixture

@@ -125,10 +125,10 @@ def test_a_ruined_model_is_refused_with_numbers_that_json_can_say(whisper_folder
     run_steps = pipeline.run_steps
 
     def ruin(model, *args, **options):
-        done = run_steps(model, *args, **options)
+        found = run_steps(model, *args, **options)
         with torch.no_grad():
             model.net.model.encoder.layer_norm.weight.fill_(float("nan"))
-        return done
+        return found
 
     monkeypatch.setattr(pipeline, "run_steps", ruin)
     options = ["--recipe", recipe(tmp_path, "method: rtn"), *TORCH]

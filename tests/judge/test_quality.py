@@ -174,11 +174,11 @@ def test_rows_without_an_answer(task, rows, column):
 
 def test_outputs_compared_without_data():
     inputs = {"x": np.array([[0.5, -1.0, 2.0]], np.float32)}
-    same = compare_outputs([(Scaled(1), Scaled(1), inputs)])
+    same = compare_outputs([((Scaled(1), inputs), (Scaled(1), inputs))])
     assert set(same) == {"cosine", "logit_kl"}
     assert same["cosine"].value == pytest.approx(1)
     assert same["logit_kl"].value == pytest.approx(0, abs=1e-9)
-    other = compare_outputs([(Scaled(1), Scaled(-1), inputs)])
+    other = compare_outputs([((Scaled(1), inputs), (Scaled(-1), inputs))])
     assert other["cosine"].value == pytest.approx(-1)
     assert other["logit_kl"].value > 0.1
 
@@ -196,8 +196,19 @@ def test_clips_are_timed_from_file_to_text(tmp_path):
     assert found["only"].p50_ms > 0
 
 
-def test_graphs_are_timed_on_one_input():
-    found = graph_latencies({"one": Scaled(1), "two": Scaled(2)}, {"x": np.ones(3, np.float32)}, 1, rounds=4)
+def test_outputs_that_only_one_has_say_nothing():
+    class Deeper(Scaled):
+        def __call__(self, arrays):
+            return {**super().__call__(arrays), "present.1.key": np.ones((1, 2), np.float32)}
+
+    inputs = {"x": np.array([[0.5, -1.0, 2.0]], np.float32)}
+    found = compare_outputs([((Deeper(1), inputs), (Scaled(1), inputs))])
+    assert found["cosine"].value == pytest.approx(1)
+
+
+def test_graphs_are_timed_in_turns():
+    ones = {"x": np.ones(3, np.float32)}
+    found = graph_latencies({"one": (Scaled(1), ones), "two": (Scaled(2), ones)}, 1, rounds=4)
     assert [latency.runs for latency in found.values()] == [4, 4]
 
 

@@ -15,7 +15,7 @@ from penjing.layers.recurrent import IntRecurrent, weight_matrices
 from penjing.methods import make
 from penjing.models.open import open_model
 from penjing.models.tower import Tower, find_sites
-from penjing.pipeline.coverage import coverage_table, site_parameters
+from penjing.pipeline.coverage import coverage_table, source_sites
 from penjing.pipeline.steps import StepDone
 from penjing.recipe import Step
 
@@ -127,7 +127,7 @@ def test_a_graph_is_refused(trained, monkeypatch):
 
 def test_a_codec_of_transformers_is_covered(folder_of, tmp_path):
     model = open_model(str(folder_of("encodec")))
-    counted = site_parameters(model)
+    counted = source_sites(model)
     step = Step(make("rtn", {}), ())
     notes = tuple(note for tower in model.towers for note in step.method.run(tower, [], None))
     rows = {row["site"]: row for row in coverage_table(model, [StepDone(step, notes, 0.0)], counted)}

@@ -35,6 +35,24 @@ CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "[0-9]_*/config.json")
 """What a checkpoint folder holds besides weights: configuration and tokenizer files, sentence-transformers' stages."""
 
 
+def write_configuration(net: Any, source: Path, target: Path) -> None:
+    """Copy configuration and tokenizer files; config.json is written anew only where the network's says otherwise."""
+    copy_configuration(source, target)
+    if hasattr(net, "config") and structure_of(type(net.config).from_pretrained(source)) != structure_of(net.config):
+        net.config.save_pretrained(target)
+
+
+def structure_of(config: Any) -> Any:
+    """What a configuration says of the network, and not of the file it came from; as JSON."""
+    if not isinstance(config, dict):
+        config = json.loads(config.to_json_string(use_diff=False))
+    return {
+        key: structure_of(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key[0] != "_" and key not in OF_THE_FILE
+    }
+
+
 def copy_configuration(source: Path, target: Path) -> None:
     """Copy configuration and tokenizer files exactly as they are; weight indexes stay behind."""
     for pattern in CONFIG_FILES:
@@ -43,6 +61,10 @@ def copy_configuration(source: Path, target: Path) -> None:
                 place = target / path.relative_to(source)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)
+
+
+OF_THE_FILE = ("architectures", "dtype", "torch_dtype", "transformers_version")
+"""Keys of a configuration that say nothing of the network's structure."""
 
 
 class Layout(NamedTuple):
@@ -68,7 +90,7 @@ def save_network(net: nn.Module, source: Path, folder: Path, forms: Forms | None
     With `forms` of the layers it is written as compressed-tensors stores it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    copy_configuration(source, folder)
+    write_configuration(net, source, folder)
     layers = _describe(net)
     halves = half_tensors(net)
     tensors: dict[str, Tensor] = {}

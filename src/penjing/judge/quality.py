@@ -57,20 +57,30 @@ def liken(source: Judged, result: Judged) -> Mapping[str, ItemScores]:
     return {**result.scores, "cosine": cosine(source.vectors, result.vectors)}
 
 
-def compare_outputs(pairs: Sequence[tuple[Graph, Graph, Arrays]]) -> dict[str, ItemScores]:
+Fed = tuple[Graph, Arrays]
+"""A graph and what it is fed."""
+
+
+def compare_outputs(pairs: Sequence[tuple[Fed, Fed]]) -> dict[str, ItemScores]:
     """Without data: cosine of every component's outputs on synthetic inputs, and divergence where there are logits.
 
-    `pairs` are (source graph, result graph, inputs).
+    `pairs` are source and result. Outputs that only one has, or has in another shape, say nothing: those of layers that
+    were dropped, of heads that went.
     """
     sources: list[Any] = []
     results: list[Any] = []
     logits: list[tuple[Any, Any]] = []
-    for source, result, inputs in pairs:
-        before, after = source(inputs), result(inputs)
-        sources.append(np.concatenate([before[name].ravel() for name in sorted(before)]))
-        results.append(np.concatenate([after[name].ravel() for name in sorted(before)]))
+    for (source, source_inputs), (result, result_inputs) in pairs:
+        before, after = source(source_inputs), result(result_inputs)
+        alike = [name for name in sorted(before) if name in after and before[name].shape == after[name].shape]
+        if not alike:
+            continue
+        sources.append(np.concatenate([before[name].ravel() for name in alike]))
+        results.append(np.concatenate([after[name].ravel() for name in alike]))
         if "logits" in before:
             logits.append((before["logits"], after["logits"]))
+    if not sources:
+        raise DataError("no output of the result has the shape it had", hint="give --data to judge the task")
     scores = {"cosine": cosine(sources, results)}
     if logits:
         scores["logit_kl"] = logit_kl([pair[0] for pair in logits], [pair[1] for pair in logits])

@@ -21,7 +21,7 @@ def item_latencies(
     return {name: latency(times, threads) for name, times in samples.items()}
 
 
-def graph_latencies(graphs: Mapping[str, Graph], inputs: Arrays, threads: int, rounds: int = 10) -> dict[str, Latency]:
-    """Time graphs of one interface on the same inputs."""
-    functions = {name: (lambda graph=graph: graph(inputs)) for name, graph in graphs.items()}
+def graph_latencies(graphs: Mapping[str, tuple[Graph, Arrays]], threads: int, rounds: int = 10) -> dict[str, Latency]:
+    """Time graphs in turns, each on its own inputs."""
+    functions = {name: (lambda graph=graph, inputs=inputs: graph(inputs)) for name, (graph, inputs) in graphs.items()}
     return {name: latency(times, threads) for name, times in interleave(functions, rounds=rounds).items()}

@@ -22,7 +22,7 @@ class DescribedLayer(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        DescribedLayer.KNOWN[cls.__name__] = cls
+        DescribedLayer.KNOWN.setdefault(cls.__name__, cls)  # torch.export derives proxies of the same name
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,26 +36,33 @@ class Aids:
 class Method(BaseModel, ABC):
     """Settings of a compression method and the work itself.
 
-    `scope` says what `apply` gets: one tower after the other. `roles` are the roles it is meant for when a recipe
-    names no towers. `needs_data` methods walk over calibration batches. A method that does not store (`stores` false)
-    leaves floats as many as they were and only makes them easier to compress: its notes say 32 bits. One that changes
-    no weights (`changes_weights` false) has no sites: what it rounds is made while the model runs.
+    `apply` gets one tower after the other; a method that looks at all of them at once has its own `apply_all`. `roles`
+    are the roles it is meant for when a recipe names no towers. `needs_data` methods walk over calibration batches. A
+    method that does not store (`stores` false) leaves floats as many as they were and only makes them easier to
+    compress: its notes say 32 bits. One that changes no weights (`changes_weights` false) has no sites: what it rounds
+    is made while the model runs. After one that `restructures`, layers have other shapes or are others: towers and
+    sites are found anew.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
-    scope: ClassVar[Literal["tower", "model"]] = "tower"
     roles: ClassVar[tuple[Role, ...]] = ("encoder", "decoder", "connector", "embedding", "head")
     needs_data: ClassVar[bool] = False
     stores: ClassVar[bool] = True
     changes_weights: ClassVar[bool] = True
+    restructures: ClassVar[bool] = False
 
     sites: tuple[str, ...] = Field((), description="globs of site names; all sites the method fits when empty")
 
     @abstractmethod
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Compress the target in place and yield a note for every site it looked at."""
+
+    def apply_all(self, targets: Sequence[Tower], batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
+        """Compress every tower the step is for, one after the other."""
+        for target in targets:
+            yield from self.apply(target, batches, aids)
 
     @property
     def leaves_codes(self) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from penjing.layers.described import DescribedLayer
 from penjing.models.checkpoint import check_folder
 from penjing.models.family import Model
 from penjing.models.hub import locate
 from penjing.models.network import load_network
 from penjing.models.registry import family_of
+from penjing.models.tower import Site, Tower
 from penjing.models.trunks import count_parameters
 
 
@@ -50,3 +53,37 @@ def model_of(net: nn.Module, name: str, folder: Path, source: Mapping[str, Any])
         settings=family.settings(net, folder),
         source=source,
     )
+
+
+def refreshed(model: Model, net: nn.Module | None = None) -> Model:
+    """Describe a model anew after its structure changed, or around another network that stands for it.
+
+    Sites that hold codes or a mask by now are no longer found by the type of their layer: they stay the sites they
+    were as long as their place is there.
+    """
+    net = model.net if net is None else net
+    described = model_of(net, model.name, model.folder, model.source)
+    known = {name: site for tower in model.towers for name, site in tower.sites.items()}
+    return replace(described, towers=tuple(_with_known(tower, known, model, net) for tower in described.towers))
+
+
+def _with_known(tower: Tower, known: Mapping[str, Site], model: Model, net: nn.Module) -> Tower:
+    """A tower with the sites that it had and that still are somewhere in the network, in module order."""
+    before = next((one for one in model.towers if one.name == tower.name), None)
+    modules = dict(net.named_modules(remove_duplicate=False))
+    sites = dict(tower.sites)
+    for name in before.sites if before else ():
+        parent = name.rpartition(".")[0]
+        if name not in sites and isinstance(modules.get(name), DescribedLayer) and not _holds(sites, name):
+            sites[name] = replace(known[name], parent=modules[parent], tied=_moved(known[name].tied, modules))
+    order = {name: place for place, name in enumerate(modules)}
+    return replace(tower, sites=dict(sorted(sites.items(), key=lambda item: order[item[0]])))
+
+
+def _moved(places: tuple[Site, ...], modules: Mapping[str, nn.Module]) -> tuple[Site, ...]:
+    return tuple(replace(place, parent=modules[place.name.rpartition(".")[0]]) for place in places)
+
+
+def _holds(sites: Mapping[str, Site], name: str) -> bool:
+    """Whether the place was split into parts that are sites of their own."""
+    return any(inner.startswith(f"{name}.") for inner in sites)

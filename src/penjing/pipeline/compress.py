@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import penjing
-from penjing.artifact.checkpoint import Layout, copy_configuration, save_portable
+from penjing.artifact.checkpoint import Layout, save_portable, write_configuration
 from penjing.artifact.publish import publish, staging
 from penjing.data.content import content_key
 from penjing.data.split import Parts
@@ -21,11 +21,18 @@ from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.models.outputs import tower_outputs
 from penjing.pipeline.choices import Choices, choose
-from penjing.pipeline.coverage import coverage_table, site_parameters, tower_parameters, tower_table
+from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.job import Format, Job, Options, plan_job
-from penjing.pipeline.measure import Comparison, compare, compare_in_torch, compare_outputs_in_torch, time_in_torch
+from penjing.pipeline.measure import (
+    Comparison,
+    compare,
+    compare_in_torch,
+    compare_outputs_in_torch,
+    exported,
+    time_in_torch,
+)
 from penjing.pipeline.preflight import expect
 from penjing.pipeline.steps import Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
@@ -47,7 +54,7 @@ def compress(
     tell("open the model", 0, 0)
     opened = open_model(job.model)
     choices = choose(job, opened)
-    counted = (site_parameters(opened), tower_parameters(opened))
+    counted = (source_sites(opened), tower_parameters(opened))
     with staging(job.out, job.work, fresh=not job.resume) as folder:
         calibration = calibration_of(job, opened, choices.recipe, tell)
         before = prepare_source(job, opened, choices, tell)
@@ -58,7 +65,7 @@ def compress(
             0,
             0,
         )
-        done = run_steps(opened, choices.recipe, calibration, job.work / "steps", tell, resume=job.resume)
+        opened, done = run_steps(opened, choices.recipe, calibration, job.work / "steps", tell, resume=job.resume)
         took = {**expected.as_json(), "seconds": sum(step.seconds for step in done), "peak_rss_bytes": own_peak_bytes()}
         layout = lower(opened, folder, choices.formats, tell)
         comparison = measure(job, opened, choices, before, folder, tell)
@@ -77,7 +84,7 @@ def compress(
         }
         if not verdict.published:
             raise refusal(job, document, verdict)
-        copy_configuration(opened.folder, folder)
+        write_configuration(opened.net, opened.folder, folder)
         write_artifact(folder, opened, document)
         publish(folder, job.out)
     shutil.rmtree(job.work, ignore_errors=True)
@@ -114,7 +121,7 @@ def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
         folder.mkdir()
         export_graphs(model, folder, "source", tell)
         runnable(model, folder)
-    return folder
+    return exported(model, folder)
 
 
 def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -> Layout | None:

@@ -3,49 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from penjing.layers.half import half_tensors
 from penjing.models.family import Model
-from penjing.models.tower import Site, Tower
+from penjing.models.tower import Site
 from penjing.pipeline.steps import StepDone
 from penjing.values import Note
 
 UNTOUCHED = "no step of the recipe is for it"
 
 
-def site_parameters(model: Model) -> dict[str, int]:
-    """Weights per site, counted before anything is compressed."""
-    return {name: site.weight.numel() for tower in model.towers for name, site in tower.sites.items()}
+class Found(NamedTuple):
+    """A site as it was before anything was compressed."""
+
+    tower: str
+    kind: str
+    parameters: int
 
 
-def coverage_table(model: Model, done: Sequence[StepDone], parameters: Mapping[str, int]) -> list[dict[str, Any]]:
-    """One row per site: the last step that changed it, else the last reason it was left, else that none was for it."""
+def source_sites(model: Model) -> dict[str, Found]:
+    """Every site by its name, counted before anything is compressed."""
+    return {
+        name: Found(tower.name, site.kind, site.weight.numel())
+        for tower in model.towers
+        for name, site in tower.sites.items()
+    }
+
+
+def coverage_table(model: Model, done: Sequence[StepDone], source: Mapping[str, Found]) -> list[dict[str, Any]]:
+    """One row per site: the last step that changed it, else the last reason it was left, else that none was for it.
+
+    A site that is gone has no bytes. One that a step made has none of the source's parameters.
+    """
     notes: dict[str, Note] = {}
     for step in done:
         for note in step.notes:
             earlier = notes.get(note.site)
             if earlier is None or not note.skipped or not earlier.is_compressed:
-                notes[note.site] = note
-    return [
-        _row(tower, site, notes.get(name), parameters[name])
-        for tower in model.towers
-        for name, site in tower.sites.items()
-    ]
+                notes[note.site] = _continued(note, earlier)
+    sites = {name: site for tower in model.towers for name, site in tower.sites.items()}
+    made = {name: found._replace(parameters=0) for name, found in source_sites(model).items() if name not in source}
+    return [_row(name, found, sites.get(name), notes.get(name)) for name, found in _in_order({**source, **made}, model)]
 
 
-def _row(tower: Tower, site: Site, note: Note | None, parameters: int) -> dict[str, Any]:
+def _continued(note: Note, earlier: Note | None) -> Note:
+    """A note that also tells what an earlier step changed of the site's shape."""
+    if earlier is None or not earlier.change or note.skipped:
+        return note
+    method = note.method if note.method == earlier.method else f"{earlier.method}, {note.method}"
+    return replace(note, method=method, change="; ".join(dict.fromkeys(filter(None, (earlier.change, note.change)))))
+
+
+def _in_order(found: Mapping[str, Found], model: Model) -> list[tuple[str, Found]]:
+    """Tower by tower; within one, sites of the source as they were and what became of them behind."""
+    places = {tower.name: place for place, tower in enumerate(model.towers)}
+    return sorted(found.items(), key=lambda item: places.get(item[1].tower, len(places)))
+
+
+def _row(name: str, found: Found, site: Site | None, note: Note | None) -> dict[str, Any]:
     changed = note is not None and not note.skipped
+    size_bytes = 0
+    if site is not None:
+        size_bytes = note.size_bytes if note and changed else 4 * site.weight.numel()
     return {
-        "site": site.name,
-        "tower": tower.name,
-        "kind": site.kind,
+        "site": name,
+        "tower": found.tower,
+        "kind": found.kind,
         "method": note.method if note and changed else "",
         "bits": note.bits if note and changed else 32.0,
         "error": note.error if note and changed else 0.0,
+        "change": note.change if note and changed else "",
         "skipped": "" if changed else note.skipped if note else UNTOUCHED,
-        "parameters": parameters,
-        "size_bytes": note.size_bytes if note and changed else 4 * parameters,
+        "parameters": found.parameters,
+        "size_bytes": size_bytes,
     }
 
 

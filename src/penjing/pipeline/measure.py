@@ -45,19 +45,41 @@ class _Judgement:
     speeds: Mapping[str, Latency]
 
 
-def compare(model: Model, source: Path, result: Path, rows: Sequence[Row], engine: Engine, tell: Tell) -> Comparison:
-    """Measure two folders of graphs of the same model. Without rows, outputs are compared on synthetic inputs."""
-    manifest: dict[str, Any] = {"task": model.family.task, "settings": dict(model.settings)}
-    folders = {"source": source, "result": result}
-    pairs = open_pairs(model, folders, engine)
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Graphs in a folder: what the shop must know of them, and example inputs by component, with the tower timed."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, tuple[str, Arrays]]
+
+
+def exported(model: Model, folder: Path) -> Exported:
+    """Describe the graphs of a model as it is now."""
+    inputs = {
+        component.name: (component.tower, {name: tensor.numpy() for name, tensor in component.inputs.items()})
+        for component in model.family.components(model.net)
+    }
+    return Exported(folder, dict(model.settings), inputs)
+
+
+def compare(
+    model: Model, source: Exported, result: Path, rows: Sequence[Row], engine: Engine, tell: Tell
+) -> Comparison:
+    """Measure graphs of a model and of what became of it. Without rows, outputs are compared on synthetic inputs."""
+    both = {"source": source, "result": exported(model, result)}
+    pairs = open_pairs(both, engine)
     tower_ms = {}
-    for done, (tower, (graphs, inputs)) in enumerate(pairs.items()):
+    for done, (tower, graphs) in enumerate(pairs.items()):
         tell("time towers", done, len(pairs))
-        times = graph_latencies(graphs, inputs, engine.threads)
+        times = graph_latencies(graphs, engine.threads)
         tower_ms[tower] = (times["source"].p50_ms, times["result"].p50_ms)
     if rows:
         found = judge_both(
-            {name: open_runner(folder, manifest, engine) for name, folder in folders.items()},
+            {
+                name: open_runner(one.folder, {"task": model.family.task, "settings": one.settings}, engine)
+                for name, one in both.items()
+            },
             rows,
             engine.threads,
             tell,
@@ -65,28 +87,29 @@ def compare(model: Model, source: Path, result: Path, rows: Sequence[Row], engin
         scores = scores_of(found.said)
     else:
         found = _Judgement({}, {})
-        outputs = [(graphs["source"], graphs["result"], inputs) for graphs, inputs in pairs.values()]
-        scores = {"source": {}, "result": compare_outputs(outputs)}
+        scores = {
+            "source": {},
+            "result": compare_outputs([(graphs["source"], graphs["result"]) for graphs in pairs.values()]),
+        }
     tell("measure memory", 0, 0)
     sizes = {"source": source_bytes(model), "result": model_bytes(result)}
     measured = {
-        name: _measures(
-            engine, sizes[name], scores[name], found.speeds.get(name), peak_rss_bytes(folders[name], engine)
-        )
-        for name in folders
+        name: _measures(engine, sizes[name], scores[name], found.speeds.get(name), peak_rss_bytes(one.folder, engine))
+        for name, one in both.items()
     }
     changes = differences(scores["source"], scores["result"])
     return Comparison(measured["source"], measured["result"], changes, tower_ms, found.said)
 
 
-def open_pairs(model: Model, folders: Mapping[str, Path], engine: Engine) -> dict[str, tuple[dict[str, Graph], Arrays]]:
-    """tower -> (its graph in every folder, example inputs)."""
+def open_pairs(both: Mapping[str, Exported], engine: Engine) -> dict[str, dict[str, tuple[Graph, Arrays]]]:
+    """tower -> its graph in every folder, with its inputs there."""
+    names = {component: tower for component, (tower, _) in both["result"].inputs.items()}
     return {
-        component.tower: (
-            {name: engine.open(folder / "onnx" / f"{component.name}.onnx") for name, folder in folders.items()},
-            {name: tensor.numpy() for name, tensor in component.inputs.items()},
-        )
-        for component in model.family.components(model.net)
+        tower: {
+            key: (engine.open(one.folder / "onnx" / f"{component}.onnx"), one.inputs[component][1])
+            for key, one in both.items()
+        }
+        for component, tower in names.items()
     }
 
 

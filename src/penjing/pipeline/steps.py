@@ -15,6 +15,7 @@ import penjing
 from penjing.artifact.checkpoint import load_network, save_network
 from penjing.methods import Aids, Method
 from penjing.models.family import Model
+from penjing.models.open import refreshed
 from penjing.models.tower import Batch
 from penjing.recipe import Recipe, Step
 from penjing.values import Note, Tell
@@ -42,18 +43,32 @@ class StepDone:
 
 def run_steps(
     model: Model, recipe: Recipe, calibration: Calibration, work: Path, tell: Tell, *, resume: bool
-) -> list[StepDone]:
-    """Compress the model in place. With `resume`, start after the last step that `work` holds for this very run."""
+) -> tuple[Model, list[StepDone]]:
+    """Compress the model in place; returns it with the towers that it has by now, and what every step did.
+
+    With `resume`, start after the last step that `work` holds for this very run.
+    """
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     keys = _keys(model, recipe, calibration)
     done = _finished(recipe, keys, work)
     if done:
-        load_network(work / keys[len(done) - 1], model.net)
+        model = _taken_up(model, done, work / keys[len(done) - 1])
     for place in range(len(done), len(recipe.steps)):
-        done.append(_run_step(model, recipe.steps[place], calibration, recipe.seed, work, tell))
+        step = recipe.steps[place]
+        done.append(_run_step(model, step, calibration, recipe.seed, work, tell))
+        if step.method.restructures:
+            model = refreshed(model)
         _keep(model, done[-1], work / keys[place])
-    return done
+    return model, done
+
+
+def _taken_up(model: Model, done: Sequence[StepDone], kept: Path) -> Model:
+    """The model as a finished step left it; one of another structure is built from the configuration kept there."""
+    if any(step.step.method.restructures for step in done):
+        return refreshed(model, load_network(kept))
+    load_network(kept, model.net)
+    return model
 
 
 def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, work: Path, tell: Tell) -> StepDone:
@@ -64,10 +79,9 @@ def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, wor
     total = sum(len(method.chosen(tower)) for tower in targets)
     label = f"{method.name}: {', '.join(tower.name for tower in targets)}"
     aids = Aids(model, calibration.select, seed, work, lambda what, done, of: tell(f"{method.name}: {what}", done, of))
-    for tower in targets:
-        for note in method.apply(tower, calibration.batches, aids):
-            notes.append(note)
-            tell(label, len(notes), total)
+    for note in method.apply_all(targets, calibration.batches, aids):
+        notes.append(note)
+        tell(label, len(notes), total)
     return StepDone(step, tuple(notes), time.perf_counter() - start)
 
 

@@ -107,6 +107,7 @@ class SitePart(Part):
     method: str = ""
     bits: Number = None
     error: Number = None
+    change: str = ""
     skipped: str = ""
     parameters: int = 0
     size_bytes: int = 0
