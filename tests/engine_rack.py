@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from penjing.artifact.export import export_component
 from penjing.models.family import Component
 from penjing.models.reference import TorchGraph
 from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.openvino_decoder import StatefulDecoder
 from penjing.values import Array
 
 EXACT = {
@@ -42,6 +44,12 @@ def opened(component: Component, folder: Path) -> dict[str, Graph]:
     """The component in PyTorch and, exported, in both engines in exact mode."""
     path = export_component(component, folder)
     return {"torch": TorchGraph(component), **{name: engine.open(path) for name, engine in EXACT.items()}}
+
+
+def kinds_of_layers(decoder: StatefulDecoder) -> Counter[str]:
+    """How many layers of each kind OpenVINO made of a decoder."""
+    layers = decoder._request.get_compiled_model().get_runtime_model().get_ops()
+    return Counter(layer.get_rt_info()["layerType"].astype(str) for layer in layers)
 
 
 def relative_errors(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> dict[str, float]:

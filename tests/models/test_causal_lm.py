@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from engine_rack import EXACT
+from engine_rack import EXACT, kinds_of_layers
 from penjing.artifact.export import export_component
 from penjing.models.family import Model
 from penjing.models.reference import TorchGraph
@@ -74,6 +74,12 @@ def test_engines_agree(engine, exported):
     assert np.abs(in_parts(decoder) - wanted(model)).max() < 1e-4
     decoder.start({})
     assert np.abs(decoder.step(TOKENS) - wanted(model)[-1]).max() < 1e-4
+
+
+def test_openvino_keeps_the_cache_in_its_own_attention(exported):
+    model, folder = exported
+    decoder = open_decoder(folder, model.settings, EXACT["openvino"], GRAPH)
+    assert kinds_of_layers(decoder)["ScaledDotProductAttention"] == model.settings["decoder"]["layers"]
 
 
 def test_names_and_shapes_are_those_that_transformers_js_reads(exported):

@@ -11,7 +11,7 @@ import torch
 import transformers
 from dual_folders import front_end, network, tokenizer
 
-from engine_rack import EXACT, relative_errors
+from engine_rack import EXACT, kinds_of_layers, relative_errors
 from penjing.data.speech_prompt import prompt_tokens
 from penjing.layers.half import half_tensors
 from penjing.models.open import open_model
@@ -68,6 +68,12 @@ def test_a_float_encoder_hears_the_same(frames, plain):
     assert wanted["present.0.encoder.key"].shape == (1, 2, frames // 2, 16)
     for name in EXACT:
         assert max(relative_errors(graphs[name](inputs), wanted).values()) <= FLOAT, name
+
+
+def test_openvino_keeps_the_words_in_its_own_attention(plain):
+    layers = plain.model.config.decoder_layers
+    kinds = kinds_of_layers(decoders(plain)["stateful"])
+    assert (kinds["ScaledDotProductAttention"], kinds["Softmax"]) == (layers, layers)  # what is heard is no cache
 
 
 @pytest.mark.parametrize(("parts", "tolerance"), [("plain", FLOAT), ("small", EXACT_MODE)])

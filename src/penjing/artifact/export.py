@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import nn
 
+from penjing.artifact.merging import merge_products
 from penjing.layers.half import half_tensors
 from penjing.models.family import Component
 
@@ -38,6 +39,7 @@ def export_component(component: Component, folder: Path) -> Path:
         )
     assert program is not None
     graph: onnx.ModelProto = program.model_proto
+    merge_products(graph.graph)
     _store_halves(graph, component.module)
     _forget_origin(graph)
     path = folder / f"{component.name}.onnx"

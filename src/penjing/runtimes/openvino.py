@@ -42,9 +42,10 @@ def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": str(engine.threads),
         "NUM_STREAMS": "1",
+        "KV_CACHE_PRECISION": "f32",  # int8 is for a recipe to choose and for the gate to judge
     }
     if engine.exact:
-        options |= {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
+        options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
     if engine.cache:
         folder = cache_folder() / "openvino"
         options["CACHE_DIR"] = str(folder / file_hash(path)[:16] if path else folder)

@@ -9,6 +9,7 @@ import numpy as np
 
 from penjing.runtimes.decoding import Fed, is_own_past, token_inputs
 from penjing.runtimes.openvino import compile_graph, read_graph
+from penjing.runtimes.openvino_attention import keep_cache
 from penjing.values import Arrays, FloatArray
 
 if TYPE_CHECKING:
@@ -25,23 +26,14 @@ class StatefulDecoder:
         names = [port.get_any_name() for port in model.inputs]
         self._heard_names = [name for name in names if ".encoder." in name]
         self._token_names = [name for name in names if not name.startswith("past_key_values.")]
-        self._make_stateful(model)
+        # One clip at a time: a batch axis left open would start the variables with no rows at all.
+        model.reshape(
+            {port.get_any_name(): openvino.PartialShape([1, *list(port.partial_shape)[1:]]) for port in model.inputs}
+        )
+        model = keep_cache(model, [name for name in names if is_own_past(name)])
         self._request: Any = compile_graph(model, path, engine).create_infer_request()
         self._tensor = openvino.Tensor
         self._logits = self._request.model_outputs[0]
-
-    @staticmethod
-    def _make_stateful(model: Any) -> None:
-        import openvino
-        from openvino._offline_transformations import apply_make_stateful_transformation
-
-        # One clip at a time: a batch axis left open would start the variables with no rows at all.
-        shapes = {
-            port.get_any_name(): openvino.PartialShape([1, *list(port.partial_shape)[1:]]) for port in model.inputs
-        }
-        model.reshape(shapes)
-        past = [name for name in shapes if is_own_past(name)]
-        apply_make_stateful_transformation(model, {name: name.replace("past_key_values.", "present.") for name in past})
 
     def start(self, heard: Arrays) -> None:
         """Listen to these keys and values, shared with the engine, not copied."""
