@@ -1,8 +1,8 @@
 """Products of one input as one product: queries, keys and values; gate and up.
 
 An engine quantizes the input of each product anew and wakes its threads for it. Rows of codes are independent, so
-that stacking them changes no number (SmolLM2-135M in 4 bits, 121 products instead of 211: 9.3 ms a token and not 10.4 in
-OpenVINO, 6.8 and not 7.1 in ONNX Runtime, 2 threads).
+that stacking them changes no number (SmolLM2-135M in 4 bits, 121 products instead of 211: 9.3 ms a token and not 10.4
+in OpenVINO, 6.8 and not 7.1 in ONNX Runtime, 2 threads).
 """
 
 from __future__ import annotations
