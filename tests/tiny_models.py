@@ -202,6 +202,9 @@ VISION_LANGUAGE: Mapping[str, Builder] = {
 }
 LANGUAGE: Mapping[str, Builder] = {
     "llama": builder("LlamaForCausalLM", "LlamaConfig", **LLAMA),
+    "llama_grouped": builder(
+        "LlamaForCausalLM", "LlamaConfig", **{**LLAMA, "num_attention_heads": 4, "num_key_value_heads": 2}
+    ),
     "llama_tied": builder("LlamaForCausalLM", "LlamaConfig", **LLAMA, tie_word_embeddings=True),
     "qwen2": builder("Qwen2ForCausalLM", "Qwen2Config", **LLAMA, tie_word_embeddings=True),
     "gpt2": builder(

@@ -6,7 +6,7 @@ artifacts). Importing the package loads none of the machine-learning libraries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from penjing.extras import workshop
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from penjing.values import Tell
 
 __all__ = ["__version__", "compress", "evaluate", "inspect", "load"]
@@ -31,8 +33,8 @@ def inspect(model: str | Path, *, threads: int | None = None) -> dict[str, Any]:
 
 
 def compress(  # noqa: PLR0913 - the options of the command
-    model: str | Path | None,
-    out: str | Path,
+    model: str | Path | Module | None,
+    out: str | Path | Sequence[Mapping[str, Any]] | None = None,
     *,
     data: str | Path | None = None,
     calibration: str | Path | None = None,
@@ -45,16 +47,26 @@ def compress(  # noqa: PLR0913 - the options of the command
     resume: bool = False,
     overwrite: bool = False,
     tell: Tell | None = None,
-) -> dict[str, Any]:
+    batches: Iterable[Any] | None = None,
+    metric: Callable[[Any], float] | None = None,
+) -> Any:
     """Compress a model folder or hub id into the artifact `out`; the arguments are those of `penjing compress`.
 
     Returns the document of `penjing compress --json`. Raises `penjing.errors.GoalNotMet`, with that document as its
     `document`, when the gate refuses; nothing is published then.
+
+    Any torch module can be compressed, too: `compress(module, recipe, batches=…, metric=…)` takes a list of steps,
+    inputs of the module's forward, and a function from a module to a number; it returns a
+    `penjing.pipeline.modules.Compressed`.
     """
+    if batches is not None or metric is not None:
+        options = {"batches": batches or (), "metric": metric}
+        return _call("pipeline.modules:compress_module", model, recipe or out, **options, **_told(tell))
+    if out is None:
+        raise TypeError("compress() needs out: the folder of the artifact")
     given = [_text(name) for name in (data, calibration, recipe)]
-    options = _call("pipeline.job:Options", *given, goals, formats, engine, threads, seed, resume, overwrite)
-    found: dict[str, Any] = _call("pipeline.compress:compress", _text(model), out, options, **_told(tell))
-    return found
+    choices = _call("pipeline.job:Options", *given, goals, formats, engine, threads, seed, resume, overwrite)
+    return _call("pipeline.compress:compress", _text(model), out, choices, **_told(tell))
 
 
 def evaluate(  # noqa: PLR0913 - the options of the command
@@ -86,7 +98,7 @@ def load(
     return _call("pipeline.use:load", path, engine, threads, exact=exact, warm_up=warm_up)
 
 
-def _text(name: str | Path | None) -> str | None:
+def _text(name: object) -> str | None:
     return None if name is None else str(name)
 
 

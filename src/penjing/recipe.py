@@ -99,6 +99,7 @@ class Recipe:
         """Refuse, before any work, what cannot be done to these towers."""
         earlier: list[tuple[Method, str, set[str]]] = []
         for step in self.steps:
+            _check_order(step.method, [method for method, _, _ in earlier])
             targets = step.targets(towers)
             _check_globs(step, targets)
             for tower in targets:
@@ -113,6 +114,16 @@ class Recipe:
                 earlier.append((step.method, tower.name, sites))
 
 
+def _check_order(method: Method, earlier: Sequence[Method]) -> None:
+    """Structure is found in float layers, so it changes before anything is rounded."""
+    rounding = next((one for one in earlier if one.leaves_codes and one.changes_weights), None)
+    if method.restructures and rounding is not None:
+        raise RecipeError(
+            f"{method.name} after {rounding.name}: weights are rounded already",
+            hint="put steps that change the structure before those that round",
+        )
+
+
 def _check_globs(step: Step, towers: Sequence[Tower]) -> None:
     """A pattern that matches no site is a typo."""
     for glob in step.method.sites:
@@ -122,6 +133,17 @@ def _check_globs(step: Step, towers: Sequence[Tower]) -> None:
             near = did_you_mean(glob, known) if known else "the method fits no site of these towers"
             hint = near if len(known) <= FEW_SITES or near.startswith("did") else f"sites are named like {known[-1]!r}"
             raise RecipeError(f"step {step.method.name}: no site matches {glob!r}", hint=hint)
+
+
+def recipe_of(wanted: Any) -> Recipe:
+    """A recipe from a list of steps as a file would have them, from a file, or from a built-in name."""
+    if isinstance(wanted, Recipe):
+        return wanted
+    if isinstance(wanted, (str, Path)):
+        return read_recipe(str(wanted))
+    if isinstance(wanted, Mapping):
+        return parse_recipe(yaml.safe_dump({"version": 1, **wanted}), "recipe")
+    return parse_recipe(yaml.safe_dump({"version": 1, "steps": [dict(step) for step in wanted]}), "recipe")
 
 
 def read_recipe(name: str) -> Recipe:

@@ -39,6 +39,7 @@ KNOWN = {
     "blip": [IMAGE, DECODER, EMBEDDING],
     "vision_encoder_decoder": [("encoder", "encoder", "image"), DECODER, EMBEDDING],
     "llama": [DECODER, HEAD, EMBEDDING],
+    "llama_grouped": [DECODER, HEAD, EMBEDDING],
     "llama_tied": [DECODER, EMBEDDING],
     "qwen2": [DECODER, EMBEDDING],
     "gpt2": [DECODER, EMBEDDING],

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from penjing.artifact.compressed_tensors import restore, store, write_config
 from penjing.artifact.forms import LAYOUT, Forms, costs, plan
+from penjing.artifact.reshaped import reshape, reshaped
 from penjing.errors import ArtifactError
 from penjing.layers.described import DescribedLayer, blank_layer
 from penjing.layers.half import half_tensors, mark_half
@@ -79,18 +82,19 @@ def save_portable(net: nn.Module, source: Path, folder: Path) -> Layout:
 
     `source` is the folder its configuration comes from.
     """
-    forms, reason = plan(net, source)
+    forms, reason = plan(net)
     save_network(net, source, folder, None if reason else forms)
     return Layout(OWN_LAYOUT, reason) if reason else Layout(LAYOUT, costs(net, forms))
 
 
-def save_network(net: nn.Module, source: Path, folder: Path, forms: Forms | None = None) -> None:
-    """Write a network with compressed layers; `source` is the folder its configuration comes from.
+def save_network(net: nn.Module, source: Path | None, folder: Path, forms: Forms | None = None) -> None:
+    """Write a network with compressed layers; `source` is the folder its configuration comes from, if it has one.
 
     With `forms` of the layers it is written as compressed-tensors stores it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_configuration(net, source, folder)
+    if source is not None:
+        write_configuration(net, source, folder)
     layers = _describe(net)
     halves = half_tensors(net)
     tensors: dict[str, Tensor] = {}
@@ -108,33 +112,22 @@ def save_network(net: nn.Module, source: Path, folder: Path, forms: Forms | None
         _pack_odd_widths(net, tensors)
     save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
     layout = OWN_LAYOUT if forms is None else LAYOUT
-    document = {"layout": layout, "layers": layers, "halves": sorted(halves)}
+    document = {"layout": layout, "layers": layers, "halves": sorted(halves), "reshaped": reshaped(net)}
     (folder / LAYERS).write_text(json.dumps(document, indent=1) + "\n", encoding="utf8")
 
 
 def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
     """Rebuild a network that `save_network` wrote, into `net` (of the same architecture) or a blank one."""
-    if not (folder / LAYERS).is_file():
-        raise ArtifactError(f"{folder} holds no compressed checkpoint", hint="compress with --format checkpoint")
-    net = blank_network(folder) if net is None else net
-    try:
-        document = json.loads((folder / LAYERS).read_text(encoding="utf8"))
-        for name, spec in document["layers"].items():
-            parent, _, attribute = name.rpartition(".")
-            place = net.get_submodule(parent)
-            layer = blank_layer(spec, getattr(place, attribute, None))
-            if "shares" in spec:
-                layer.table = net.get_submodule(spec["shares"]).table
-            setattr(place, attribute, layer)
+    with _damage(folder):
+        document = _document(folder)
+        net = _structured(folder, document) if net is None else net
+        _place_layers(net, document["layers"])
         tensors = load_file(str(folder / WEIGHTS))
         if document.get("layout") == LAYOUT:
             restore(net, tensors)
         else:
             _unpack_odd_widths(net, tensors)
         missing, unexpected = net.load_state_dict(tensors, strict=False)
-    except DAMAGED as error:
-        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
-        raise ArtifactError(f"{folder} is damaged: {reason}", hint="compress again") from error
     own = net.state_dict()
     filled = {own[name].data_ptr() for name in tensors if name in own}
     lost = [name for name in missing if own[name].numel() and own[name].data_ptr() not in filled]
@@ -144,6 +137,58 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
         module, _, parameter = name.rpartition(".")
         mark_half(net.get_submodule(module), parameter)
     return net.eval()
+
+
+def structured_network(folder: Path) -> nn.Module:
+    """The float network that a saved one was before weights were rounded: its structure, and no weights yet.
+
+    Towers and sites are found in it; `load_network` then fills it.
+    """
+    with _damage(folder):
+        return _structured(folder, _document(folder))
+
+
+def _structured(folder: Path, document: Mapping[str, Any]) -> nn.Module:
+    net = blank_network(folder)
+    reshape(net, document.get("reshaped", {}))
+    known = DescribedLayer.KNOWN
+    _place_layers(net, {name: spec for name, spec in document["layers"].items() if known[spec["layer"]].is_structure})
+    return net
+
+
+def _place_layers(net: nn.Module, layers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put blank layers where they are described to be; one that stands there already stays."""
+    for name, spec in layers.items():
+        parent, _, attribute = name.rpartition(".")
+        place = net.get_submodule(parent)
+        standing = getattr(place, attribute, None)
+        if isinstance(standing, DescribedLayer) and _described(standing) == {**spec, "shares": None}:
+            continue
+        layer = blank_layer(spec, standing)
+        if "shares" in spec:
+            layer.table = net.get_submodule(spec["shares"]).table
+        setattr(place, attribute, layer)
+
+
+def _described(layer: DescribedLayer) -> dict[str, Any]:
+    return {"layer": type(layer).__name__, **layer.describe(), "shares": None}
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    if not (folder / LAYERS).is_file():
+        raise ArtifactError(f"{folder} holds no compressed checkpoint", hint="compress with --format checkpoint")
+    found: dict[str, Any] = json.loads((folder / LAYERS).read_text(encoding="utf8"))
+    return found
+
+
+@contextmanager
+def _damage(folder: Path) -> Iterator[None]:
+    """Turn what reading raises that was changed, cut short or mixed up into one line."""
+    try:
+        yield
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        raise ArtifactError(f"{folder} is damaged: {reason}", hint="compress again") from error
 
 
 def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:

@@ -8,17 +8,17 @@ open packed zero points; layers with int8 activations, because that is their for
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
+from penjing.artifact.reshaped import reshaped
 from penjing.layers.cache import CacheGrid
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
-from penjing.models.network import OWN, blank_network
+from penjing.models.expressible import described_by
+from penjing.models.network import OWN
 
 LAYOUT = "compressed-tensors"
 Coded = IntLinear | IntEmbedding | StaticLinear
@@ -29,15 +29,17 @@ Forms = Mapping[str, str]
 CODED = (IntLinear, IntEmbedding, StaticLinear)
 
 
-def plan(net: nn.Module, source: Path) -> tuple[Forms, str]:
+def plan(net: nn.Module) -> tuple[Forms, str]:
     """The form of every layer of codes, by its name; or why this network cannot be stored so that plain transformers
-    opens it. `source` is the folder of the checkpoint it was made from.
+    opens it.
     """
     config: Any = net.config
     if config.model_type in OWN:
         return {}, f"transformers does not know {type(net).__name__} without penjing"
-    with torch.device("meta"):
-        blank = blank_network(source)
+    reshapes = reshaped(net)
+    if reshapes:
+        return {}, f"{next(iter(reshapes))} is narrower than any configuration can say"
+    blank = described_by(net, config)
     reason = _obstacle(net, blank)
     if reason:
         return {}, reason
@@ -94,6 +96,10 @@ def _misfit(module: Coded, original: nn.Module) -> str:
     wanted = nn.Embedding if isinstance(module, IntEmbedding) else nn.Linear
     if not isinstance(original, wanted):
         return f"{LAYOUT} has no {type(original).__name__}"
+    assert isinstance(original.weight, Tensor)
+    shape = module.weight.shape if isinstance(module, StaticLinear) else (module.table.rows, module.table.width)
+    if tuple(shape) != tuple(original.weight.shape):
+        return "it is narrower than any configuration can say"
     if not isinstance(module, StaticLinear) and module.table.group and module.table.width % module.table.group:
         return f"{module.table.width} inputs cannot be divided into groups of {module.table.group}"
     return ""

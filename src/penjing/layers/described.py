@@ -15,10 +15,12 @@ class DescribedLayer(nn.Module, ABC):
     """A layer that stands where the architecture has another one. Every subclass is known by its name.
 
     `describe` gives plain JSON, `blank` makes the layer from it with its tensors still empty; `original` is the module
-    that the architecture has at that place, or None.
+    that the architecture has at that place, or None. One that `is_structure` is made of float layers, which later steps
+    may still round.
     """
 
     KNOWN: ClassVar[dict[str, type[DescribedLayer]]] = {}
+    is_structure: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

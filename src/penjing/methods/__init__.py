@@ -3,6 +3,7 @@
 from penjing.methods.autoround import AutoRound
 from penjing.methods.awq import Awq
 from penjing.methods.base import METHODS, Aids, Method, known_methods, make, method
+from penjing.methods.depth import Depth
 from penjing.methods.float16 import Float16
 from penjing.methods.gptq import Gptq
 from penjing.methods.hqq import Hqq
@@ -10,12 +11,14 @@ from penjing.methods.int8_cache import Int8Cache
 from penjing.methods.rtn import Rtn
 from penjing.methods.smoothquant import SmoothQuant
 from penjing.methods.static_int8 import StaticInt8
+from penjing.methods.width import Width
 
 __all__ = [
     "METHODS",
     "Aids",
     "AutoRound",
     "Awq",
+    "Depth",
     "Float16",
     "Gptq",
     "Hqq",
@@ -24,6 +27,7 @@ __all__ = [
     "Rtn",
     "SmoothQuant",
     "StaticInt8",
+    "Width",
     "known_methods",
     "make",
     "method",

@@ -77,6 +77,9 @@ class Method(BaseModel, ABC):
         """Say why this method cannot follow an earlier one on the same tower; empty where it can."""
         return ""
 
+    def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
+        """Raise RecipeError, before any work starts, for what cannot be done to these towers of a model."""
+
     def runs(self, items: int) -> float:
         """About how many runs of a tower the work takes with so many calibration items; for an estimate beforehand."""
         return 3.0 * items if self.needs_data else 0.0

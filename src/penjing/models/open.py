@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from penjing.layers.described import DescribedLayer
+from penjing.models.anything import AnyModule, model_around
 from penjing.models.checkpoint import check_folder
 from penjing.models.family import Model
 from penjing.models.hub import locate
@@ -62,7 +63,10 @@ def refreshed(model: Model, net: nn.Module | None = None) -> Model:
     were as long as their place is there.
     """
     net = model.net if net is None else net
-    described = model_of(net, model.name, model.folder, model.source)
+    if isinstance(model.family, AnyModule):
+        described = model_around(net, model.family.example)
+    else:
+        described = model_of(net, model.name, model.folder, model.source)
     known = {name: site for tower in model.towers for name, site in tower.sites.items()}
     return replace(described, towers=tuple(_with_known(tower, known, model, net) for tower in described.towers))
 

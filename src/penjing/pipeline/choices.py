@@ -64,6 +64,8 @@ def choose_recipe(job: Job, model: Model) -> Recipe:
     if job.seed is not None:
         recipe = dataclasses.replace(recipe, seed=job.seed)
     recipe.check(model.towers)
+    for step in recipe.steps:
+        step.method.refuse(model, step.targets(model.towers))
     if job.parts is None and any(step.method.needs_data for step in recipe.steps):
         needing = next(step.method.name for step in recipe.steps if step.method.needs_data)
         raise RecipeError(f"{needing} needs calibration data", hint="give --data or --calibration")

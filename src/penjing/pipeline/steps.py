@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import penjing
-from penjing.artifact.checkpoint import load_network, save_network
+from penjing.artifact.checkpoint import load_network, save_network, structured_network
 from penjing.methods import Aids, Method
 from penjing.models.family import Model
 from penjing.models.open import refreshed
@@ -66,7 +66,7 @@ def run_steps(
 def _taken_up(model: Model, done: Sequence[StepDone], kept: Path) -> Model:
     """The model as a finished step left it; one of another structure is built from the configuration kept there."""
     if any(step.step.method.restructures for step in done):
-        return refreshed(model, load_network(kept))
+        model = refreshed(model, structured_network(kept))
     load_network(kept, model.net)
     return model
 

@@ -1,0 +1,122 @@
+"""Narrower layers: what goes is the least, what stays takes over, settings and files say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from penjing.errors import RecipeError
+from penjing.methods import Aids, make
+from penjing.methods.width import UNCACHED, UNSAID
+from penjing.models.family import Model
+from penjing.models.outputs import flat_output
+from penjing.models.tower import Batch
+from penjing.tensor.grid import relative_error
+from penjing.values import Note
+
+
+def probes(model: Model, count: int = 6) -> list[Batch]:
+    return [model.family.probe(model.net, seed) for seed in range(count)]
+
+
+def narrow(model: Model, names: tuple[str, ...], scratch: Path, **settings: Any) -> list[Note]:
+    """Apply to the towers of these names."""
+    method = make("width", {"multiple": 8, **settings})
+    targets = [tower for tower in model.towers if tower.name in names]
+    method.refuse(model, targets)
+    return list(method.apply_all(targets, probes(model), Aids(model, probes(model, 2), 0, scratch)))
+
+
+@pytest.mark.parametrize("score", ["magnitude", "energy", "taylor", "cross_modal"])
+def test_units_that_do_nothing_are_the_ones_that_go(score, fresh, tmp_path):
+    model = fresh("clip")
+    silenced = torch.arange(64) % 2 == 1
+    with torch.no_grad():
+        for layer in model.net.vision_model.encoder.layers:
+            for values in (layer.mlp.fc1.weight, layer.mlp.fc1.bias):
+                values[silenced] *= 1e-4
+            layer.mlp.fc2.weight[:, silenced] *= 1e-4
+        image = next(tower for tower in model.towers if tower.name == "image")
+        before = flat_output(image.run(probes(model)[0]))
+        notes = narrow(model, ("image",), tmp_path, neurons=0.5, score=score, refit=False)
+        after = flat_output(image.run(probes(model)[0]))
+    assert relative_error(before, after) < 1e-3
+    changes = {note.site.rpartition(".")[2]: note.change for note in notes if not note.skipped}
+    assert changes == {"fc1": "64 × 32 → 32 × 32", "fc2": "32 × 64 → 32 × 32"}
+    assert model.net.config.vision_config.intermediate_size == 32
+    assert model.net.config.text_config.intermediate_size == 64
+    assert all(note.size_bytes == 4 * 32 * 32 for note in notes if not note.skipped)
+
+
+def test_what_stays_takes_over(fresh, tmp_path):
+    errors = {}
+    for refit in (False, True):
+        model = fresh("llama")
+        notes = narrow(model, ("decoder",), tmp_path, neurons=0.5, refit=refit)
+        errors[refit] = max(note.error for note in notes)
+    assert 0 < errors[True] < 0.8 * errors[False]
+
+
+def test_heads_go_with_the_key_heads_they_share_and_settings_say_so(fresh, tmp_path):
+    model = fresh("llama_grouped")
+    notes = narrow(model, ("decoder",), tmp_path, heads=0.5)
+    changed = {note.site.rpartition(".")[2]: note.change for note in notes if not note.skipped}
+    assert changed == {"q_proj": "32 × 32 → 16 × 32", "k_proj": "16 × 32 → 8 × 32", "v_proj": "16 × 32 → 8 × 32",
+                       "o_proj": "32 × 32 → 32 × 16"}  # fmt: skip
+    config = model.net.config
+    assert (config.num_attention_heads, config.num_key_value_heads, config.head_dim) == (2, 1, 8)
+    assert not any(note.remark for note in notes)
+
+
+def test_heads_that_no_setting_says_are_told_of(fresh, tmp_path):
+    model = fresh("clip")
+    notes = [note for note in narrow(model, ("image",), tmp_path, heads=0.5, neurons=0.5) if not note.skipped]
+    said = {note.site.rpartition(".")[2]: note.remark for note in notes}
+    assert said == {"q_proj": UNSAID, "k_proj": UNSAID, "v_proj": UNSAID, "out_proj": UNSAID, "fc1": "", "fc2": ""}
+
+
+def test_heads_that_a_cache_is_made_for_are_left(fresh, tmp_path):
+    notes = narrow(fresh("gpt2"), ("decoder",), tmp_path, heads=0.5, neurons=0.25)
+    left = {note.site.partition(".attn.")[2] for note in notes if note.skipped == UNCACHED}
+    assert left == {"c_attn", "c_proj"}
+    assert {note.change for note in notes if note.site.endswith("c_fc")} == {"128 × 32 → 96 × 32"}
+
+
+def test_uneven_widths_keep_as_many_in_all(fresh, tmp_path):
+    model = fresh("clip")
+    with torch.no_grad():
+        model.net.vision_model.encoder.layers[0].mlp.fc2.weight *= 0.01
+    notes = narrow(model, ("image",), tmp_path, neurons=0.5, uneven=True, score="cross_modal")
+    first, second = (model.net.vision_model.encoder.layers[place].mlp.fc1.out_features for place in (0, 1))
+    assert first < second
+    assert first + second == 64
+    assert {note.remark for note in notes if not note.skipped} == {UNSAID}
+
+
+def test_a_convolution_loses_channels_with_the_norm_between(fresh, tmp_path):
+    model = fresh("resnet")
+    notes = narrow(model, ("image",), tmp_path, channels=0.5, multiple=2)
+    assert any(note.change == "4 × 4 × 3 × 3 → 4 × 2 × 3 × 3" for note in notes)
+    tower = next(tower for tower in model.towers if tower.name == "image")
+    assert bool(torch.isfinite(flat_output(tower.run(probes(model)[0]))).all())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"neurons": 0.95}, "fc2: width would leave"),
+        ({"heads": 0.9}, "out_proj: width would leave 0 of its 2 heads"),
+        ({}, "width takes nothing away"),
+    ],
+)
+def test_too_much_is_refused_before_any_work(settings, said, fresh, tmp_path):
+    with pytest.raises(RecipeError, match=said):
+        narrow(fresh("clip"), ("image",), tmp_path, **settings)
+
+
+def test_a_share_is_a_share():
+    with pytest.raises(RecipeError, match="neurons: input should be less than 1"):
+        make("width", {"neurons": 1.0})
