@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 import reloaded_networks
 from engine_rack import bits_of
@@ -22,10 +21,12 @@ from penjing.models.capture import call
 from penjing.models.family import Model
 from penjing.models.outputs import flat_output
 from penjing.values import Note
+from whole_networks import count_hooks, whole_inputs
 
 MODELS = ("clip", "whisper")
-CASES = [(name, model) for name, kind in known_methods().items() if kind.changes_weights for model in MODELS]
-WHOLE_WINDOW = 3000
+METHODS = {name: kind for name, kind in known_methods().items() if kind.changes_weights and not kind.restructures}
+"""Those that leave shapes as they are; test_structure_contract.py has what the others owe."""
+CASES = [(name, model) for name in METHODS for model in MODELS]
 SETTINGS: dict[str, dict[str, Any]] = {"smoothquant": {"strength": 0.5}}
 """Where the defaults may find that a random model needs nothing."""
 
@@ -51,25 +52,12 @@ class Done:
         return tuple(other.site for other in self.notes if other.site.rpartition(".")[0] == parent)
 
 
-def count_hooks(net: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in net.modules())
-
-
 def run_method(method: Method, model: Model, scratch: Path) -> list[Note]:
     """Apply with the defaults to every tower that has something for it."""
     batches = [model.family.probe(model.net, seed) for seed in range(3)]
     aids = Aids(model, [model.family.probe(model.net, 9)], 0, scratch)
     towers = [tower for tower in model.towers if method.chosen(tower) and tower.role in method.roles]
     return [note for tower in towers for note in method.run(tower, batches, aids)]
-
-
-def whole_inputs(model: Model) -> dict[str, torch.Tensor]:
-    """A probe for the whole network; Whisper whole hears 30 s and nothing else."""
-    inputs = dict(model.family.probe(model.net, 4))
-    if "input_features" in inputs:
-        source = torch.Generator().manual_seed(0)
-        inputs["input_features"] = torch.randn(1, model.config.num_mel_bins, WHOLE_WINDOW, generator=source)
-    return inputs
 
 
 @pytest.fixture(scope="module")

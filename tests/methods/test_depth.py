@@ -10,7 +10,7 @@ import torch
 
 from penjing.errors import RecipeError
 from penjing.methods import Aids, make
-from penjing.methods.depth import UNCHAINED, block_influence
+from penjing.methods.depth import UNSTACKED, block_influence
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.outputs import flat_output
@@ -49,7 +49,7 @@ def test_a_layer_that_does_nothing_is_the_one_that_goes(kind, tower, by, fresh, 
     torch.testing.assert_close(flat_output(tower_of(after, tower).run(batch)), before)
     assert len(tower_of(after, tower).blocks) == 1
     assert {note.change for note in notes} == {"gone: 0 of 2 layers dropped"}
-    assert all(".1." in note.site and note.size_bytes == 0 for note in notes)
+    assert all(".1." in f"{note.site}." and note.size_bytes == 0 for note in notes)
 
 
 @torch.no_grad()
@@ -76,4 +76,4 @@ def test_all_layers_cannot_go(fresh, tmp_path):
 def test_blocks_of_several_stages_are_left(fresh, tmp_path):
     notes = drop(fresh("resnet"), "image", tmp_path)
     assert notes
-    assert {note.skipped for note in notes} == {UNCHAINED}
+    assert {note.skipped for note in notes} == {UNSTACKED}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from penjing.models.chain_of_blocks import chain_of
 from penjing.models.expressible import Change, can_say, described_by, express, shapes_of
+from penjing.models.stack import stack_of
 
 
 def halve(net: nn.Module, ending: tuple[str, ...], axis: int) -> None:
@@ -70,9 +70,9 @@ def test_lists_of_a_value_per_layer_follow_the_layers_that_stay(fresh):
     model = fresh("qwen2")
     net = model.net
     net.config.layer_types = ["sliding_attention", "full_attention"]
-    chain = chain_of(net, next(tower for tower in model.towers if tower.name == "decoder"))
-    assert chain is not None
-    chain.keep([1])
+    stack = stack_of(net, next(tower for tower in model.towers if tower.name == "decoder"))
+    assert stack is not None
+    stack.keep([1])
     assert express(net, [Change(2, 1, (1,))]) == set()
     assert (net.config.num_hidden_layers, [*net.config.layer_types]) == (1, ["full_attention"])
     assert net.model.layers[0].self_attn.layer_idx == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -49,7 +50,7 @@ def export_component(component: Component, folder: Path) -> Path:
 
 def _arguments(component: Component) -> tuple[Any, ...]:
     """The example inputs as the module's forward takes them: the tail of several goes into one list."""
-    parameters = _forward_names(component.module)
+    parameters = _forward_names(component)
     tensors = list(component.inputs.values())
     if len(parameters) == len(tensors):
         return tuple(tensors)
@@ -57,10 +58,10 @@ def _arguments(component: Component) -> tuple[Any, ...]:
     return (*tensors[:fixed], tensors[fixed:])
 
 
-def _forward_names(module: nn.Module) -> list[str]:
-    import inspect
-
-    return list(inspect.signature(module.forward).parameters)
+def _forward_names(component: Component) -> list[str]:
+    """Arguments that the module is given: what has a default and no example is left at it."""
+    given = inspect.signature(component.module.forward).parameters.items()
+    return [name for name, one in given if one.default is one.empty or name in component.inputs]
 
 
 def _dynamic_shapes(component: Component) -> tuple[Any, ...]:
@@ -82,7 +83,7 @@ def _dynamic_shapes(component: Component) -> tuple[Any, ...]:
         {axis: dim(axis_name) for axis, axis_name in component.dynamic.get(name, {}).items()}
         for name in component.inputs
     ]
-    parameters = _forward_names(component.module)
+    parameters = _forward_names(component)
     if len(parameters) == len(shapes):
         return tuple(shapes)
     fixed = len(parameters) - 1

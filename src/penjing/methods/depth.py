@@ -12,13 +12,13 @@ from torch import Tensor
 from penjing.calibrate.proxy import Proxy
 from penjing.errors import RecipeError
 from penjing.methods.base import Aids, Method, method
-from penjing.models.chain_of_blocks import BlockChain, chain_of
 from penjing.models.expressible import Change, express
 from penjing.models.family import Model
+from penjing.models.stack import Stack, stack_of
 from penjing.models.tower import Batch, Role, Tower
 from penjing.values import Note
 
-UNCHAINED = "its blocks are not one list of like layers"
+UNSTACKED = "its blocks are not one list whose length a setting says"
 
 
 @method("depth")
@@ -45,42 +45,37 @@ class Depth(Method):
 
     def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
         """Refuse to drop all layers of a tower."""
-        for tower in (tower for tower in targets if chain_of(model.net, tower)):
-            if self.drop >= len(tower.blocks):
+        for tower in (tower for tower in targets if len(tower.blocks) <= self.drop):
+            if tower.blocks:
                 raise RecipeError(
                     f"tower {tower.name}: depth would drop {self.drop} of its {len(tower.blocks)} layers",
-                    hint="leave at least one",
+                    hint="leave at least one, or name the towers that have more",
                 )
 
     @torch.no_grad()
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Drop layers of one tower; a note for every site of those that are gone."""
         self.require(batches)
-        chain = chain_of(aids.model.net, target)
-        if chain is None:
+        stack = stack_of(aids.model.net, target)
+        if stack is None:
             for site in self.chosen(target):
-                yield Note(site.name, self.name, target.name, 32.0, skipped=UNCHAINED)
+                yield Note(site.name, self.name, target.name, 32.0, skipped=UNSTACKED)
             return
-        gone = self._chosen_layers(chain, target, batches, aids)
-        stays = tuple(place for place in range(len(target.blocks)) if place not in gone)
+        gone = self._chosen_layers(stack, target, batches, aids)
+        stays = tuple(place for place in range(stack.count) if place not in gone)
         last = [
             (tower.name, name)
             for tower in aids.model.towers
             for name in tower.sites
-            if (chain.place_of(name) or 0) >= len(stays)
+            if (stack.place_of(name) or 0) >= len(stays)
         ]
-        chain.keep(stays)
-        left = express(aids.model.net, [Change(len(target.blocks), len(stays), stays)])
-        if any(name.startswith(f"{chain.path}.") for name in left):
-            raise RecipeError(
-                f"tower {target.name}: no setting says how many layers it has",
-                hint="leave depth away for this tower",
-            )
-        what = f"gone: {_listed(gone)} of {len(target.blocks)} layers dropped"
+        stack.keep(stays)
+        express(aids.model.net, [Change(stack.count, len(stays), stays)])
+        what = f"gone: {', '.join(map(str, gone))} of {stack.count} layers dropped"
         for owner, name in last:
             yield Note(name, self.name, owner, 32.0, change=what)
 
-    def _chosen_layers(self, chain: BlockChain, target: Tower, batches: Sequence[Batch], aids: Aids) -> list[int]:
+    def _chosen_layers(self, stack: Stack, target: Tower, batches: Sequence[Batch], aids: Aids) -> list[int]:
         """The layers that go, by their places in the source."""
         if self.by == "influence":
             influence = block_influence(target, batches)
@@ -92,7 +87,7 @@ class Depth(Method):
             losses = []
             for done, place in enumerate(left):
                 aids.tell(f"drop layers of {target.name}", turn * len(left) + done, self.drop * len(left))
-                with chain.without({*gone, place}):
+                with stack.without({*gone, place}):
                     losses.append(proxy.lost())
             gone.append(left[min(range(len(left)), key=losses.__getitem__)])
         return sorted(gone)
@@ -117,8 +112,3 @@ def block_influence(tower: Tower, batches: Sequence[Batch]) -> Tensor:
         for hook in hooks:
             hook.remove()
     return sums
-
-
-def _listed(places: Sequence[int]) -> str:
-    """Layers as a person counts them in the network's names, from 0."""
-    return ", ".join(map(str, places))

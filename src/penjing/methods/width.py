@@ -79,7 +79,9 @@ class Width(Method):
     heads: float = Field(0.0, ge=0, lt=1, description="share of each attention's heads that goes")
     channels: float = Field(0.0, ge=0, lt=1, description="share of inner channels of convolutions that goes")
     score: Score = Field("energy", description="what the units that stay are chosen by")
-    uneven: bool = Field(False, description="let blocks of a tower lose different numbers; only graphs can say it")
+    uneven: bool = Field(
+        False, description="let blocks of a tower lose different numbers, as taylor or cross_modal says"
+    )
     refit: bool = Field(True, description="let what stays take over from what goes, by least squares")
     multiple: int = Field(32, ge=1, description="neurons and channels that stay are a multiple of it")
 
@@ -101,6 +103,11 @@ class Width(Method):
         """Refuse a share that would leave a layer empty, or narrower than an engine's block."""
         if not any(self.shares.values()):
             raise RecipeError("width takes nothing away", hint="give neurons, heads or channels: a share such as 0.25")
+        if self.uneven and self.score not in ("taylor", "cross_modal"):
+            raise RecipeError(
+                f"width: {self.score} does not compare blocks",
+                hint="give score: cross_modal or taylor where it is uneven",
+            )
         probe = model.family.probe(model.net, 0)
         for place in self._places(model, targets, [probe]):
             self._kept(place.inner)
@@ -117,18 +124,19 @@ class Width(Method):
         places = self._places(aids.model, targets, batches)
         places, unsaid_heads = self._sayable(aids.model, places)
         scores = self._scores(aids, places, batches)
-        notes: list[Note] = []
+        shapes = {site.name: tuple(site.weight.shape) for place in places for site in place.sites}
+        notes: dict[str, Note] = {}
         changes: list[Change] = []
         for target in targets:
             for note, pair in self._narrow_tower(target, places, scores, batches, aids):
-                notes.append(note)
+                notes[note.site] = _joined(notes.get(note.site), note, shapes[note.site])
                 changes += pair
         unsaid = express(aids.model.net, [*dict.fromkeys(changes)]) if changes else set()
-        for note in notes:
+        for note in notes.values():
             yield note if note.skipped or f"{note.site}.weight" not in unsaid else replace(note, remark=UNSAID)
         for note in unsaid_heads:
             yield note
-        touched = {note.site for note in (*notes, *unsaid_heads)}
+        touched = {*notes, *(note.site for note in unsaid_heads)}
         for target in targets:
             for site in (site for site in self.chosen(target) if site.name not in touched):
                 yield Note(site.name, self.name, target.name, 32.0, skipped=UNSHARED)
@@ -174,11 +182,7 @@ class Width(Method):
         """How many units stay."""
         share = self.shares[inner.kind]
         kept = (1 - share) * inner.count
-        if inner.kind == "heads":
-            kept = round(kept)
-        else:
-            step = self.multiple if inner.count >= 2 * self.multiple else 1
-            kept = round(kept / step) * step
+        kept = round(kept / self._step(inner)) * self._step(inner)
         least = 1 if inner.kind == "heads" else min(SMALLEST, self.multiple, inner.count)
         if kept < least:
             raise RecipeError(
@@ -228,12 +232,20 @@ class Width(Method):
             return even
         for kind in {place.inner.kind for place in places}:
             alike = [place for place in places if place.inner.kind == kind]
-            ranked = torch.cat([scores[one.name] / scores[one.name].mean().clamp_min(1e-12) for one in alike])
-            keep = torch.split(most(ranked, sum(even[one.name] for one in alike)), [one.inner.count for one in alike])
-            for one, some in zip(alike, keep, strict=True):
-                step = 1 if kind == "heads" or one.inner.count < 2 * self.multiple else self.multiple
-                even[one.name] = min(one.inner.count, max(step, round(int(some.sum()) / step) * step))
+            ranked = torch.cat([self._with_least(one.inner, scores[one.name]) for one in alike])
+            keep = most(ranked, sum(even[one.name] for one in alike))
+            for one, some in zip(alike, torch.split(keep, [one.inner.count for one in alike]), strict=True):
+                step = self._step(one.inner)
+                even[one.name] = min(one.inner.count, round(int(some.sum()) / step) * step)
         return even
+
+    def _with_least(self, inner: Inner, scores: Tensor) -> Tensor:
+        """Scores by which a place never loses all: its best units come before those of any other."""
+        return scores.masked_fill(most(scores, self._step(inner)), torch.inf)
+
+    def _step(self, inner: Inner) -> int:
+        """What numbers of units are a multiple of: heads, and what is too narrow for it, of one."""
+        return 1 if inner.kind == "heads" or inner.count < 2 * self.multiple else self.multiple
 
     def _score(self, inner: Inner, scores: dict[str, Tensor], seen: Moments | None) -> Tensor:
         gram = None if seen is None else seen.values
@@ -244,7 +256,6 @@ class Width(Method):
     def _cut(self, place: _Place, keep: Tensor, seen: Moments | None, model: Model) -> Iterator[Note]:
         """Take units away and refit their reader; a note for every site of theirs."""
         inner, reader = place.inner, place.inner.reader
-        before = {site.name: tuple(site.weight.shape) for site in place.sites}
         old, bias = reader.weight.detach().clone(), reader.bias
         reason = "nothing is to go" if bool(keep.all()) else narrow(inner, keep, place.parents, place.run)
         error = 0.0
@@ -263,9 +274,8 @@ class Width(Method):
                 yield Note(site.name, self.name, owner, 32.0, skipped=reason)
                 continue
             shape = tuple(site.weight.shape)
-            change = f"{_shape_text(before[site.name])} → {_shape_text(shape)}"
             own = error if site is reader else 0.0
-            yield Note(site.name, self.name, owner, 32.0, own, size_bytes=4 * prod(shape), change=change)
+            yield Note(site.name, self.name, owner, 32.0, own, size_bytes=4 * prod(shape), change=_shape_text(shape))
 
 
 def _again(block: nn.Module, call: Call) -> Callable[[], Any]:
@@ -299,6 +309,14 @@ def _lost(old: Tensor, new: Tensor, gram: Tensor, stays: Tensor) -> float:
     spread = torch.zeros_like(old)
     spread[:, stays] = new
     return output_error(old, spread, gram)
+
+
+def _joined(earlier: Note | None, note: Note, shape: tuple[int, ...]) -> Note:
+    """One note of a site that reads inner channels and makes others, from the shape that it had."""
+    if note.skipped:
+        return note if earlier is None or earlier.skipped else earlier
+    error = max(note.error, earlier.error if earlier else 0.0)
+    return replace(note, error=error, change=f"{_shape_text(shape)} → {note.change}")
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

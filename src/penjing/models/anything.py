@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class AnyModule:
         """One: its blocks are its chain of like layers, or the module is one block."""
         own = frozenset(name for name, _ in net.named_parameters())
         blocks = find_blocks(net) or (net,)
-        return [Tower(NAME, "encoder", "mixed", net, _runner(net), blocks, find_sites(net, net), own)]
+        return [Tower(NAME, "encoder", "mixed", net, partial(_run, net), blocks, find_sites(net, net), own)]
 
     def components(self, net: nn.Module) -> list[Component]:
         """Its graph; the first axis of every input is the batch."""
@@ -83,8 +84,8 @@ def batch_of(net: nn.Module, inputs: Any) -> Batch:
     return found
 
 
-def _runner(net: nn.Module) -> Any:
-    def run(batch: Batch) -> Any:
-        return net(**batch)
-
-    return run
+def _run(net: nn.Module, batch: Batch) -> Any:
+    """Call the module, its first input by place: as a block, it is given its hidden states first."""
+    first = next(iter(inspect.signature(net.forward).parameters))
+    named = {name: value for name, value in batch.items() if name != first}
+    return net(batch[first], **named) if first in batch else net(**named)

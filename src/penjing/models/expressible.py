@@ -47,9 +47,9 @@ def express(net: Any, changes: Sequence[Change]) -> set[str]:
     return left
 
 
-def can_say(net: Any, changes: Sequence[Change], wanted: Shapes) -> bool:
-    """Whether some settings describe tensors of these shapes; those not named keep theirs."""
-    return not _settings_for(net, changes, {**shapes_of(net), **wanted})[1]
+def can_say(net: Any, changes: Sequence[Change], wanted: Shapes | None = None) -> bool:
+    """Whether some settings describe the network, with tensors of the shapes `wanted` where they are named."""
+    return not _settings_for(net, changes, {**shapes_of(net), **(wanted or {})})[1]
 
 
 def _settings_for(net: Any, changes: Sequence[Change], wanted: Shapes) -> tuple[Any, set[str]]:

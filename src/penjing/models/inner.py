@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from penjing.models.tower import Site, is_transposed
 
 Kind = Literal["neurons", "heads", "channels"]
+MOST_RUNS = 6
+"""Runs with other noise, where some channel was silent."""
 UNREAD = -1
 """The unit of a channel that the reader does not read: it stays."""
 
@@ -94,10 +96,30 @@ def find_inner(block: nn.Module, call: Callable[[], Any], sites: Sequence[Site])
     anything but this reader, has none.
     """
     sites = [site for site in sites if _is_plain(site.module)]
-    with _watched(block, sites) as run:
+    found = _seen(block, call, sites, 0)
+    for seed in range(1, MOST_RUNS):
+        if not any(bool((units == UNREAD).any()) for one in found for _, units in one.makers):
+            break
+        found = _merged(found, _seen(block, call, sites, seed))
+    return found
+
+
+def _seen(block: nn.Module, call: Callable[[], Any], sites: Sequence[Site], seed: int) -> list[Inner]:
+    """What one run shows."""
+    with _watched(block, sites, seed) as run:
         run.output = _joined(call())
         found = [_inner_of(site, run) for site in run.entered]
         return [one for one in found if one is not None and _is_private(one, run)]
+
+
+def _merged(found: Sequence[Inner], more: Sequence[Inner]) -> list[Inner]:
+    """What two runs show together: noise on a few items may leave a channel of a ReLU silent in one of them."""
+    others = {(one.reader, one.count): dict(one.makers) for one in more}
+    units = [others.get((one.reader, one.count), {}) for one in found]
+    return [
+        replace(one, makers=tuple((maker, torch.maximum(unit, seen.get(maker, unit))) for maker, unit in one.makers))
+        for one, seen in zip(found, units, strict=True)
+    ]
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -190,10 +212,10 @@ def channel_axis(module: nn.Module, values: Tensor) -> int:
 
 
 @contextlib.contextmanager
-def _watched(block: nn.Module, sites: Sequence[Site]) -> Iterator[_Run]:
+def _watched(block: nn.Module, sites: Sequence[Site], seed: int) -> Iterator[_Run]:
     """Record one run: inputs of sites as they are, outputs of sites and the hidden states replaced by leaves."""
     run = _Run()
-    noise = torch.Generator().manual_seed(0)
+    noise = torch.Generator().manual_seed(seed)
 
     def like(values: Tensor) -> Tensor:
         return torch.randn(values.shape, generator=noise).requires_grad_()

@@ -34,6 +34,7 @@ from penjing.pipeline.measure import (
     time_in_torch,
 )
 from penjing.pipeline.preflight import expect
+from penjing.pipeline.stages import are_shown, watcher
 from penjing.pipeline.steps import Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
@@ -65,7 +66,9 @@ def compress(
             0,
             0,
         )
-        opened, done = run_steps(opened, choices.recipe, calibration, job.work / "steps", tell, resume=job.resume)
+        watch = watcher(job.parts.select, job.engine, tell) if shown(job, choices) and job.parts else None
+        first = watch(opened, "source") if watch else None
+        opened, done = run_steps(opened, choices.recipe, calibration, job.work / "steps", tell, watch)
         took = {**expected.as_json(), "seconds": sum(step.seconds for step in done), "peak_rss_bytes": own_peak_bytes()}
         layout = lower(opened, folder, choices.formats, tell)
         comparison = measure(job, opened, choices, before, folder, tell)
@@ -77,6 +80,7 @@ def compress(
             "coverage": coverage,
             "towers": tower_table(opened, coverage, counted[1], comparison.tower_ms),
             "steps_took": took,
+            "stages": [first, *(step.stage for step in done)] if first else [],
             "seconds": time.perf_counter() - start,
             "checkpoint": layout._asdict() if layout else None,
             "graphs": sorted(f"onnx/{path.name}" for path in folder.glob("onnx/*.onnx")),
@@ -89,6 +93,11 @@ def compress(
         publish(folder, job.out)
     shutil.rmtree(job.work, ignore_errors=True)
     return result_json(document, job.out)
+
+
+def shown(job: Job, choices: Choices) -> bool:
+    """Whether the run is shown step by step: there are rows to show it on, and an engine to show it in."""
+    return choices.in_engine and bool(choices.rows and job.parts and job.parts.select) and are_shown(choices.recipe)
 
 
 def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibration:

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from penjing.methods import Aids, Method
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.tower import Batch
+from penjing.pipeline.stages import Stage, Watch
 from penjing.recipe import Recipe, Step
 from penjing.values import Note, Tell
 
@@ -39,17 +40,22 @@ class StepDone:
     step: Step
     notes: tuple[Note, ...]
     seconds: float
+    stage: Stage | None = None
+    """What was measured after it, where the run is shown step by step."""
 
 
 def run_steps(
-    model: Model, recipe: Recipe, calibration: Calibration, work: Path, tell: Tell, *, resume: bool
+    model: Model,
+    recipe: Recipe,
+    calibration: Calibration,
+    work: Path,
+    tell: Tell,
+    watch: Watch | None = None,
 ) -> tuple[Model, list[StepDone]]:
     """Compress the model in place; returns it with the towers that it has by now, and what every step did.
 
-    With `resume`, start after the last step that `work` holds for this very run.
+    It starts after the last step that `work` holds for this very run. `watch` measures after each step.
     """
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
     keys = _keys(model, recipe, calibration)
     done = _finished(recipe, keys, work)
     if done:
@@ -59,6 +65,8 @@ def run_steps(
         done.append(_run_step(model, step, calibration, recipe.seed, work, tell))
         if step.method.restructures:
             model = refreshed(model)
+        if watch is not None:
+            done[-1] = replace(done[-1], stage=watch(model, step.method.name))
         _keep(model, done[-1], work / keys[place])
     return model, done
 
@@ -101,7 +109,7 @@ def _keep(model: Model, done: StepDone, folder: Path) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     save_network(model.net, model.folder, partial)
-    document = {"seconds": done.seconds, "notes": [note.as_json() for note in done.notes]}
+    document = {"seconds": done.seconds, "stage": done.stage, "notes": [note.as_json() for note in done.notes]}
     (partial / NOTES).write_text(json.dumps(document), encoding="utf8")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -120,7 +128,8 @@ def _finished(recipe: Recipe, keys: Sequence[str], work: Path) -> list[StepDone]
         if not notes.is_file():
             break
         document: Mapping[str, Any] = json.loads(notes.read_text(encoding="utf8"))
-        done.append(StepDone(step, tuple(Note(**note) for note in document["notes"]), document["seconds"]))
+        made = tuple(Note(**note) for note in document["notes"])
+        done.append(StepDone(step, made, document["seconds"], document.get("stage")))
         if any((work / key).glob("*.safetensors")):
             complete = len(done)
     return done[:complete]

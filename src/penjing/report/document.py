@@ -122,6 +122,15 @@ class StepPart(Part):
     seconds: Number = None
 
 
+class StagePart(Part):
+    """The model between two steps, measured on the rows that are kept for choosing; the first is the source."""
+
+    name: str
+    size_bytes: Count = None
+    p50_ms: Number = None
+    metrics: Mapping[str, Number] = Field(default_factory=dict)
+
+
 class EffortPart(Part):
     """What all steps took, and what was expected before they began."""
 
@@ -208,6 +217,7 @@ class Document(Part):
     coverage: tuple[SitePart, ...] = ()
     steps: tuple[StepPart, ...] = ()
     steps_took: EffortPart | None = None
+    stages: tuple[StagePart, ...] = Field((), description="step by step, where a step changes the structure")
     recipe: str = Field("", description="YAML, as run")
     seconds: Number = None
     created: str = Field("", description="date, as text")

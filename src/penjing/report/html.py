@@ -11,6 +11,7 @@ from penjing.report.coverage import bits_text, coverage
 from penjing.report.document import Document
 from penjing.report.rows import comparison, headlines
 from penjing.report.transcripts import pieces
+from penjing.report.waterfall import steps_plot
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SAMPLES = 60
@@ -36,6 +37,8 @@ def render(document: Document) -> str:
         "bits": bits_text,
         "shortfall": numbers.shortfall_text,
         "factor": numbers.factor_text,
+        "label": numbers.label,
+        "measure": lambda value, name: numbers.value_text(name, value),
     }
     drawings = {
         name: safe(draw(document))
@@ -44,6 +47,7 @@ def render(document: Document) -> str:
             "bytes": plots.bytes_plot,
             "ms": plots.ms_plot,
             "sites": plots.sites_plot,
+            "steps": steps_plot,
         }.items()
     }
     text: str = page.get_template("report.html.j2").render(

@@ -46,22 +46,22 @@ STYLE = {
 }
 
 
-def _styled(draw: Callable[[Document], str]) -> Callable[[Document], str]:
+def styled(draw: Callable[[Document], str]) -> Callable[[Document], str]:
     """Draw in the style of the house, whatever the user's matplotlib settings are.
 
     Warnings of glyphs that matplotlib's font lacks are dropped: text stays text, and the browser has its own fonts.
     """
 
     @wraps(draw)
-    def styled(document: Document) -> str:
+    def drawn(document: Document) -> str:
         with need("matplotlib", "report").rc_context(STYLE), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph")
             return draw(document)
 
-    return styled
+    return drawn
 
 
-@_styled
+@styled
 def bytes_plot(document: Document) -> str:
     """Bytes of every tower before and after; empty where not measured."""
     towers = [
@@ -71,7 +71,7 @@ def bytes_plot(document: Document) -> str:
     return _tower_bars(towers, pairs, "size_bytes", "Bytes of each tower before and after")
 
 
-@_styled
+@styled
 def ms_plot(document: Document) -> str:
     """Milliseconds of every tower before and after; empty where not measured."""
     towers = [tower for tower in document.towers if tower.p50_ms_before is not None and tower.p50_ms_after is not None]
@@ -79,7 +79,7 @@ def ms_plot(document: Document) -> str:
     return _tower_bars(towers, pairs, "p50_ms", "Milliseconds of each tower before and after")
 
 
-@_styled
+@styled
 def quality_plot(document: Document) -> str:
     """Every metric of source and result with its 95% interval; metrics that are shares sit on one axis."""
     names = [name for name in document.result.metrics if name in document.source.metrics]
@@ -88,21 +88,21 @@ def quality_plot(document: Document) -> str:
     if not panels:
         return ""
     heights = [0.45 * len(group) + 0.25 for group in panels]
-    figure, axes = _figure(sum(heights) + 0.3 * len(panels) + 0.35, heights)
+    figure, axes = figure_of(sum(heights) + 0.3 * len(panels) + 0.35, heights)
     for axis, group in zip(axes, panels, strict=True):
         for place, name in enumerate(group):
             _metric_row(axis, place, document, name)
-        _name_rows(axis, [label(name) for name in group])
+        name_rows(axis, [label(name) for name in group])
         axis.xaxis.set_major_formatter(lambda value, _, name=group[0]: _tick(name, value))
         axis.grid(axis="x", linewidth=0.6)
     handles = [_marker(axes[0], SOURCE, "source"), _marker(axes[0], RESULT, "result")]
     if document.goals:
         handles.append(_marker(axes[0], LIMIT, "limit of the goal", "|"))
     _legend(figure, handles)
-    return _svg(figure, "Quality of source and result with 95% intervals")
+    return as_svg(figure, "Quality of source and result with 95% intervals")
 
 
-@_styled
+@styled
 def sites_plot(document: Document) -> str:
     """Relative error of the compressed sites, largest first, coloured by method; at most MOST_SITES of them."""
     done = [site for site in document.coverage if not site.skipped and site.error]
@@ -110,24 +110,24 @@ def sites_plot(document: Document) -> str:
         return ""
     worst = sorted(done, key=lambda site: site.error or 0.0, reverse=True)[:MOST_SITES]
     methods = list(dict.fromkeys(site.method for site in worst))
-    figure, (axis,) = _figure(0.235 * len(worst) + 0.75, [1])
+    figure, (axis,) = figure_of(0.235 * len(worst) + 0.75, [1])
     for method, colour in zip(methods, SERIES * len(methods), strict=False):
         _site_dots(axis, [(place, site) for place, site in enumerate(worst) if site.method == method], colour)
-    _name_rows(axis, [site.site for site in worst])
+    name_rows(axis, [site.site for site in worst])
     axis.tick_params(axis="y", labelsize=8.5)
     axis.set_xlim(0, (worst[0].error or 0.0) * 1.12)
     axis.xaxis.set_major_formatter(lambda value, _: _tick("wer", value))
     axis.grid(axis="x", linewidth=0.6)
     handles = [_marker(axis, colour, method) for method, colour in zip(methods, SERIES * len(methods), strict=False)]
     _legend(figure, handles)
-    return _svg(figure, "Relative error of the most changed sites")
+    return as_svg(figure, "Relative error of the most changed sites")
 
 
 def _tower_bars(towers: Sequence[TowerPart], pairs: Sequence[tuple[float, float]], metric: str, title: str) -> str:
     """Draw two bars per tower, the source above the result, each with its number."""
     if not any(max(pair) for pair in pairs):
         return ""
-    figure, (axis,) = _figure(0.62 * len(towers) + 0.4, [1])
+    figure, (axis,) = figure_of(0.62 * len(towers) + 0.4, [1])
     most = max(max(pair) for pair in pairs)
     for place, pair in enumerate(pairs):
         for value, shift, colour in zip(pair, (-0.19, 0.19), (SOURCE, RESULT), strict=True):
@@ -136,13 +136,13 @@ def _tower_bars(towers: Sequence[TowerPart], pairs: Sequence[tuple[float, float]
             if colour == RESULT:
                 text += f"  ({factor_text(metric, *pair)})"
             axis.text(value + most * 0.012, place + shift, text, va="center", fontsize=9)
-    _name_rows(axis, [tower.name for tower in towers])
+    name_rows(axis, [tower.name for tower in towers])
     axis.set_xlim(0, most * 1.14)
     axis.xaxis.set_visible(False)
     axis.spines["bottom"].set_visible(False)
     axis.axvline(0, color=MUTED, linewidth=0.8)
     _legend(figure, [_marker(axis, SOURCE, "source", "s"), _marker(axis, RESULT, "result", "s")])
-    return _svg(figure, title)
+    return as_svg(figure, title)
 
 
 def _metric_row(axis: Any, place: int, document: Document, name: str) -> None:
@@ -171,7 +171,7 @@ def _ends(metric: MetricPart) -> tuple[float, float]:
     return (value if metric.low is None else metric.low, value if metric.high is None else metric.high)
 
 
-def _name_rows(axis: Any, names: Sequence[str]) -> None:
+def name_rows(axis: Any, names: Sequence[str]) -> None:
     """Name the rows from top to bottom."""
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)
@@ -207,7 +207,7 @@ def _legend(figure: Any, handles: Sequence[Any]) -> None:
     )
 
 
-def _figure(height: float, panels: Sequence[float]) -> tuple[Any, Any]:
+def figure_of(height: float, panels: Sequence[float]) -> tuple[Any, Any]:
     """Make a figure of stacked panels with the given heights, in inches and ratios."""
     figure = need("matplotlib.figure", "report").Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": panels})[:, 0]
@@ -217,7 +217,7 @@ def _figure(height: float, panels: Sequence[float]) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any, title: str) -> str:
+def as_svg(figure: Any, title: str) -> str:
     """Write a figure as an SVG element without size, date or font, in the colours of the page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
