@@ -111,5 +111,6 @@ def test_a_recipe_file_serves_as_well(net, batches, tmp_path):
 
 
 def test_the_package_still_imports_without_torch():
-    code = "import sys, penjing; assert 'torch' not in sys.modules and penjing.compress"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    code = "import sys, penjing; print(callable(penjing.compress), 'torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+    assert found.stdout.split() == ["True", "False"]

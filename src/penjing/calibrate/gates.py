@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from penjing.calibrate.proxy import Labels, chunks, verdicts
+from penjing.calibrate.proxy import MOST_ITEMS, Labels, chunks, spread, verdicts
 from penjing.models.family import Model
 from penjing.models.inner import Inner, channel_axis
 from penjing.models.tower import Batch
@@ -30,7 +30,7 @@ def felt(
     """
     source = torch.Generator().manual_seed(0)
     found = {name: torch.zeros(one.count) for name, one in inner.items()}
-    parts = [*chunks(batches)]
+    parts = [*chunks(spread(batches, 2 * MOST_ITEMS))]
     for done, chunk in enumerate(parts):
         tell("feel", done, len(parts))
         with gates(inner) as opened, torch.enable_grad():
