@@ -102,6 +102,7 @@ class Recipe:
             targets = step.targets(towers)
             _check_globs(step, targets)
             for tower in targets:
+                step.method.check(tower)
                 sites = {site.name for site in step.method.chosen(tower)}
                 for method, place, taken in earlier:
                     reason = step.method.conflict(method) if place == tower.name and sites & taken else ""

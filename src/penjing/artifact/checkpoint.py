@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from penjing.artifact.compressed_tensors import restore, store, write_config
 from penjing.artifact.forms import LAYOUT, Forms, costs, plan
+from penjing.artifact.masks import describe_mask, expect_mask, pack_masked, unpack_masked
 from penjing.errors import ArtifactError
+from penjing.layers.bitmap import masked_layers
 from penjing.layers.described import DescribedLayer, blank_layer
 from penjing.layers.half import half_tensors, mark_half
 from penjing.layers.weight_only import IntEmbedding, IntLinear, IntTable
@@ -106,6 +108,7 @@ def save_network(net: nn.Module, source: Path, folder: Path, forms: Forms | None
         write_config(net, folder, forms)
     else:
         _pack_odd_widths(net, tensors)
+        pack_masked(net, tensors)
     save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
     layout = OWN_LAYOUT if forms is None else LAYOUT
     document = {"layout": layout, "layers": layers, "halves": sorted(halves)}
@@ -123,6 +126,7 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
             parent, _, attribute = name.rpartition(".")
             place = net.get_submodule(parent)
             layer = blank_layer(spec, getattr(place, attribute, None))
+            expect_mask(layer, spec)
             if "shares" in spec:
                 layer.table = net.get_submodule(spec["shares"]).table
             setattr(place, attribute, layer)
@@ -130,6 +134,7 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
         if document.get("layout") == LAYOUT:
             restore(net, tensors)
         else:
+            unpack_masked(net, tensors)
             _unpack_odd_widths(net, tensors)
         missing, unexpected = net.load_state_dict(tensors, strict=False)
     except DAMAGED as error:
@@ -152,7 +157,7 @@ def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
     layers: dict[str, dict[str, Any]] = {}
     for name, module in net.named_modules(remove_duplicate=False):
         if isinstance(module, DescribedLayer):
-            layers[name] = {"layer": type(module).__name__, **module.describe()}
+            layers[name] = {"layer": type(module).__name__, **module.describe(), **describe_mask(module)}
             if isinstance(module, (IntLinear, IntEmbedding)):
                 first = tables.setdefault(id(module.table), name)
                 layers[name] |= {} if first == name else {"shares": first}
@@ -160,11 +165,12 @@ def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def _odd_tables(net: nn.Module) -> dict[str, IntTable]:
-    """Tables whose slots in the engines are wider than their codes."""
+    """Tables whose slots in the engines are wider than their codes; those behind a mask are stored by it."""
+    masked = {id(layer.table) for layer in masked_layers(net).values() if isinstance(layer, IntLinear)}
     return {
         name: module
         for name, module in net.named_modules()
-        if isinstance(module, IntTable) and module.bits != module.slot_bits
+        if isinstance(module, IntTable) and module.bits != module.slot_bits and id(module) not in masked
     }
 
 

@@ -77,6 +77,9 @@ class Method(BaseModel, ABC):
         """Say why this method cannot follow an earlier one on the same tower; empty where it can."""
         return ""
 
+    def check(self, tower: Tower) -> None:
+        """Refuse, before any work, what cannot be done to a tower: a RecipeError that names the site."""
+
     def runs(self, items: int) -> float:
         """About how many runs of a tower the work takes with so many calibration items; for an estimate beforehand."""
         return 3.0 * items if self.needs_data else 0.0
