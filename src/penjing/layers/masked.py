@@ -29,7 +29,7 @@ class Masked(DescribedLayer):
     def _take_over(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
         """Hold copies of these, zeros where the mask is false, as trainable as the weight was."""
         trained = weight.requires_grad
-        self.weight = nn.Parameter((weight.detach() * mask).contiguous(), requires_grad=trained)
+        self.weight = nn.Parameter(weight.detach().masked_fill(~mask, 0).contiguous(), requires_grad=trained)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
         self.register_buffer(MASK, mask.contiguous())
 
@@ -43,7 +43,7 @@ class Masked(DescribedLayer):
         """Set the mode; once training ends, what is masked is zero in the parameter itself, whatever moved it."""
         super().train(mode)
         if not mode:
-            self.weight.data.mul_(self.mask)
+            self.weight.data.masked_fill_(~self.mask, 0)
         return self
 
 

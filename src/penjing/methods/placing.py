@@ -61,10 +61,9 @@ def place_codes(site: Site, codes: Codes, grid: Grid) -> tuple[nn.Module, int]:
     rows, width = site.weight.shape
     table = IntTable(rows, width, *grid)
     table.store(codes)
-    layer = _layer_for(site, table)
     for place in (site, *site.tied):
         place.replace(_layer_for(place, table))
-    return layer, stored_bytes(layer)
+    return site.module, stored_bytes(site.module)
 
 
 def code_site(site: Site, codes: Codes, grid: Grid, method: str, tower: str) -> Note:

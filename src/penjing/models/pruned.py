@@ -1,8 +1,12 @@
-"""Modules that torch.nn.utils.prune has pruned: their masks are read into masked layers."""
+"""Modules that torch.nn.utils.prune has pruned, in memory or saved so: their masks are read into masked layers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
+from pathlib import Path
+
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -10,6 +14,8 @@ from penjing.layers.masked import masked_layer
 from penjing.models.tower import is_transposed
 
 WEIGHT = "weight"
+HALVES = ORIGINAL, MASK = "_orig", "_mask"
+"""What torch.nn.utils.prune appends to the name of a parameter for its two halves."""
 
 
 @torch.no_grad()
@@ -21,18 +27,39 @@ def adopt_masks(net: nn.Module) -> None:
     """
     for path, module in list(net.named_modules()):
         for name in _pruned(module):
-            mask = module.get_buffer(f"{name}_mask") != 0
-            prune.remove(module, name)
+            mask = module.get_buffer(name + MASK) != 0
+            prune.remove(module, name)  # type: ignore[no-untyped-call]
             if name == WEIGHT and path and isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
                 _replace(net, module, masked_layer(module, module.weight, mask))
             elif name == WEIGHT and path and is_transposed(module):
                 _replace(net, module, masked_layer(module, module.get_parameter(WEIGHT).t(), mask.t()))
 
 
+def pruned_names(missing: Iterable[str], unexpected: Iterable[str]) -> set[str]:
+    """Names of parameters that a file lacks and holds in two halves, `weight_orig` and `weight_mask`."""
+    held = set(unexpected)
+    return {name for name in missing if {name + ORIGINAL, name + MASK} <= held}
+
+
+@torch.no_grad()
+def read_pruned(net: nn.Module, folder: Path, names: Set[str]) -> None:
+    """Fill parameters from the two halves in a checkpoint's files and prune them again, for `adopt_masks` to find."""
+    wanted = {name + half for name in names for half in HALVES}
+    found: dict[str, Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            found |= {name: stored.get_tensor(name) for name in wanted & {*stored.keys()}}
+    for name in names:
+        path, _, parameter = name.rpartition(".")
+        module = net.get_submodule(path)
+        module.get_parameter(parameter).copy_(found[name + ORIGINAL])
+        prune.custom_from_mask(module, parameter, found[name + MASK])  # type: ignore[no-untyped-call]
+
+
 def _pruned(module: nn.Module) -> list[str]:
     """Names of a module's parameters that are pruned, the weight last: its layer is replaced with the others in it."""
-    names = [name.removesuffix("_orig") for name in module._parameters if name.endswith("_orig")]
-    found = [name for name in names if isinstance(module._buffers.get(f"{name}_mask"), Tensor)]
+    names = [name.removesuffix(ORIGINAL) for name in module._parameters if name.endswith(ORIGINAL)]
+    found = [name for name in names if isinstance(module._buffers.get(name + MASK), Tensor)]
     return sorted(found, key=lambda name: name == WEIGHT)
 
 
