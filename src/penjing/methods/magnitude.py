@@ -27,7 +27,7 @@ from penjing.values import Note
 
 @method("magnitude")
 class Magnitude(Masking):
-    """Mask the weights of least magnitude (arXiv:1506.02626). No data; zeros cost bytes in checkpoints, not in time.
+    """Mask the weights of least magnitude (arXiv:1506.02626). No data; saves bytes in checkpoints, no time.
 
     In a recipe: `{method: magnitude, share: 0.5, scope: global}`. `scope: site` takes the same share of every site,
     `global` the smallest weights of all towers of the step together, as `global_unstructured` of torch.nn.utils.prune
