@@ -81,3 +81,12 @@ def test_a_network_that_is_not_pruned_stays_as_it_is():
     before = net[0]
     adopt_masks(net)
     assert net[0] is before
+
+
+def test_a_tied_head_is_masked_and_its_table_is_not(fresh):
+    model = fresh("llama_tied")
+    table = model.net.model.embed_tokens.weight.detach().clone()
+    prune.l1_unstructured(model.net.lm_head, "weight", 0.5)
+    adopt_masks(model.net)
+    assert torch.equal(model.net.model.embed_tokens.weight, table)
+    assert int((model.net.lm_head.weight == 0).sum()) == table.numel() // 2

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from penjing.layers.masked import masked_layer
+from penjing.layers.masked import CONVOLUTIONS, masked_layer
 from penjing.models.tower import is_transposed
 
 WEIGHT = "weight"
@@ -27,12 +27,17 @@ def adopt_masks(net: nn.Module) -> None:
     """
     for path, module in list(net.named_modules()):
         for name in _pruned(module):
-            mask = module.get_buffer(name + MASK) != 0
-            prune.remove(module, name)  # type: ignore[no-untyped-call]
-            if name == WEIGHT and path and isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-                _replace(net, module, masked_layer(module, module.weight, mask))
-            elif name == WEIGHT and path and is_transposed(module):
-                _replace(net, module, masked_layer(module, module.get_parameter(WEIGHT).t(), mask.t()))
+            if path and name == WEIGHT and (isinstance(module, (nn.Linear, *CONVOLUTIONS)) or is_transposed(module)):
+                _replace(net, module, _masked(module))
+            else:
+                prune.remove(module, name)  # type: ignore[no-untyped-call]
+
+
+def _masked(module: nn.Module) -> nn.Module:
+    """The masked layer for a module with a pruned weight; a weight that another layer reads too is not touched."""
+    weight, mask = module.get_parameter(WEIGHT + ORIGINAL), module.get_buffer(WEIGHT + MASK) != 0
+    layer = masked_layer(module, *(part.t() if is_transposed(module) else part for part in (weight, mask)))
+    return layer.train(module.training)
 
 
 def pruned_names(missing: Iterable[str], unexpected: Iterable[str]) -> set[str]:
@@ -68,4 +73,4 @@ def _replace(net: nn.Module, module: nn.Module, layer: nn.Module) -> None:
     for path, other in list(net.named_modules(remove_duplicate=False)):
         if other is module:
             parent, _, attribute = path.rpartition(".")
-            setattr(net.get_submodule(parent), attribute, layer.train(module.training))
+            setattr(net.get_submodule(parent), attribute, layer)
