@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import prune
 
@@ -15,6 +16,7 @@ from penjing.layers.masked import MaskedConv2d, MaskedLinear, mask_of
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntLinear
 from penjing.methods import Aids, make
+from penjing.models.capture import call
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.outputs import flat_output
@@ -192,8 +194,6 @@ def test_half_the_weights_in_eight_bits_are_stored_in_a_sixth(fresh, tmp_path):
     steps = [("magnitude", {"share": 0.5, "scope": "global", "sites": tuple(wide)}), ("rtn", {"sites": tuple(wide)})]
     _, notes = run(model, "decoder", tmp_path, *steps)
     save_network(model.net, model.folder, tmp_path / "out")
-    from safetensors.torch import load_file
-
     stored = load_file(tmp_path / "out" / WEIGHTS)
     for note in notes:
         parts = [part for name, part in stored.items() if name.startswith(f"{note.site}.")]
@@ -210,6 +210,33 @@ def test_masks_come_before_codes(fresh, tmp_path):
     assert {note.skipped for note in notes} == {"already integer codes from an earlier step"}
     apart = "version: 1\nsteps: [{method: rtn, towers: [embedding]}, {method: magnitude}, {method: gptq, group: 32}]"
     parse_recipe(apart, "test").check(model.towers)
+
+
+@pytest.mark.parametrize("later", [[], [("rtn", {"bits": 4})], [("hqq", {"bits": 3, "group": 32, "symmetric": False})]])
+@pytest.mark.parametrize("kind", ["llama_tied", "t5", "clip"])
+def test_a_table_that_is_named_is_masked_wherever_it_is_read(kind, later, fresh, tmp_path):
+    model = fresh(kind)
+    tower = next(tower for tower in model.towers if tower.role == "embedding")
+    (site,) = tower.sites.values()
+    before = len(site.tied)
+    aids = Aids(model, [], 0, tmp_path)
+    steps = [("magnitude", {"share": 0.5, "sites": (site.name,)}), *later]
+    *_, (note,) = [make(name, settings).run(tower, [], aids) for name, settings in steps]
+    assert before == len(site.tied) == {"clip": 0, "llama_tied": 1, "t5": 3}[kind]
+    save_network(model.net, model.folder, tmp_path / "out")
+    again = load_network(tmp_path / "out")
+    assert bits_of(again) == bits_of(model.net)
+    places = [again.get_submodule(place.name) for place in (site, *site.tied)]
+    for place in places:
+        assert int((place.weight == 0).sum()) >= site.weight.numel() // 2
+        assert mask_of(place) is mask_of(places[0])
+    stored = load_file(tmp_path / "out" / WEIGHTS)
+    names = tuple(f"{place.name}." for place in (site, *site.tied))
+    parts = [part for name, part in stored.items() if name.startswith(names)]
+    assert sum(part.numel() * part.element_size() for part in parts) == note.size_bytes
+    batch = model.family.probe(model.net, 0)
+    with torch.no_grad():
+        assert torch.allclose(flat_output(call(again, batch)), flat_output(call(model.net, batch)), atol=1e-5)
 
 
 def test_a_tied_head_is_left_with_its_table(fresh, tmp_path):

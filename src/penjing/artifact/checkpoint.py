@@ -19,10 +19,11 @@ from penjing.artifact.compressed_tensors import restore, store, write_config
 from penjing.artifact.forms import LAYOUT, Forms, costs, plan
 from penjing.artifact.masks import describe_mask, expect_mask, pack_masked, unpack_masked
 from penjing.errors import ArtifactError
-from penjing.layers.bitmap import masked_layers
+from penjing.layers.bitmap import TABLED, masked_layers
 from penjing.layers.described import DescribedLayer, blank_layer
 from penjing.layers.half import half_tensors, mark_half
-from penjing.layers.weight_only import IntEmbedding, IntLinear, IntTable
+from penjing.layers.masked import Masked
+from penjing.layers.weight_only import IntTable
 from penjing.models.network import blank_network
 from penjing.tensor.pack import pack_dense, pack_slots, unpack_dense, unpack_slots
 
@@ -126,9 +127,10 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
             parent, _, attribute = name.rpartition(".")
             place = net.get_submodule(parent)
             layer = blank_layer(spec, getattr(place, attribute, None))
-            expect_mask(layer, spec)
-            if "shares" in spec:
-                layer.table = net.get_submodule(spec["shares"]).table
+            first: Any = net.get_submodule(spec["shares"]) if "shares" in spec else None
+            if isinstance(layer, TABLED) and first is not None:
+                layer.table = first.table
+            expect_mask(layer, spec, first)
             setattr(place, attribute, layer)
         tensors = load_file(str(folder / WEIGHTS))
         if document.get("layout") == LAYOUT:
@@ -158,15 +160,15 @@ def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
     for name, module in net.named_modules(remove_duplicate=False):
         if isinstance(module, DescribedLayer):
             layers[name] = {"layer": type(module).__name__, **module.describe(), **describe_mask(module)}
-            if isinstance(module, (IntLinear, IntEmbedding)):
-                first = tables.setdefault(id(module.table), name)
+            if isinstance(module, (*TABLED, Masked)):
+                first = tables.setdefault(id(module.weight if isinstance(module, Masked) else module.table), name)
                 layers[name] |= {} if first == name else {"shares": first}
     return layers
 
 
 def _odd_tables(net: nn.Module) -> dict[str, IntTable]:
     """Tables whose slots in the engines are wider than their codes; those behind a mask are stored by it."""
-    masked = {id(layer.table) for layer in masked_layers(net).values() if isinstance(layer, IntLinear)}
+    masked = {id(layer.table) for layer in masked_layers(net).values() if isinstance(layer, TABLED)}
     return {
         name: module
         for name, module in net.named_modules()

@@ -18,21 +18,27 @@ def describe_mask(layer: DescribedLayer) -> dict[str, Any]:
     return {} if isinstance(layer, Masked) or mask_of(layer) is None else {"masked": True}
 
 
-def expect_mask(layer: DescribedLayer, spec: Mapping[str, Any]) -> None:
-    """Give a blank layer that was described as masked a mask to be filled."""
-    if spec.get("masked"):
+def expect_mask(layer: DescribedLayer, spec: Mapping[str, Any], first: nn.Module | None) -> None:
+    """Give a blank layer that was described as masked a mask to be filled, that of the `first` if it is tied to one."""
+    if isinstance(layer, Masked) and isinstance(first, Masked):
+        layer.share(first)
+    elif spec.get("masked"):
         weight: Any = layer.weight
-        layer.register_buffer(MASK, torch.ones(weight.shape, dtype=torch.bool))
+        shared = None if first is None else mask_of(first)
+        layer.register_buffer(MASK, torch.ones(weight.shape, dtype=torch.bool) if shared is None else shared)
 
 
 def pack_masked(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Replace the tensors of masked layers by what is stored of them."""
+    """Replace the tensors of masked layers by what is stored of them; of layers that are tied the first has them."""
     for name, layer in masked_layers(net).items():
-        tensors.update({f"{name}.{part}": tensor for part, tensor in squeezed(layer).items()})
+        if f"{name}.{MASK}" in tensors:
+            tensors.update({f"{name}.{part}": tensor for part, tensor in squeezed(layer).items()})
 
 
 def unpack_masked(net: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Undo `pack_masked`."""
     for name, layer in masked_layers(net).items():
+        if f"{name}.{MASK}" not in tensors:
+            continue
         own = {part: tensors[f"{name}.{part}"] for part in layer.state_dict()}
         tensors.update({f"{name}.{part}": tensor for part, tensor in spread(layer, own).items()})

@@ -1,7 +1,7 @@
 """Modules that hold compressed weights. Importing the room makes every layer known to `described`."""
 
 from penjing.layers.cache import CacheGrid
-from penjing.layers.masked import MaskedConv1d, MaskedConv2d, MaskedLinear
+from penjing.layers.masked import MaskedConv1d, MaskedConv2d, MaskedEmbedding, MaskedLinear
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
@@ -14,6 +14,7 @@ __all__ = [
     "IntRecurrent",
     "MaskedConv1d",
     "MaskedConv2d",
+    "MaskedEmbedding",
     "MaskedLinear",
     "StaticConv",
     "StaticLinear",

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from penjing.layers.masked import MASK, Masked, mask_of
 from penjing.layers.static import StaticConv, StaticLinear
-from penjing.layers.weight_only import IntConv, IntLinear
+from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
 from penjing.tensor.pack import pack_dense, pack_slots, unpack_dense, unpack_slots
 
+TABLED = (IntLinear, IntEmbedding)
 FLOAT_BITS = 32
 CODE_BITS = 8
 
@@ -33,7 +34,7 @@ def body_of(layer: nn.Module) -> Body:
     """The body of a masked layer."""
     if isinstance(layer, Masked):
         return Body("weight", FLOAT_BITS)
-    if isinstance(layer, IntLinear):
+    if isinstance(layer, TABLED):
         return Body("table.packed", layer.table.bits)
     if isinstance(layer, (IntConv, StaticConv, StaticLinear)):
         return Body("codes", CODE_BITS)
@@ -67,7 +68,7 @@ def squeezed(layer: nn.Module) -> dict[str, Tensor]:
     mask, body = mask_of(layer), body_of(layer)
     assert mask is not None
     kept = _values(layer)[mask]
-    if isinstance(layer, IntLinear):
+    if isinstance(layer, TABLED):
         kept = pack_dense(kept - layer.table.shift, body.bits)
     return {MASK: pack_dense(mask.to(torch.uint8), 1), body.name: kept.contiguous()}
 
@@ -78,7 +79,7 @@ def spread(layer: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     assert mask is not None
     mask = unpack_dense(stored[MASK], 1, tuple(mask.shape)).bool()
     kept = stored[body.name]
-    if isinstance(layer, IntLinear):
+    if isinstance(layer, TABLED):
         kept = unpack_dense(kept, body.bits, (int(mask.sum()),)) + layer.table.shift
         whole = _table(layer, mask, kept, stored)
     else:
@@ -92,13 +93,13 @@ def spread(layer: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _values(layer: nn.Module) -> Tensor:
     """The body of a masked layer in the shape of its weight, codes as they sit in their slots."""
-    if isinstance(layer, IntLinear):
+    if isinstance(layer, TABLED):
         return unpack_slots(layer.table.packed, layer.table.slot_bits).flatten(1)[:, : layer.table.width]
     body = layer.get_parameter("weight").detach() if isinstance(layer, Masked) else layer.get_buffer("codes")
     return body.T if isinstance(layer, StaticLinear) else body
 
 
-def _table(layer: IntLinear, mask: Tensor, kept: Tensor, stored: Mapping[str, Tensor]) -> Tensor:
+def _table(layer: IntLinear | IntEmbedding, mask: Tensor, kept: Tensor, stored: Mapping[str, Tensor]) -> Tensor:
     """The packed codes of a table: zero points where the mask is false and behind the last input."""
     table = layer.table
     zeros = torch.full(table.scales.shape, 2 ** (table.slot_bits - 1), dtype=torch.uint8)

@@ -1,8 +1,8 @@
 """Masks as first-class things: layers that compute with W ⊙ m, and the mask that outlives what stands at its place.
 
-A masked layer of floats is a `MaskedLinear` or a `MaskedConv`. A layer of codes that takes its place carries the same
-mask beside its codes (`carry_mask`), which are zero wherever it says so. A mask is a boolean buffer called `mask` of
-the weight's shape, (out, in) or (out, in / groups, *kernel), false where a weight is gone.
+A masked layer of floats is a `MaskedLinear`, `MaskedConv` or `MaskedEmbedding`. A layer of codes that takes its place
+carries the same mask beside its codes (`carry_mask`), which are zero wherever it says so. A mask is a boolean buffer
+called `mask` of the weight's shape, (out, in) or (out, in / groups, *kernel), false where a weight is gone.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ class Masked(DescribedLayer):
         """W ⊙ m; in graphs the product is made before they are written."""
         weight: Tensor = self.weight
         return weight if torch.onnx.is_in_onnx_export() else weight * self.mask
+
+    def share(self, other: Masked) -> None:
+        """Read weight and mask of another layer from now on, as tied layers do."""
+        self.weight = other.weight
+        self.mask = other.mask
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; once training ends, what is masked is zero in the parameter itself, whatever moved it."""
@@ -106,8 +111,39 @@ class MaskedConv2d(MaskedConv, nn.Conv2d):
     """values (batch, in, height, width) -> (batch, out, height', width')."""
 
 
-def masked_layer(module: nn.Module, weight: Tensor, mask: Tensor) -> MaskedLinear | MaskedConv:
-    """The masked layer for a linear layer, stored whichever way, or a convolution; `weight` as `Site` shows it."""
+class MaskedEmbedding(Masked, nn.Embedding):
+    """Rows of W ⊙ m. ids (...) -> (..., width). `embed_scale` is what the original multiplied by."""
+
+    def __init__(self, weight: Tensor, mask: Tensor, embed_scale: float = 1.0, padding_idx: int | None = None) -> None:
+        rows, width = weight.shape
+        nn.Embedding.__init__(self, rows, width, padding_idx, device="meta")
+        self._take_over(weight, None, mask)
+        self.embed_scale = embed_scale
+
+    def describe(self) -> dict[str, Any]:
+        """Its shape, and what it does besides looking up."""
+        shape = {"rows": self.num_embeddings, "width": self.embedding_dim}
+        return {**shape, "embed_scale": self.embed_scale, "padding_idx": self.padding_idx}
+
+    @classmethod
+    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
+        """A table of this shape that lets everything through."""
+        shape = (spec["rows"], spec["width"])
+        whole = torch.ones(shape, dtype=torch.bool)
+        return cls(torch.zeros(shape), whole, spec["embed_scale"], spec["padding_idx"])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look rows up."""
+        rows = nn.functional.embedding(ids, self.weight)
+        if not torch.onnx.is_in_onnx_export():
+            rows = rows * self.mask[ids]
+        return rows * self.embed_scale
+
+
+def masked_layer(module: nn.Module, weight: Tensor, mask: Tensor) -> Masked:
+    """The masked layer for a linear layer, stored whichever way, a convolution or a table; `weight` as of a `Site`."""
+    if isinstance(module, nn.Embedding):
+        return MaskedEmbedding(weight, mask, float(getattr(module, "embed_scale", 1.0)), module.padding_idx)
     if isinstance(module, nn.Conv1d):
         return MaskedConv1d(module, weight, mask)
     if isinstance(module, nn.Conv2d):

@@ -73,8 +73,8 @@ class Magnitude(Masking):
         return cubic_share(super().lost, self.round, self.rounds)
 
     def fits(self, site: Site) -> bool:
-        """Layers that multiply."""
-        return site.kind in ("linear", "conv")
+        """Layers that multiply; tables of words, and heads tied to them, where `sites` names them."""
+        return site.kind in ("linear", "conv") or (site.kind == "embedding" and bool(self.sites))
 
     def empties(self, site: Site) -> bool:
         """Whether nothing of a site would stay; what ranking all sites together leaves is seen when it is done."""

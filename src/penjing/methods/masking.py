@@ -93,10 +93,13 @@ class Masking(Method, ABC):
     def mask_site(self, site: Site, mask: Tensor, tower: str, weight: Tensor | None = None) -> Note:
         """Put a masked layer at a site, with other weights where they moved; what a mask took before stays gone."""
         before, earlier = site.weight.detach().clone(), mask_of(site.module)
-        layer = masked_layer(
-            site.module, before if weight is None else weight, mask if earlier is None else mask & earlier
-        )
+        kept, mask = before if weight is None else weight, mask if earlier is None else mask & earlier
+        layer = masked_layer(site.module, kept, mask)
         site.replace(layer)
+        for place in site.tied:
+            other = masked_layer(place.module, kept, mask)
+            other.share(layer)
+            place.replace(other)
         size_bytes = stored_bytes(layer)
         share = 1 - float(layer.mask.float().mean())
         return Note(
@@ -117,7 +120,7 @@ class Masking(Method, ABC):
 
 def why_not_masked(site: Site) -> str:
     """Say why a site cannot be masked; empty where it can."""
-    if site.tied:
+    if site.tied and site.kind != "embedding":
         return f"its weights are also read by {site.tied[0].name}"
     return why_not_coded(site, 0)
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from penjing.layers.masked import CONVOLUTIONS, masked_layer
+from penjing.layers.masked import CONVOLUTIONS, Masked, masked_layer
 from penjing.models.tower import is_transposed
 
 WEIGHT = "weight"
@@ -33,7 +33,7 @@ def adopt_masks(net: nn.Module) -> None:
                 prune.remove(module, name)  # type: ignore[no-untyped-call]
 
 
-def _masked(module: nn.Module) -> nn.Module:
+def _masked(module: nn.Module) -> Masked:
     """The masked layer for a module with a pruned weight; a weight that another layer reads too is not touched."""
     weight, mask = module.get_parameter(WEIGHT + ORIGINAL), module.get_buffer(WEIGHT + MASK) != 0
     layer = masked_layer(module, *(part.t() if is_transposed(module) else part for part in (weight, mask)))
