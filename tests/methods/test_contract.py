@@ -29,6 +29,8 @@ METHODS = {name: kind for name, kind in known_methods().items() if kind.changes_
 CASES = [(name, model) for name in METHODS for model in MODELS]
 SETTINGS: dict[str, dict[str, Any]] = {"smoothquant": {"strength": 0.5}}
 """Where the defaults may find that a random model needs nothing."""
+LARGEST_ERROR = dict.fromkeys(("magnitude", "wanda", "sparsegpt"), 0.7)
+"""Of methods that take weights away: without the smaller half a normal one loses 0.27, more where inputs decide."""
 
 
 @dataclass
@@ -120,7 +122,7 @@ class TestEveryMethod:
             elif not done[case].method.stores:
                 assert (note.bits, note.error) == (32.0, 0.0)
             else:
-                assert 0 < note.error < 0.2, note
+                assert 0 < note.error < LARGEST_ERROR.get(case[0], 0.2), note
                 assert note.bits < 32
 
     def test_counts_the_bytes_that_are_stored(self, case, done):

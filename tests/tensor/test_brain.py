@@ -103,7 +103,7 @@ def test_too_few_tokens_and_dead_inputs_still_give_codes(tokens):
 
 def test_settling_nothing_changes_nothing():
     weight, gram = case(3, 200)
-    assert torch.equal(sweep(weight, inverse_root(gram, 0.01), lambda place, values: values), weight)
+    assert torch.equal(sweep(weight, inverse_root(gram, 0.01), lambda place, ahead: ahead[:, 0]), weight)
 
 
 def test_padding_stands_for_zero():

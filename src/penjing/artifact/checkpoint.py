@@ -19,11 +19,14 @@ from torch import Tensor, nn
 
 from penjing.artifact.compressed_tensors import restore, store, write_config
 from penjing.artifact.forms import LAYOUT, Forms, costs, plan
+from penjing.artifact.masks import describe_mask, expect_mask, pack_masked, unpack_masked
 from penjing.artifact.reshaped import reshape, reshaped
 from penjing.errors import ArtifactError
+from penjing.layers.bitmap import TABLED, masked_layers
 from penjing.layers.described import DescribedLayer, blank_layer
 from penjing.layers.half import half_tensors, mark_half
-from penjing.layers.weight_only import IntEmbedding, IntLinear, IntTable
+from penjing.layers.masked import Masked
+from penjing.layers.weight_only import IntTable
 from penjing.models.network import blank_network
 from penjing.tensor.pack import pack_dense, pack_slots, unpack_dense, unpack_slots
 
@@ -110,6 +113,7 @@ def save_network(net: nn.Module, source: Path | None, folder: Path, forms: Forms
         write_config(net, folder, forms)
     else:
         _pack_odd_widths(net, tensors)
+        pack_masked(net, tensors)
     save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
     layout = OWN_LAYOUT if forms is None else LAYOUT
     document = {"layout": layout, "layers": layers, "halves": sorted(halves), "reshaped": reshaped(net)}
@@ -126,6 +130,7 @@ def load_network(folder: Path, net: nn.Module | None = None) -> nn.Module:
         if document.get("layout") == LAYOUT:
             restore(net, tensors)
         else:
+            unpack_masked(net, tensors)
             _unpack_odd_widths(net, tensors)
         missing, unexpected = net.load_state_dict(tensors, strict=False)
     own = net.state_dict()
@@ -165,13 +170,15 @@ def _place_layers(net: nn.Module, layers: Mapping[str, Mapping[str, Any]]) -> No
         if isinstance(standing, DescribedLayer) and _described(standing) == {**spec, "shares": None}:
             continue
         layer = blank_layer(spec, standing)
-        if "shares" in spec:
-            layer.table = net.get_submodule(spec["shares"]).table
+        first: Any = net.get_submodule(spec["shares"]) if "shares" in spec else None
+        if isinstance(layer, TABLED) and first is not None:
+            layer.table = first.table
+        expect_mask(layer, spec, first)
         setattr(place, attribute, layer)
 
 
 def _described(layer: DescribedLayer) -> dict[str, Any]:
-    return {"layer": type(layer).__name__, **layer.describe(), "shares": None}
+    return {"layer": type(layer).__name__, **layer.describe(), **describe_mask(layer), "shares": None}
 
 
 def _document(folder: Path) -> dict[str, Any]:
@@ -197,19 +204,20 @@ def _describe(net: nn.Module) -> dict[str, dict[str, Any]]:
     layers: dict[str, dict[str, Any]] = {}
     for name, module in net.named_modules(remove_duplicate=False):
         if isinstance(module, DescribedLayer):
-            layers[name] = {"layer": type(module).__name__, **module.describe()}
-            if isinstance(module, (IntLinear, IntEmbedding)):
-                first = tables.setdefault(id(module.table), name)
+            layers[name] = {"layer": type(module).__name__, **module.describe(), **describe_mask(module)}
+            if isinstance(module, (*TABLED, Masked)):
+                first = tables.setdefault(id(module.weight if isinstance(module, Masked) else module.table), name)
                 layers[name] |= {} if first == name else {"shares": first}
     return layers
 
 
 def _odd_tables(net: nn.Module) -> dict[str, IntTable]:
-    """Tables whose slots in the engines are wider than their codes."""
+    """Tables whose slots in the engines are wider than their codes; those behind a mask are stored by it."""
+    masked = {id(layer.table) for layer in masked_layers(net).values() if isinstance(layer, TABLED)}
     return {
         name: module
         for name, module in net.named_modules()
-        if isinstance(module, IntTable) and module.bits != module.slot_bits
+        if isinstance(module, IntTable) and module.bits != module.slot_bits and id(module) not in masked
     }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from penjing.artifact.reshaped import reshaped
 from penjing.layers.cache import CacheGrid
+from penjing.layers.masked import mask_of
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
@@ -75,12 +76,9 @@ def _opens_without(blank: Any, packed: Sequence[str]) -> bool:
 def _obstacle(net: nn.Module, blank: nn.Module) -> str:
     """What in a network compressed-tensors has no place for; empty where there is nothing."""
     for name, module in net.named_modules(remove_duplicate=False):
-        if isinstance(module, (IntConv, StaticConv)):
-            return f"{name}: {LAYOUT} has no convolutions"
-        if isinstance(module, IntRecurrent):
-            return f"{name}: {LAYOUT} has no recurrent layers"
-        if isinstance(module, CacheGrid):
-            return f"{name}: {LAYOUT} has no steps per channel for a cache"
+        lacking = _unknown_there(module)
+        if lacking:
+            return f"{name}: {LAYOUT} has no {lacking}"
         if isinstance(module, CODED):
             reason = _misfit(module, blank.get_submodule(name))
             if reason:
@@ -89,6 +87,17 @@ def _obstacle(net: nn.Module, blank: nn.Module) -> str:
         if len(set(places) - _tied(blank)) > 1:
             return f"{places[0]}: transformers does not tie it to {' and '.join(places[1:])}"
     return ""
+
+
+def _unknown_there(module: nn.Module) -> str:
+    """What compressed-tensors has nothing like."""
+    if mask_of(module) is not None:
+        return "bitmaps of masked weights"
+    if isinstance(module, (IntConv, StaticConv)):
+        return "convolutions"
+    if isinstance(module, IntRecurrent):
+        return "recurrent layers"
+    return "steps per channel for a cache" if isinstance(module, CacheGrid) else ""
 
 
 def _misfit(module: Coded, original: nn.Module) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from penjing.layers.described import DescribedLayer
 from penjing.layers.geometry import READ_BY_MODELS
+from penjing.layers.masked import Masked
 from penjing.models.expressible import described_by
 
 Reshaped = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -52,7 +53,7 @@ def reshape(net: nn.Module, found: Reshaped) -> None:
 
 def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shapes of a module's own tensors; a compressed convolution says that of the kernel it stands for."""
-    if isinstance(module, DescribedLayer):
+    if isinstance(module, DescribedLayer) and not isinstance(module, Masked):
         kernel = getattr(module, "shape", None)
         return {} if kernel is None else {"weight": tuple(kernel), **_bias(module)}
     own: dict[str, Tensor] = {

@@ -8,9 +8,12 @@ from penjing.methods.float16 import Float16
 from penjing.methods.gptq import Gptq
 from penjing.methods.hqq import Hqq
 from penjing.methods.int8_cache import Int8Cache
+from penjing.methods.magnitude import Magnitude
 from penjing.methods.rtn import Rtn
 from penjing.methods.smoothquant import SmoothQuant
+from penjing.methods.sparsegpt import SparseGpt
 from penjing.methods.static_int8 import StaticInt8
+from penjing.methods.wanda import Wanda
 from penjing.methods.width import Width
 
 __all__ = [
@@ -23,10 +26,13 @@ __all__ = [
     "Gptq",
     "Hqq",
     "Int8Cache",
+    "Magnitude",
     "Method",
     "Rtn",
     "SmoothQuant",
+    "SparseGpt",
     "StaticInt8",
+    "Wanda",
     "Width",
     "known_methods",
     "make",

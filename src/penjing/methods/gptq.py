@@ -12,6 +12,7 @@ from pydantic import Field
 from penjing.calibrate.balance import modality_weights, weighing
 from penjing.calibrate.gram import Gram, Products
 from penjing.calibrate.walk import walk
+from penjing.layers.masked import mask_of
 from penjing.methods.base import Aids, method, not_finite
 from penjing.methods.placing import Coded, code_site, why_not_coded
 from penjing.models.tower import Batch, Role, Site, Tower
@@ -28,7 +29,8 @@ class Gptq(Coded):
     In a recipe: `{method: gptq, bits: 4, group: 64, towers: [decoder]}`. It needs the same bytes as `rtn` at the same
     bits and groups. Blocks are settled in order, and each is fed by what the compressed ones before it give. Where
     modalities share a tower, each counts as much as the task's loss feels its tokens (arXiv:2412.19509). Tables of
-    words, convolutions and what calibration never reaches are left for another step.
+    words, convolutions and what calibration never reaches are left for another step. Masked weights stay zero, and the
+    others make up for them.
     """
 
     roles: ClassVar[tuple[Role, ...]] = ("encoder", "decoder", "connector")
@@ -65,6 +67,13 @@ class Gptq(Coded):
             raise not_finite(site.name, seen.bad_item)
         # More where fewer tokens were seen than there are inputs: what they span says nothing of the rest.
         growth = max(1.0, len(gram) / seen.tokens)
-        codes = gptq(site.weight.detach(), gram, self.grid, growth * self.damping, by_activation=self.by_activation)
+        codes = gptq(
+            site.weight.detach(),
+            gram,
+            self.grid,
+            growth * self.damping,
+            by_activation=self.by_activation,
+            mask=mask_of(site.module),
+        )
         note = code_site(site, codes, self.grid, self.name, tower)
         return replace(note, remark=TOO_FEW) if growth > 1 else note

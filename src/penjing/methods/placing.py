@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from penjing.layers.bitmap import stored_bytes
 from penjing.layers.recurrent import IntRecurrent, weight_matrices
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
@@ -55,15 +56,14 @@ def why_not_coded(site: Site, group: int) -> str:
 def place_codes(site: Site, codes: Codes, grid: Grid) -> tuple[nn.Module, int]:
     """Replace a linear layer or an embedding, and whatever is tied to it, by layers that share one table of codes.
 
-    Returns the layer at the site itself, and the bytes of the table.
+    Returns the layer at the site itself, and the bytes that it is stored in.
     """
     rows, width = site.weight.shape
     table = IntTable(rows, width, *grid)
     table.store(codes)
-    layer = _layer_for(site, table)
     for place in (site, *site.tied):
         place.replace(_layer_for(place, table))
-    return layer, table.size_bytes
+    return site.module, stored_bytes(site.module)
 
 
 def code_site(site: Site, codes: Codes, grid: Grid, method: str, tower: str) -> Note:

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from penjing.layers.bitmap import stored_bytes
 from penjing.layers.recurrent import IntRecurrent, weight_matrices
 from penjing.layers.weight_only import IntConv
 from penjing.methods.base import Aids, method
@@ -63,8 +64,8 @@ class Rtn(Coded):
         layer, before = IntConv(convolution, self.bits), convolution.weight
         layer.store(quantize(before.flatten(1), self.bits, 0, symmetric=self.symmetric, clip=self._clips))
         site.replace(layer)
-        error, bits = relative_error(before, layer.weight), 8.0 * layer.size_bytes / before.numel()
-        return Note(site.name, self.name, tower, bits, error, size_bytes=layer.size_bytes)
+        error, size_bytes = relative_error(before, layer.weight), stored_bytes(layer)
+        return Note(site.name, self.name, tower, 8.0 * size_bytes / before.numel(), error, size_bytes=size_bytes)
 
     def _recurrent(self, site: Site, tower: str) -> Note:
         before = site.weight

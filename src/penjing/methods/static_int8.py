@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from penjing.calibrate.stats import Range, RangeRule
 from penjing.calibrate.walk import walk
 from penjing.errors import RecipeError
+from penjing.layers.bitmap import stored_bytes
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
 from penjing.methods.base import Aids, Method, method, not_finite
@@ -100,7 +101,7 @@ class StaticInt8(Method):
                 why = f"among the {len(floats)} the tower feels most; its error is {error:.3f} with them float"
                 yield Note(name, self.name, target.name, 32.0, swap.error, skipped=why)
             else:
-                size_bytes = swap.layer.size_bytes
+                size_bytes = stored_bytes(swap.layer)
                 bits = 8.0 * size_bytes / swap.layer.codes.numel()
                 yield Note(name, self.name, target.name, bits, swap.error, size_bytes=size_bytes)
 

@@ -94,8 +94,10 @@ def _slice_outputs(module: nn.Module, stays: Tensor) -> Iterator[Undo]:
 
 
 def _slice_inputs(module: nn.Module, stays: Tensor) -> Iterator[Undo]:
-    sliced = _weight(module)[stays] if is_transposed(module) else _weight(module)[:, stays]
-    yield _put(module, "weight", sliced)
+    for name in ("weight", "mask"):
+        values = getattr(module, name, None)
+        if isinstance(values, Tensor):
+            yield _put(module, name, values[stays] if is_transposed(module) else values[:, stays])
     yield from _set(module, INPUTS, int(stays.sum()))
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from penjing.errors import ModelError, did_you_mean
 from penjing.models.checkpoint import read_json
+from penjing.models.pruned import HALVES, pruned_names, read_pruned
 
 UNTRAINED = ("masked_spec_embed", "mask_token", "num_batches_tracked")
 """Parameters only pretraining reads; published checkpoints often lack them. They are set to zero, never left random."""
@@ -106,6 +107,11 @@ def load_network(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    pruned = pruned_names(info["missing_keys"], info["unexpected_keys"])
+    if pruned:
+        read_pruned(net, folder, pruned)
+        halves = {name + half for name in pruned for half in HALVES}
+        info = {**info, **{key: {*info[key]} - pruned - halves for key in ("missing_keys", "unexpected_keys")}}
     _check_keys(net, info, folder)
     _check_finite(net, folder)
     net.requires_grad_(False)

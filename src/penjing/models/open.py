@@ -15,6 +15,7 @@ from penjing.models.checkpoint import check_folder
 from penjing.models.family import Model
 from penjing.models.hub import locate
 from penjing.models.network import load_network
+from penjing.models.pruned import adopt_masks
 from penjing.models.registry import family_of
 from penjing.models.tower import Site, Tower
 from penjing.models.trunks import count_parameters
@@ -41,7 +42,11 @@ def open_model(name: str) -> Model:
 
 
 def model_of(net: nn.Module, name: str, folder: Path, source: Mapping[str, Any]) -> Model:
-    """Describe a network that is already in memory: its family, its towers, what the shop must know."""
+    """Describe a network that is already in memory: its family, its towers, what the shop must know.
+
+    Where torch.nn.utils.prune has pruned it, masked layers take over (`adopt_masks`).
+    """
+    adopt_masks(net)
     config: Any = net.config
     family = family_of(config)
     return Model(

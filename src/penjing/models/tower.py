@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from penjing.layers.masked import Masked, carry_mask
 from penjing.layers.recurrent import weight_matrices
 
 RECURRENT = (nn.LSTM, nn.GRU)
@@ -68,7 +69,8 @@ class Site:
         return bias if isinstance(bias, torch.Tensor) else None
 
     def replace(self, module: nn.Module) -> None:
-        """Put another module here."""
+        """Put another module here; the mask of the one before it goes over to it."""
+        carry_mask(self.module, module, self.name)
         setattr(self.parent, self.attribute, module)
 
 
@@ -121,7 +123,8 @@ def is_transposed(module: nn.Module) -> bool:
 def site_kind(module: nn.Module) -> SiteKind | None:
     """Return the kind of site a module makes, or None.
 
-    A subclass that overrides `forward` computes something else than its base class, so it is no site. An embedding that
+    A subclass that overrides `forward` computes something else than its base class, so it is no site, unless it is the
+    base class with a mask. An embedding that
     multiplies its rows by `embed_scale` still is one (whoever replaces it keeps the factor); any other embedding is a
     `position` table.
     """
@@ -130,6 +133,7 @@ def site_kind(module: nn.Module) -> SiteKind | None:
     for base, kind in SITE_TYPES.items():
         if isinstance(module, base):
             plain = type(module).forward is base.forward or type(module).__name__ in SAME_MATH
+            plain |= isinstance(module, Masked)
             if kind == "embedding":
                 return "embedding" if plain or hasattr(module, "embed_scale") else "position"
             return kind if plain else None

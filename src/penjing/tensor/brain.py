@@ -22,7 +22,8 @@ MOST_DAMPING_STEPS = 6
 """Times that damping may grow tenfold."""
 
 Settle = Callable[[int, Tensor], Tensor]
-"""Takes a column's place and its values (out,) as they are by now, and gives the values that it keeps."""
+"""Takes a column's place, and its values and those of the columns behind it that are brought up to date with it,
+(out, 1 to `at_once`), as they are by now; gives the values that the column keeps, (out,)."""
 
 
 def inverse_root(gram: Tensor, damping: float) -> Tensor:
@@ -48,20 +49,20 @@ def inverse_root(gram: Tensor, damping: float) -> Tensor:
     raise ValueError("the statistics of the inputs have no inverse, however much they are damped")
 
 
-def sweep(weight: Tensor, root: Tensor, settle: Settle) -> Tensor:
+def sweep(weight: Tensor, root: Tensor, settle: Settle, at_once: int = COLUMNS_AT_ONCE) -> Tensor:
     """Settle columns from the first to the last: weight (out, in), root = `inverse_root` (in, in) -> (out, in).
 
     Column j loses e = (w − settled) / U[j, j]; the columns k behind it move by −e · U[j, k] (arXiv:2210.17323, eq. 3).
     """
     rest, settled = weight.float().clone(), torch.empty_like(weight, dtype=torch.float32)
     width = weight.shape[1]
-    for start in range(0, width, COLUMNS_AT_ONCE):
-        stop = min(start + COLUMNS_AT_ONCE, width)
+    for start in range(0, width, at_once):
+        stop = min(start + at_once, width)
         part, corner = rest[:, start:stop], root[start:stop, start:stop]
         lost = torch.empty_like(part)
         for place in range(stop - start):
             column = part[:, place]
-            kept = settle(start + place, column)
+            kept = settle(start + place, part[:, place:])
             settled[:, start + place] = kept
             lost[:, place] = (column - kept) / corner[place, place]
             part[:, place + 1 :].addr_(lost[:, place], corner[place, place + 1 :], alpha=-1)
@@ -69,12 +70,21 @@ def sweep(weight: Tensor, root: Tensor, settle: Settle) -> Tensor:
     return settled
 
 
-def gptq(weight: Tensor, gram: Tensor, grid: tuple[int, int, bool], damping: float, *, by_activation: bool) -> Codes:
+def gptq(
+    weight: Tensor,
+    gram: Tensor,
+    grid: tuple[int, int, bool],
+    damping: float,
+    *,
+    by_activation: bool,
+    mask: Tensor | None = None,
+) -> Codes:
     """Codes of GPTQ (arXiv:2210.17323) on the grid (bits, group, symmetric): weight (out, in), gram (in, in).
 
-    Each group's scale is the one of least squared error, inputs weighted by their energy diag(H), and fixed before the
-    first column is settled; so `by_activation`, which settles inputs of large energy first, leaves groups where they
-    lie and costs nothing when the codes are run.
+    Where a `mask` (out, in) is false the code is the zero point, and the columns behind make up for that, too
+    (SparseGPT, arXiv:2301.00774, section 3.5). Each group's scale is the one of least squared error, inputs weighted by
+    their energy diag(H), and fixed before the first column is settled; so `by_activation`, which settles inputs of
+    large energy first, leaves groups where they lie and costs nothing when the codes are run.
     """
     bits, group, symmetric = grid
     width = weight.shape[1]
@@ -85,10 +95,12 @@ def gptq(weight: Tensor, gram: Tensor, grid: tuple[int, int, bool], damping: flo
     codes = torch.zeros(len(weight), scales.shape[1] * group, dtype=torch.uint8)
     top = 2**bits - 1
 
-    def settle(place: int, values: Tensor) -> Tensor:
+    def settle(place: int, ahead: Tensor) -> Tensor:
         column = int(order[place])
         scale, zero = scales[:, column // group], zeros[:, column // group]
-        code = ((values / scale).round() + zero).clamp(0, top)
+        code = ((ahead[:, 0] / scale).round() + zero).clamp(0, top)
+        if mask is not None:
+            code = torch.where(mask[:, column], code, zero)
         codes[:, column] = code.to(torch.uint8)
         return (code - zero) * scale
 
