@@ -26,8 +26,13 @@ from penjing.values import Note
 MODELS = ("clip", "whisper")
 CASES = [(name, model) for name, kind in known_methods().items() if kind.changes_weights for model in MODELS]
 WHOLE_WINDOW = 3000
-SETTINGS: dict[str, dict[str, Any]] = {"smoothquant": {"strength": 0.5}}
-"""Where the defaults may find that a random model needs nothing."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoothquant": {"strength": 0.5},
+    "lowrank": {"rank": 8, "multiple": 8, "measured": False},
+}
+"""Where the defaults may find that a random model needs nothing, or bears nothing."""
+MOST_ERROR = {"lowrank": 0.95}
+"""Relative error of a site, where rounding leaves at most 0.2: a random matrix has no low rank."""
 
 
 @dataclass
@@ -132,7 +137,7 @@ class TestEveryMethod:
             elif not done[case].method.stores:
                 assert (note.bits, note.error) == (32.0, 0.0)
             else:
-                assert 0 < note.error < 0.2, note
+                assert 0 < note.error < MOST_ERROR.get(case[0], 0.2), note
                 assert note.bits < 32
 
     def test_counts_the_bytes_that_are_stored(self, case, done):

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from penjing.layers.cache import CacheGrid
+from penjing.layers.lowrank import LowRankLinear
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
@@ -27,6 +28,13 @@ PACKED, BYTES, STATIC = "pack-quantized", "naive-quantized", "int-quantized"
 Forms = Mapping[str, str]
 """Form of every layer of codes, by the layer's name."""
 CODED = (IntLinear, IntEmbedding, StaticLinear)
+NO_PLACE: Sequence[tuple[tuple[type[nn.Module], ...], str]] = (
+    ((IntConv, StaticConv), f"{LAYOUT} has no convolutions"),
+    ((IntRecurrent,), f"{LAYOUT} has no recurrent layers"),
+    ((CacheGrid,), f"{LAYOUT} has no steps per channel for a cache"),
+    ((LowRankLinear,), "transformers has one layer there, not two thin ones"),
+)
+"""Layers of ours that no plain checkpoint can hold, and why."""
 
 
 def plan(net: nn.Module, source: Path) -> tuple[Forms, str]:
@@ -73,12 +81,9 @@ def _opens_without(blank: Any, packed: Sequence[str]) -> bool:
 def _obstacle(net: nn.Module, blank: nn.Module) -> str:
     """What in a network compressed-tensors has no place for; empty where there is nothing."""
     for name, module in net.named_modules(remove_duplicate=False):
-        if isinstance(module, (IntConv, StaticConv)):
-            return f"{name}: {LAYOUT} has no convolutions"
-        if isinstance(module, IntRecurrent):
-            return f"{name}: {LAYOUT} has no recurrent layers"
-        if isinstance(module, CacheGrid):
-            return f"{name}: {LAYOUT} has no steps per channel for a cache"
+        for kinds, what in NO_PLACE:
+            if isinstance(module, kinds):
+                return f"{name}: {what}"
         if isinstance(module, CODED):
             reason = _misfit(module, blank.get_submodule(name))
             if reason:

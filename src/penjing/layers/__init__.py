@@ -1,8 +1,18 @@
 """Modules that hold compressed weights. Importing the room makes every layer known to `described`."""
 
 from penjing.layers.cache import CacheGrid
+from penjing.layers.lowrank import LowRankLinear
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
 
-__all__ = ["CacheGrid", "IntConv", "IntEmbedding", "IntLinear", "IntRecurrent", "StaticConv", "StaticLinear"]
+__all__ = [
+    "CacheGrid",
+    "IntConv",
+    "IntEmbedding",
+    "IntLinear",
+    "IntRecurrent",
+    "LowRankLinear",
+    "StaticConv",
+    "StaticLinear",
+]

@@ -7,6 +7,7 @@ from penjing.methods.float16 import Float16
 from penjing.methods.gptq import Gptq
 from penjing.methods.hqq import Hqq
 from penjing.methods.int8_cache import Int8Cache
+from penjing.methods.lowrank import LowRank
 from penjing.methods.rtn import Rtn
 from penjing.methods.smoothquant import SmoothQuant
 from penjing.methods.static_int8 import StaticInt8
@@ -20,6 +21,7 @@ __all__ = [
     "Gptq",
     "Hqq",
     "Int8Cache",
+    "LowRank",
     "Method",
     "Rtn",
     "SmoothQuant",

@@ -10,11 +10,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penjing.errors import DataError, RecipeError, did_you_mean
 from penjing.models.family import Model
 from penjing.models.tower import Batch, Role, Site, Tower
+from penjing.runtimes.engine import Engine, choose_engine
 from penjing.values import Note, Tell, silent
 
 
@@ -24,6 +26,7 @@ class Aids:
 
     `select` are batches kept apart from calibration: strengths and float sites are chosen on them. `tell` takes
     (what is being done, items done, items in all) where a method works for longer than a second between two notes.
+    `engine` will run the result; where it runs no graphs, `timed_by` is the one that would.
     """
 
     model: Model
@@ -31,6 +34,14 @@ class Aids:
     seed: int
     scratch: Path
     tell: Tell = silent
+    engine: Engine | None = None
+
+    @property
+    def timed_by(self) -> Engine:
+        """The engine to measure products in."""
+        if self.engine is None or self.engine.name == "torch":
+            return choose_engine(threads=torch.get_num_threads(), cache=False)
+        return self.engine
 
 
 class Method(BaseModel, ABC):
