@@ -11,6 +11,7 @@ from penjing.methods.lowrank import LowRank
 from penjing.methods.rtn import Rtn
 from penjing.methods.smoothquant import SmoothQuant
 from penjing.methods.static_int8 import StaticInt8
+from penjing.methods.vocab import Vocab
 
 __all__ = [
     "METHODS",
@@ -26,6 +27,7 @@ __all__ = [
     "Rtn",
     "SmoothQuant",
     "StaticInt8",
+    "Vocab",
     "known_methods",
     "make",
     "method",

@@ -52,7 +52,8 @@ class Method(BaseModel, ABC):
     method that does not store (`stores` false) leaves floats as many as they were and only makes them easier to
     compress: its notes say 32 bits. One that changes no weights (`changes_weights` false) has no sites: what it rounds
     is made while the model runs. After one that `restructures`, layers have other shapes or are others: towers and
-    sites are found anew.
+    sites are found anew. After one that `renames_tokens`, numbers of tokens mean other ones: data is read anew, and
+    only what comes of texts can be compared with the source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +64,7 @@ class Method(BaseModel, ABC):
     stores: ClassVar[bool] = True
     changes_weights: ClassVar[bool] = True
     restructures: ClassVar[bool] = False
+    renames_tokens: ClassVar[bool] = False
 
     sites: tuple[str, ...] = Field((), description="globs of site names; all sites the method fits when empty")
 
@@ -87,6 +89,13 @@ class Method(BaseModel, ABC):
     def conflict(self, earlier: Method) -> str:
         """Say why this method cannot follow an earlier one on the same tower; empty where it can."""
         return ""
+
+    def check(self, model: Model) -> None:
+        """Refuse, before any work is done, a model that this cannot be done to."""
+
+    def folder(self, model: Model, scratch: Path) -> Path:
+        """Where configuration and tokenizer are after the work: where they were, unless it wrote others."""
+        return model.folder
 
     def runs(self, items: int) -> float:
         """About how many runs of a tower the work takes with so many calibration items; for an estimate beforehand."""
