@@ -52,9 +52,7 @@ class Vocab(Method):
 
     corpus: bool = Field(True, description="keep what calibration data holds")
     least: int = Field(1, ge=1, description="how often calibration data must hold a token")
-    coverage: float = Field(
-        1.0, gt=0, le=1, description="share of the calibration data's tokens that kept ones make up"
-    )
+    coverage: float = Field(1.0, gt=0, le=1, description="share of the calibration data that kept tokens make up")
     languages: tuple[str, ...] = Field((), description="keep every token in the scripts of these languages")
     file: str = Field("", description="keep what the texts in this file hold")
 
@@ -161,11 +159,7 @@ class Vocab(Method):
         for number in pieces_of(document).values():
             text = tokenizer.decode([number], skip_special_tokens=False)
             text = text.removesuffix(suffix) if suffix else text
-            if UNFINISHED in text:
-                keeps = scripts != LATIN
-            else:
-                keeps = is_written_in(text, scripts)
-            if keeps:
+            if scripts != LATIN if UNFINISHED in text else is_written_in(text, scripts):
                 found.add(number)
         return found
 

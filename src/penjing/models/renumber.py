@@ -1,4 +1,4 @@
-"""Token numbers outside of a tokenizer: in configurations, on modules, in the files of a checkpoint, as rows of tables."""
+"""Token numbers outside of a tokenizer: in configurations, on modules, in a checkpoint's files, as rows of tables."""
 
 from __future__ import annotations
 
