@@ -45,9 +45,10 @@ def build(folder: Path, kind: str, architecture: str, config: str, **given: Any)
     return folder
 
 
+KEYS = {"num_key_value_heads": 1}
 MADE = {
-    "llama": ("byte_bpe", "LlamaForCausalLM", "LlamaConfig", {"num_key_value_heads": 1}),
-    "llama_tied": ("byte_bpe", "LlamaForCausalLM", "LlamaConfig", {"num_key_value_heads": 1, "tie_word_embeddings": True}),
+    "llama": ("byte_bpe", "LlamaForCausalLM", "LlamaConfig", KEYS),
+    "llama_tied": ("byte_bpe", "LlamaForCausalLM", "LlamaConfig", {**KEYS, "tie_word_embeddings": True}),
     "gpt2": ("byte_bpe", "GPT2LMHeadModel", "GPT2Config", {}),
     "bert": ("wordpiece", "BertModel", "BertConfig", {}),
     "bert_masked": ("wordpiece", "BertForMaskedLM", "BertConfig", {}),

@@ -40,6 +40,7 @@ class LowRank(Method):
     rank: int | None = Field(None, ge=1, description="rank of every layer")
     multiple: int = Field(32, ge=1, le=256, description="ranks are multiples of it: later steps round in such groups")
     whitened: bool = Field(True, description="weigh errors by what layers read; false cuts weights alone")
+    even: bool = Field(True, description="let every token count alike, however large; a few huge ones hide the others")
     damping: float = Field(1e-3, gt=0, lt=1, description="share of the mean energy added to every input's")
     measured: bool = Field(True, description="keep a layer whole where two products take longer in the engine")
 
@@ -68,7 +69,7 @@ class LowRank(Method):
         self.require(batches)
         chosen = {site.name: site for site in self.chosen(target)}
         done = 0
-        for stretch, _, stats in walk(target, batches, Products().gram, chosen):
+        for stretch, _, stats in walk(target, batches, Products(even=self.even).gram, chosen):
             for name in (name for name in stretch.sites if name in chosen):
                 seen = stats[name]
                 assert isinstance(seen, Gram)
