@@ -1,7 +1,7 @@
 """What low rank and a smaller vocabulary give: low_rank.py speech WHISPER [CASE…] | vocab SMOLLM2 [CASE…]
 
 `speech`: low rank in Whisper's encoder before the default recipe, and the default recipe alone; WER on the built-in
-judge clips, and the encoders of all artifacts in turns on 10 s. `vocab`: a language model's vocabulary cut to calibration
+judge clips, and the encoders of all artifacts in turns on 10 s. `vocab`: a language model's tokens cut to calibration
 data or to Latin letters; bytes, perplexity by the source's tokens, and a step of the decoder in turns. Nothing is
 refused here (no goals on quality): the loss is what is looked for. Cases that are built already are not built again.
 """
