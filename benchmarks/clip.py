@@ -27,7 +27,7 @@ def build(folder: Path) -> dict[str, Any]:
     from penjing.models.open import open_model
     from penjing.models.outputs import tower_outputs
     from penjing.pipeline.graphs import export_graphs
-    from penjing.pipeline.steps import Calibration, run_steps
+    from penjing.pipeline.steps import Bench, Calibration, run_steps
     from penjing.recipe import default_recipe
 
     random_clip(folder / "clip")
@@ -40,7 +40,9 @@ def build(folder: Path) -> dict[str, Any]:
     probe = model.family.probe(model.net, 1)
     before = tower_outputs(model, probe)
     export_graphs(model, folder / "source", "source", lambda *told: None)
-    run_steps(model, default_recipe("dual-encoder"), calibration, folder / "steps", lambda *told: None, resume=False)
+    run_steps(
+        model, default_recipe("dual-encoder"), calibration, Bench(folder / "steps"), lambda *told: None, resume=False
+    )
     export_graphs(model, folder / "result", "result", lambda *told: None)
     after = tower_outputs(model, probe)
     cosines = [float(a @ b / ((a @ a) ** 0.5 * (b @ b) ** 0.5)) for a, b in zip(before, after, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from penjing.calibrate.gram import Products
@@ -58,3 +59,14 @@ def test_only_watched_sites_have_statistics(fresh):
     batches = [model.family.probe(model.net, 0)]
     found = [name for _, _, stats in walk(tower, batches, Products().gram, {wanted}) for name in stats]
     assert found == [wanted]
+
+
+def test_every_token_counts_alike_where_asked():
+    values = torch.randn(20, 6, generator=torch.Generator().manual_seed(3))
+    even = Products(even=True).gram()
+    even.see(values * torch.logspace(-3, 3, 20)[:, None])
+    rows = values / values.square().mean(1, keepdim=True).sqrt()
+    assert torch.allclose(even.values, rows.T @ rows, atol=1e-3)
+    assert float(even.values.trace()) == pytest.approx(20 * 6, rel=1e-4)
+    even.see(torch.zeros(2, 6))
+    assert bool(torch.isfinite(even.values).all())

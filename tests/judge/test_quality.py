@@ -12,6 +12,7 @@ import soundfile
 
 from penjing.data.row import Row
 from penjing.errors import DataError
+from penjing.evaluate.interval import ItemScores, exp_ratio, measure_all
 from penjing.judge.quality import (
     check_answers,
     check_media,
@@ -21,7 +22,7 @@ from penjing.judge.quality import (
     metric_names,
 )
 from penjing.judge.speed import graph_latencies, item_latencies
-from penjing.judge.tasks import transcribe_row
+from penjing.judge.tasks import Judged, transcribe_row
 from penjing.runtimes.classifier import Classified
 from penjing.runtimes.speech import Transcription
 from tiny_speech import RATE_HZ, sound
@@ -283,3 +284,13 @@ def test_what_reads_needs_texts_and_what_sees_pictures():
         check_media({"labels": ["a"], "text": {"lower": False}}, pictures("label", ["a"]))
     with pytest.raises(DataError, match="has no image"):
         check_media({"labels": ["a"], "image": {"resize": None}}, [Row("1", {"text": "a"})])
+
+
+def test_surprise_is_counted_by_the_tokens_of_the_source():
+    """The same nats over more and shorter tokens are no smaller perplexity."""
+    source, result = (
+        Judged({"perplexity": ItemScores("perplexity", np.array([6.0, 4.0]), np.array(count), exp_ratio)})
+        for count in ([3.0, 2.0], [6.0, 4.0])
+    )
+    assert measure_all(result.scores)["perplexity"].value == pytest.approx(np.exp(1))
+    assert measure_all(liken(source, result))["perplexity"].value == pytest.approx(np.exp(2))

@@ -27,9 +27,12 @@ from penjing.values import Note
 from whole_networks import count_hooks, whole_inputs
 
 MODELS = ("clip", "whisper")
-SETTINGS: dict[str, dict[str, Any]] = {"width": {"neurons": 0.5, "multiple": 8}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "width": {"neurons": 0.5, "multiple": 8},
+    "lowrank": {"rank": 8, "multiple": 8, "measured": False},
+}
 """Where the defaults take nothing away from models as small as these."""
-METHODS = sorted(name for name, kind in known_methods().items() if kind.restructures)
+METHODS = sorted(name for name, kind in known_methods().items() if kind.restructures and not kind.renames_tokens)
 CASES = [(name, model) for name in METHODS for model in MODELS]
 
 

@@ -36,7 +36,10 @@ DAMAGED = (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeE
 
 WEIGHTS = "model.safetensors"
 LAYERS = "layers.json"
+NOTES = "notes.json"
+"""What was done to the network, beside one that is kept for --resume."""
 OWN_LAYOUT = "penjing"
+OURS = (LAYERS, NOTES, "penjing.json")
 CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "[0-9]_*/config.json")
 """What a checkpoint folder holds besides weights: configuration and tokenizer files, sentence-transformers' stages."""
 
@@ -63,7 +66,7 @@ def copy_configuration(source: Path, target: Path) -> None:
     """Copy configuration and tokenizer files exactly as they are; weight indexes stay behind."""
     for pattern in CONFIG_FILES:
         for path in sorted(source.glob(pattern)):
-            if path.is_file() and not path.name.endswith(".index.json") and path.name not in (LAYERS, "penjing.json"):
+            if path.is_file() and not path.name.endswith(".index.json") and path.name not in OURS:
                 place = target / path.relative_to(source)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)

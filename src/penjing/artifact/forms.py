@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from penjing.artifact.reshaped import reshaped
 from penjing.layers.cache import CacheGrid
+from penjing.layers.lowrank import LowRankLinear
 from penjing.layers.masked import mask_of
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
@@ -28,6 +29,13 @@ PACKED, BYTES, STATIC = "pack-quantized", "naive-quantized", "int-quantized"
 Forms = Mapping[str, str]
 """Form of every layer of codes, by the layer's name."""
 CODED = (IntLinear, IntEmbedding, StaticLinear)
+NO_PLACE: Sequence[tuple[tuple[type[nn.Module], ...], str]] = (
+    ((IntConv, StaticConv), f"{LAYOUT} has no convolutions"),
+    ((IntRecurrent,), f"{LAYOUT} has no recurrent layers"),
+    ((CacheGrid,), f"{LAYOUT} has no steps per channel for a cache"),
+    ((LowRankLinear,), "transformers has one layer there, not two thin ones"),
+)
+"""Layers of ours that no plain checkpoint can hold, and why."""
 
 
 def plan(net: nn.Module) -> tuple[Forms, str]:
@@ -76,9 +84,11 @@ def _opens_without(blank: Any, packed: Sequence[str]) -> bool:
 def _obstacle(net: nn.Module, blank: nn.Module) -> str:
     """What in a network compressed-tensors has no place for; empty where there is nothing."""
     for name, module in net.named_modules(remove_duplicate=False):
-        lacking = _unknown_there(module)
-        if lacking:
-            return f"{name}: {LAYOUT} has no {lacking}"
+        if mask_of(module) is not None:
+            return f"{name}: {LAYOUT} has no bitmaps of masked weights"
+        for kinds, what in NO_PLACE:
+            if isinstance(module, kinds):
+                return f"{name}: {what}"
         if isinstance(module, CODED):
             reason = _misfit(module, blank.get_submodule(name))
             if reason:
@@ -87,17 +97,6 @@ def _obstacle(net: nn.Module, blank: nn.Module) -> str:
         if len(set(places) - _tied(blank)) > 1:
             return f"{places[0]}: transformers does not tie it to {' and '.join(places[1:])}"
     return ""
-
-
-def _unknown_there(module: nn.Module) -> str:
-    """What compressed-tensors has nothing like."""
-    if mask_of(module) is not None:
-        return "bitmaps of masked weights"
-    if isinstance(module, (IntConv, StaticConv)):
-        return "convolutions"
-    if isinstance(module, IntRecurrent):
-        return "recurrent layers"
-    return "steps per channel for a cache" if isinstance(module, CacheGrid) else ""
 
 
 def _misfit(module: Coded, original: nn.Module) -> str:

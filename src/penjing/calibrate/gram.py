@@ -9,6 +9,8 @@ from penjing.calibrate.balance import Weigh
 from penjing.calibrate.walk import Statistic
 from penjing.models.tower import Batch
 
+SMALLEST = 1e-12
+"""Root of the mean square below which a token says nothing."""
 PANELS = 4
 """Strips in which a product is made: what lies wholly below the diagonal, 3/8 of the work, is left out."""
 
@@ -55,11 +57,13 @@ class Gram(Statistic):
 class Products:
     """Xᵀ X of the newest input: queries, keys and values are made of one tensor, whose product is taken once.
 
-    Hand `gram` to `walk` as what observes. `weigh` gives a weight for each token of a batch: Σ w x xᵀ.
+    Hand `gram` to `walk` as what observes. `weigh` gives a weight for each token of a batch: Σ w x xᵀ. With `even`
+    every token counts alike, however large it is: w = 1 / mean(x²).
     """
 
-    def __init__(self, weigh: Weigh | None = None) -> None:
+    def __init__(self, weigh: Weigh | None = None, *, even: bool = False) -> None:
         self._weigh = weigh
+        self._even = even
         self._batch: Batch | None = None
         self._weights: Tensor | None = None
         self._newest: Tensor | None = None
@@ -82,6 +86,8 @@ class Products:
         same = known is not None and known.data_ptr() == values.data_ptr() and known.stride() == values.stride()
         if known is None or not same or known.shape != values.shape or values._version != self._version:
             rows = values.reshape(-1, values.shape[-1]).float()
+            if self._even:
+                rows = rows / rows.square().mean(1, keepdim=True).sqrt().clamp_min(SMALLEST)
             weighted = rows if self._weights is None else rows * self._weights_of(rows)
             self._product = upper_product(weighted, rows)
             self._newest, self._version = values, values._version  # held, so that its memory is not given to another

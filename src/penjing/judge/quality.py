@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from penjing.evaluate.tasks import Progress
 from penjing.judge.tasks import Judged, task_of
 from penjing.runtimes.engine import Graph
 from penjing.values import Arrays
+
+PERPLEXITY = "perplexity"
 
 
 def check_media(settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
@@ -51,10 +54,17 @@ def judge(runner: Any, rows: Sequence[Row], progress: Progress | None = None) ->
 
 
 def liken(source: Judged, result: Judged) -> Mapping[str, ItemScores]:
-    """The scores of a result; where rows became vectors also their cosine to the source's, if those are as wide."""
+    """The scores of a result, as they compare with the source's.
+
+    Where rows became vectors also their cosine to the source's, if those are as wide. Surprise is counted by the
+    source's tokens: a result that cuts the same texts into more tokens is not less surprised by them.
+    """
+    scores = dict(result.scores)
+    if PERPLEXITY in scores and PERPLEXITY in source.scores:
+        scores[PERPLEXITY] = replace(scores[PERPLEXITY], denominator=source.scores[PERPLEXITY].denominator)
     if source.vectors is None or result.vectors is None or source.vectors.shape != result.vectors.shape:
-        return result.scores
-    return {**result.scores, "cosine": cosine(source.vectors, result.vectors)}
+        return scores
+    return {**scores, "cosine": cosine(source.vectors, result.vectors)}
 
 
 Fed = tuple[Graph, Arrays]

@@ -1,6 +1,7 @@
 """Modules that hold compressed weights. Importing the room makes every layer known to `described`."""
 
 from penjing.layers.cache import CacheGrid
+from penjing.layers.lowrank import LowRankLinear
 from penjing.layers.masked import MaskedConv1d, MaskedConv2d, MaskedEmbedding, MaskedLinear
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
@@ -12,6 +13,7 @@ __all__ = [
     "IntEmbedding",
     "IntLinear",
     "IntRecurrent",
+    "LowRankLinear",
     "MaskedConv1d",
     "MaskedConv2d",
     "MaskedEmbedding",

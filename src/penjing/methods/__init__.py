@@ -8,11 +8,13 @@ from penjing.methods.float16 import Float16
 from penjing.methods.gptq import Gptq
 from penjing.methods.hqq import Hqq
 from penjing.methods.int8_cache import Int8Cache
+from penjing.methods.lowrank import LowRank
 from penjing.methods.magnitude import Magnitude
 from penjing.methods.rtn import Rtn
 from penjing.methods.smoothquant import SmoothQuant
 from penjing.methods.sparsegpt import SparseGpt
 from penjing.methods.static_int8 import StaticInt8
+from penjing.methods.vocab import Vocab
 from penjing.methods.wanda import Wanda
 from penjing.methods.width import Width
 
@@ -26,12 +28,14 @@ __all__ = [
     "Gptq",
     "Hqq",
     "Int8Cache",
+    "LowRank",
     "Magnitude",
     "Method",
     "Rtn",
     "SmoothQuant",
     "SparseGpt",
     "StaticInt8",
+    "Vocab",
     "Wanda",
     "Width",
     "known_methods",

@@ -10,11 +10,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penjing.errors import DataError, RecipeError, did_you_mean
 from penjing.models.family import Model
 from penjing.models.tower import Batch, Role, Site, Tower
+from penjing.runtimes.engine import Engine, choose_engine
 from penjing.values import Note, Tell, silent
 
 
@@ -24,6 +26,7 @@ class Aids:
 
     `select` are batches kept apart from calibration: strengths and float sites are chosen on them. `tell` takes
     (what is being done, items done, items in all) where a method works for longer than a second between two notes.
+    `engine` will run the result; where it runs no graphs, `timed_by` is the one that would.
     """
 
     model: Model
@@ -31,6 +34,14 @@ class Aids:
     seed: int
     scratch: Path
     tell: Tell = silent
+    engine: Engine | None = None
+
+    @property
+    def timed_by(self) -> Engine:
+        """The engine to measure products in."""
+        if self.engine is None or self.engine.name == "torch":
+            return choose_engine(threads=torch.get_num_threads(), cache=False)
+        return self.engine
 
 
 class Method(BaseModel, ABC):
@@ -41,7 +52,8 @@ class Method(BaseModel, ABC):
     method that does not store (`stores` false) leaves floats as many as they were and only makes them easier to
     compress: its notes say 32 bits. One that changes no weights (`changes_weights` false) has no sites: what it rounds
     is made while the model runs. After one that `restructures`, layers have other shapes or are others: towers and
-    sites are found anew.
+    sites are found anew. After one that `renames_tokens`, numbers of tokens mean other ones: data is read anew, and
+    only what comes of texts can be compared with the source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +64,7 @@ class Method(BaseModel, ABC):
     stores: ClassVar[bool] = True
     changes_weights: ClassVar[bool] = True
     restructures: ClassVar[bool] = False
+    renames_tokens: ClassVar[bool] = False
 
     sites: tuple[str, ...] = Field((), description="globs of site names; all sites the method fits when empty")
 
@@ -79,6 +92,10 @@ class Method(BaseModel, ABC):
 
     def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
         """Raise RecipeError, before any work starts, for what cannot be done to these towers of a model."""
+
+    def folder(self, model: Model, scratch: Path) -> Path:
+        """Where configuration and tokenizer are after the work: where they were, unless it wrote others."""
+        return model.folder
 
     def runs(self, items: int) -> float:
         """About how many runs of a tower the work takes with so many calibration items; for an estimate beforehand."""

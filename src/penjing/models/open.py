@@ -61,8 +61,10 @@ def model_of(net: nn.Module, name: str, folder: Path, source: Mapping[str, Any])
     )
 
 
-def refreshed(model: Model, net: nn.Module | None = None) -> Model:
+def refreshed(model: Model, net: nn.Module | None = None, folder: Path | None = None) -> Model:
     """Describe a model anew after its structure changed, or around another network that stands for it.
+
+    `folder` is where configuration and tokenizer are, if not where they were.
 
     Sites that hold codes or a mask by now are no longer found by the type of their layer: they stay the sites they
     were as long as their place is there.
@@ -71,7 +73,7 @@ def refreshed(model: Model, net: nn.Module | None = None) -> Model:
     if isinstance(model.family, AnyModule):
         described = model_around(net, model.family.example)
     else:
-        described = model_of(net, model.name, model.folder, model.source)
+        described = model_of(net, model.name, folder or model.folder, model.source)
     known = {name: site for tower in model.towers for name, site in tower.sites.items()}
     return replace(described, towers=tuple(_with_known(tower, known, model, net) for tower in described.towers))
 

@@ -40,6 +40,12 @@ def choose(job: Job, model: Model) -> Choices:
     if task and ("onnx" in formats or job.parts):
         check_front_end(model)
     rows = job.parts.judge if job.parts and task else ()
+    renaming = next((step.method.name for step in recipe.steps if step.method.renames_tokens), "")
+    if renaming and not rows:
+        raise RecipeError(
+            f"{renaming} gives tokens other numbers, so outputs cannot be compared",
+            hint="give --data to judge the task",
+        )
     metrics: tuple[str, ...]
     if task and job.parts:
         check_media(model.settings, [row for part in job.parts for row in part])

@@ -35,7 +35,7 @@ from penjing.pipeline.measure import (
 )
 from penjing.pipeline.preflight import expect
 from penjing.pipeline.stages import are_shown, watcher
-from penjing.pipeline.steps import Calibration, run_steps
+from penjing.pipeline.steps import Bench, Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
 from penjing.report.numbers import bytes_text, seconds_text
@@ -68,7 +68,9 @@ def compress(
         )
         watch = watcher(job.parts.select, job.engine, tell) if shown(job, choices) and job.parts else None
         first = watch(opened, "source") if watch else None
-        opened, done = run_steps(opened, choices.recipe, calibration, job.work / "steps", tell, watch)
+        opened, done = run_steps(
+            opened, choices.recipe, calibration, Bench(job.work / "steps", job.engine), tell, watch
+        )
         took = {**expected.as_json(), "seconds": sum(step.seconds for step in done), "peak_rss_bytes": own_peak_bytes()}
         layout = lower(opened, folder, choices.formats, tell)
         comparison = measure(job, opened, choices, before, folder, tell)
@@ -106,10 +108,7 @@ def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibr
     if parts is None or not any(step.method.needs_data for step in recipe.steps):
         return Calibration((), (), "no data")
     tell("read calibration data", 0, 0)
-    calibrate, select = (
-        list(model.family.batches(model.settings, model.folder, rows)) for rows in (parts.calibrate, parts.select)
-    )
-    return Calibration(calibrate, select, rows_key(parts))
+    return Calibration((), (), rows_key(parts), (parts.calibrate, parts.select)).read_by(model)
 
 
 def rows_key(parts: Parts) -> str:

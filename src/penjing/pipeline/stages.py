@@ -10,8 +10,9 @@ from typing import Any
 from penjing.artifact.manifest import model_bytes
 from penjing.data.row import Row
 from penjing.evaluate.interval import measure_all
-from penjing.judge.quality import judge
+from penjing.judge.quality import judge, liken
 from penjing.judge.speed import item_latencies
+from penjing.judge.tasks import Judged
 from penjing.models.family import Model
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.recipe import Recipe
@@ -35,6 +36,8 @@ def are_shown(recipe: Recipe) -> bool:
 def watcher(rows: Sequence[Row], engine: Engine, tell: Tell) -> Watch:
     """Measures a model as it is between two steps, under the name of the step before."""
 
+    first: list[Judged] = []
+
     def watch(model: Model, name: str) -> Stage:
         with tempfile.TemporaryDirectory(prefix="penjing-") as scratch:
             folder = Path(scratch)
@@ -43,7 +46,8 @@ def watcher(rows: Sequence[Row], engine: Engine, tell: Tell) -> Watch:
             runner = open_runner(folder, {"task": model.family.task, "settings": dict(model.settings)}, engine)
             said = judge(runner, rows[:SHOWN_ROWS], lambda done, total: tell(f"look after {name}", done, total))
             speed = item_latencies({name: runner}, rows, engine.threads)[name]
-            metrics = {key: metric.value for key, metric in measure_all(said.scores).items()}
+            first.extend([said] if not first else [])
+            metrics = {key: metric.value for key, metric in measure_all(liken(first[0], said)).items()}
             return {"name": name, "size_bytes": model_bytes(folder), "p50_ms": speed.p50_ms, "metrics": metrics}
 
     return watch

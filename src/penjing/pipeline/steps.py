@@ -12,25 +12,46 @@ from pathlib import Path
 from typing import Any
 
 import penjing
-from penjing.artifact.checkpoint import load_network, save_network, structured_network
+from penjing.artifact.checkpoint import NOTES, load_network, save_network, structured_network
+from penjing.data.row import Row
 from penjing.methods import Aids, Method
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.tower import Batch
 from penjing.pipeline.stages import Stage, Watch
 from penjing.recipe import Recipe, Step
+from penjing.runtimes.engine import Engine
 from penjing.values import Note, Tell
 
-NOTES = "notes.json"
+SCRATCH = "scratch"
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Inputs of the towers: for statistics, and for choices made on rows kept apart. `key` identifies the rows."""
+    """Inputs of the towers: for statistics, and for choices made on rows kept apart. `key` identifies the rows.
+
+    `rows` are those that both were made of, to be read anew by another tokenizer.
+    """
 
     batches: Sequence[Batch]
     select: Sequence[Batch]
     key: str
+    rows: tuple[Sequence[Row], Sequence[Row]] = ((), ())
+
+    def read_by(self, model: Model) -> Calibration:
+        """The same rows as a model reads them."""
+        batches, select = (
+            list(model.family.batches(model.settings, model.folder, rows)) if rows else () for rows in self.rows
+        )
+        return replace(self, batches=batches, select=select)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where steps work: the folder that keeps what is finished, and the engine that will run the result."""
+
+    folder: Path
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,45 +69,57 @@ def run_steps(
     model: Model,
     recipe: Recipe,
     calibration: Calibration,
-    work: Path,
+    bench: Bench,
     tell: Tell,
     watch: Watch | None = None,
 ) -> tuple[Model, list[StepDone]]:
     """Compress the model in place; returns it with the towers that it has by now, and what every step did.
 
-    It starts after the last step that `work` holds for this very run. `watch` measures after each step.
+    It starts after the last step that the bench holds for this very run. `watch` measures after each step.
     """
+    work = bench.folder
     keys = _keys(model, recipe, calibration)
     done = _finished(recipe, keys, work)
     if done:
         model = _taken_up(model, done, work / keys[len(done) - 1])
+    if any(step.step.method.renames_tokens for step in done):
+        calibration = calibration.read_by(model)
     for place in range(len(done), len(recipe.steps)):
         step = recipe.steps[place]
-        done.append(_run_step(model, step, calibration, recipe.seed, work, tell))
-        if step.method.restructures:
-            model = refreshed(model)
+        method, kept = step.method, work / keys[place]
+        done.append(_run_step(model, step, calibration, recipe.seed, bench, tell))
+        if method.restructures:
+            model = refreshed(model, folder=method.folder(model, work / SCRATCH))
         if watch is not None:
-            done[-1] = replace(done[-1], stage=watch(model, step.method.name))
-        _keep(model, done[-1], work / keys[place])
+            done[-1] = replace(done[-1], stage=watch(model, method.name))
+        _keep(model, done[-1], kept)
+        model = replace(model, folder=kept) if method.restructures else model
+        if method.renames_tokens:
+            calibration = calibration.read_by(model)
     return model, done
 
 
 def _taken_up(model: Model, done: Sequence[StepDone], kept: Path) -> Model:
     """The model as a finished step left it; one of another structure is built from the configuration kept there."""
     if any(step.step.method.restructures for step in done):
-        model = refreshed(model, structured_network(kept))
+        model = refreshed(model, structured_network(kept), kept)
     load_network(kept, model.net)
     return model
 
 
-def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, work: Path, tell: Tell) -> StepDone:
+def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, bench: Bench, tell: Tell) -> StepDone:
     start = time.perf_counter()
     method: Method = step.method
     targets = step.targets(model.towers)
     notes: list[Note] = []
     total = sum(len(method.chosen(tower)) for tower in targets)
     label = f"{method.name}: {', '.join(tower.name for tower in targets)}"
-    aids = Aids(model, calibration.select, seed, work, lambda what, done, of: tell(f"{method.name}: {what}", done, of))
+    scratch = bench.folder / SCRATCH
+
+    def told(what: str, done: int, of: int) -> None:
+        tell(f"{method.name}: {what}", done, of)
+
+    aids = Aids(model, calibration.select, seed, scratch, told, bench.engine)
     for note in method.apply_all(targets, calibration.batches, aids):
         notes.append(note)
         tell(label, len(notes), total)

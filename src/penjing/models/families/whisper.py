@@ -184,8 +184,8 @@ class Whisper:
 
 
 def _is_cross(name: str) -> bool:
-    """Return whether this site projects what the encoder heard for a decoder layer."""
-    return ".encoder_attn." in name and name.endswith(CROSS_PROJECTIONS)
+    """Return whether this site projects what the encoder heard for a decoder layer, or is a part of one that does."""
+    return any(f".encoder_attn.{projection}." in f"{name}." for projection in CROSS_PROJECTIONS)
 
 
 def _tower(net: Any, name: str, module: nn.Module, sites: dict[str, Site]) -> Tower:
