@@ -44,8 +44,11 @@ def test_computes_with_what_stays(kind):
     found = layer(inputs_for(kind))
     plain.weight.mul_(layer.mask)
     assert torch.equal(found, plain(inputs_for(kind)))
-    assert not layer.weight.requires_grad
     assert isinstance(layer, type(plain))
+    for training in (True, False):
+        plain.train(training).requires_grad_(training)
+        again = masked_layer(plain, plain.weight.detach(), layer.mask)
+        assert again.weight.requires_grad == again.training == training
 
 
 @pytest.mark.parametrize("kind", PLAIN)

@@ -143,7 +143,18 @@ class MaskedEmbedding(Masked, nn.Embedding):
 
 
 def masked_layer(module: nn.Module, weight: Tensor, mask: Tensor) -> Masked:
-    """The masked layer for a linear layer, stored whichever way, a convolution or a table; `weight` as of a `Site`."""
+    """The masked layer for a linear layer, stored whichever way, a convolution or a table; `weight` as of a `Site`.
+
+    It is as trainable as the module was, and in its mode.
+    """
+    layer = _like(module, weight, mask)
+    own = module.weight
+    layer.weight.requires_grad_(weight.requires_grad or (isinstance(own, Tensor) and own.requires_grad))
+    return layer.train(module.training)
+
+
+def _like(module: nn.Module, weight: Tensor, mask: Tensor) -> Masked:
+    """The masked layer of the module's kind."""
     if isinstance(module, nn.Embedding):
         return MaskedEmbedding(weight, mask, float(getattr(module, "embed_scale", 1.0)), module.padding_idx)
     if isinstance(module, nn.Conv1d):

@@ -36,8 +36,7 @@ def adopt_masks(net: nn.Module) -> None:
 def _masked(module: nn.Module) -> Masked:
     """The masked layer for a module with a pruned weight; a weight that another layer reads too is not touched."""
     weight, mask = module.get_parameter(WEIGHT + ORIGINAL), module.get_buffer(WEIGHT + MASK) != 0
-    layer = masked_layer(module, *(part.t() if is_transposed(module) else part for part in (weight, mask)))
-    return layer.train(module.training)
+    return masked_layer(module, *(part.t() if is_transposed(module) else part for part in (weight, mask)))
 
 
 def pruned_names(missing: Iterable[str], unexpected: Iterable[str]) -> set[str]:

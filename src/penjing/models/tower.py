@@ -124,9 +124,8 @@ def site_kind(module: nn.Module) -> SiteKind | None:
     """Return the kind of site a module makes, or None.
 
     A subclass that overrides `forward` computes something else than its base class, so it is no site, unless it is the
-    base class with a mask. An embedding that
-    multiplies its rows by `embed_scale` still is one (whoever replaces it keeps the factor); any other embedding is a
-    `position` table.
+    base class with a mask. An embedding that multiplies its rows by `embed_scale` still is one (whoever replaces it
+    keeps the factor); any other embedding is a `position` table.
     """
     if is_transposed(module):
         return "linear"
