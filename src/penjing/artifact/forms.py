@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from penjing.layers.cache import CacheGrid
+from penjing.layers.merging import MergingBlock
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
@@ -77,6 +78,8 @@ def _obstacle(net: nn.Module, blank: nn.Module) -> str:
             return f"{name}: {LAYOUT} has no convolutions"
         if isinstance(module, IntRecurrent):
             return f"{name}: {LAYOUT} has no recurrent layers"
+        if isinstance(module, MergingBlock):
+            return f"{name}: {LAYOUT} has no merging of tokens"
         if isinstance(module, CacheGrid):
             return f"{name}: {LAYOUT} has no steps per channel for a cache"
         if isinstance(module, CODED):

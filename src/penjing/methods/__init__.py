@@ -10,6 +10,7 @@ from penjing.methods.int8_cache import Int8Cache
 from penjing.methods.rtn import Rtn
 from penjing.methods.smoothquant import SmoothQuant
 from penjing.methods.static_int8 import StaticInt8
+from penjing.methods.tokens import Tokens
 
 __all__ = [
     "METHODS",
@@ -24,6 +25,7 @@ __all__ = [
     "Rtn",
     "SmoothQuant",
     "StaticInt8",
+    "Tokens",
     "known_methods",
     "make",
     "method",

@@ -77,6 +77,10 @@ class Method(BaseModel, ABC):
         """Say why this method cannot follow an earlier one on the same tower; empty where it can."""
         return ""
 
+    def misfit(self, tower: Tower, model: Model) -> str:
+        """Say why the method can do nothing with a whole tower as it is; empty where it can. Asked before work starts."""
+        return ""
+
     def runs(self, items: int) -> float:
         """About how many runs of a tower the work takes with so many calibration items; for an estimate beforehand."""
         return 3.0 * items if self.needs_data else 0.0
