@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.calibrate.wiring import enter
+from penjing.layers.merging import MASK_DIMENSIONS, hides_nothing
 from penjing.layers.overheard import Overheard
 from penjing.models.tower import Batch, Tower
 
@@ -43,9 +44,18 @@ def token_row(tower: Tower, batch: Batch) -> Row | str:
     keys = attention.keys
     if output.shape != hidden.shape or keys is None or (keys.shape[0], keys.shape[2]) != (batches, tokens):
         return "its attention does not look at all tokens at once"
-    if any(isinstance(value, Tensor) and tokens in value.shape[1:] for key, value in call.items() if key != 0):
+    if any(_about_tokens(value, tokens) for key, value in call.items() if key != 0):
         return "its blocks are given a mask or positions beside the tokens"
     return Row(tokens, max(0, tokens - places) if places else 0)
+
+
+def _about_tokens(value: Any, tokens: int) -> bool:
+    """Whether an argument says something of each token, other than that all may be looked at."""
+    if isinstance(value, Tensor) and value.dim() == MASK_DIMENSIONS and hides_nothing(value):
+        return False
+    if isinstance(value, tuple):
+        return any(_about_tokens(part, tokens) for part in value)
+    return isinstance(value, Tensor) and tokens in value.shape
 
 
 def _convolved(tower: Tower, batch: Batch) -> int:

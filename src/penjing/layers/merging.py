@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from penjing.errors import DataError
 from penjing.layers.described import DescribedLayer, Description
 from penjing.layers.overheard import Overheard
 from penjing.tensor.merge import Match, match_all, match_neighbours, merge, take
@@ -26,6 +27,7 @@ Matching = Literal["global", "local"]
 MATCHINGS: dict[str, Callable[[Tensor, int, int], Match]] = {"global": match_all, "local": match_neighbours}
 SHARES = 1 << 20
 """A share of tokens is a fraction of this, so that a number of tokens known at run time is divided in integers."""
+MASK_DIMENSIONS = 4
 TRAIL, COMPACT = "_token_trail", "_token_compact"
 
 
@@ -111,6 +113,8 @@ class MergingBlock(DescribedLayer):
         count = self.merging.of(hidden.shape[1])
         if count:
             hidden, trail = self._merged(hidden, trail, count)
+        if trail:
+            args, kwargs = tuple(map(unmasked, args)), {name: unmasked(value) for name, value in kwargs.items()}
         sizes = trail.sizes if trail and self.merging.proportional else None
         with Overheard(sizes) as attention:
             given = self.__dict__["block"](hidden, *args, **kwargs)
@@ -134,6 +138,23 @@ class MergingBlock(DescribedLayer):
             return whole
         setattr(output, TRAIL, trail._replace(metric=output if keys is None else keys.mean(1)))
         return output
+
+
+def unmasked(value: Any) -> Any:
+    """An argument of a block, without masks that hide nothing: those that hide something were made for other tokens.
+
+    A mask (batch, 1, tokens or 1, tokens) is true or zero where a token may be looked at.
+    """
+    if not isinstance(value, Tensor) or value.dim() != MASK_DIMENSIONS:
+        return value
+    if not torch.compiler.is_exporting() and not hides_nothing(value):
+        raise DataError("merged tokens cannot be masked", hint="give items one by one, without padding")
+    return None
+
+
+def hides_nothing(mask: Tensor) -> bool:
+    """Whether every token may look at every other."""
+    return bool(mask.all() if mask.dtype is torch.bool else (mask == 0).all())
 
 
 def trail_of(hidden: Tensor) -> Trail | None:
