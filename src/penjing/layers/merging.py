@@ -136,7 +136,7 @@ class MergingBlock(DescribedLayer):
             whole = take(output, trail.rows)
             setattr(whole, COMPACT, Compact(output, trail.rows))
             return whole
-        setattr(output, TRAIL, trail._replace(metric=output if keys is None else keys.mean(1)))
+        setattr(output, TRAIL, trail._replace(metric=output if keys is None else keys.transpose(1, 2).mean(2)))
         return output
 
 

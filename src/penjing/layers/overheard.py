@@ -34,30 +34,28 @@ class Overheard(TorchFunctionMode):
     ) -> Any:
         """Called for every function of torch."""
         named = dict(kwargs or {})
-        if self.keys is None and func is scaled_dot_product_attention:
-            return self._fused(args, named)
-        if self.keys is None and func in PRODUCTS and args[1].dim() == ATTENTION_DIMENSIONS:
+        if self.keys is not None:
+            return func(*args, **named)
+        if func is scaled_dot_product_attention:
+            self.keys = args[1]
+            return func(*args, **named) if self._sizes is None else self._attend(*args, **named)
+        if func in PRODUCTS and args[1].dim() == ATTENTION_DIMENSIONS:
             self._right = args[1]
-        elif self.keys is None and func in SOFTMAX and self._right is not None:
+        elif func in SOFTMAX and self._right is not None:
             self.keys = self._right.transpose(2, 3)
             args = (args[0] if self._sizes is None else args[0] + self._bias(), *args[1:])
         return func(*args, **named)
 
-    def _fused(self, args: Any, named: dict[str, Any]) -> Any:
-        query, key, value, *others = args
-        self.keys = key
-        if self._sizes is not None:
-            mask = others.pop(0) if others else named.pop("attn_mask", None)
-            named["attn_mask"] = self._bias() if mask is None else _as_bias(mask) + self._bias()
-            named |= dict(zip(("dropout_p", "is_causal"), others, strict=False))
-            others = []
-        return scaled_dot_product_attention(query, key, value, *others, **named)
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        """The fused operator spelled out: it exports as a scaling of all keys and a search for NaN, and costs more."""
+        if attn_mask is not None or options.get("is_causal") or options.get("dropout_p"):
+            raise ValueError("attention to merged tokens knows no mask")
+        scale = options.get("scale")
+        scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(2, 3)
+        return torch.softmax(scores + self._bias(), -1) @ value
 
     def _bias(self) -> Tensor:
         assert self._sizes is not None
         return self._sizes.log()[:, None, None, :]
-
-
-def _as_bias(mask: Tensor) -> Tensor:
-    """What is added to scores, of a mask that is true where a token may be looked at."""
-    return torch.zeros(()).masked_fill(~mask, torch.finfo(torch.float32).min) if mask.dtype is torch.bool else mask
