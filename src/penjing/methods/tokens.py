@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from penjing.calibrate.tokens import Row, names_of, token_row
-from penjing.errors import RecipeError
 from penjing.layers.merging import Matching, Merging, MergingBlock
 from penjing.methods.base import Aids, Method, method
 from penjing.models.family import Model
@@ -35,7 +34,9 @@ class Tokens(Method):
     r: int = Field(0, ge=0, description="tokens that merge before each block, where their number is fixed")
     ratio: float = Field(0.0, ge=0, le=0.5, description="share of the tokens that merges before each block, instead")
     first: int = Field(0, ge=0, description="number of the first block that merges, from 0")
-    last: int | None = Field(None, ge=0, description="number of the last block that merges; the tower's last if left away")
+    last: int | None = Field(
+        None, ge=0, description="number of the last block that merges; the tower's last if left away"
+    )
     proportional: bool = Field(True, description="let attention weigh a token by how many it stands for")
     match: Matching = Field("global", description="global: any two tokens merge; local: neighbours only, for sound")
 
