@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_engines_merge_what_pytorch_merges(kind, fresh, tmp_path):
 @pytest.mark.parametrize(("kind", "tokens"), [("clip", [17, 14, 11]), ("vit", [17, 14, 11]), ("siglip", [16, 13, 10])])
 def test_notes_count_the_tokens(kind, tokens, fresh):
     model, notes = merged(fresh(kind), "image", FIXED)
-    steps = list(zip(tokens, tokens[1:], strict=False))
+    steps = list(itertools.pairwise(tokens))
     assert [note.change for note in notes] == [f"{before} → {after} tokens" for before, after in steps]
     names = {id(module): name for name, module in model.net.named_modules()}
     assert [note.site for note in notes] == [names[id(block)] for block in tower_of(model, "image").blocks]

@@ -27,6 +27,13 @@ CODE_BITS = 8
 PACKED, BYTES, STATIC = "pack-quantized", "naive-quantized", "int-quantized"
 Forms = Mapping[str, str]
 """Form of every layer of codes, by the layer's name."""
+LACKING: Mapping[type[nn.Module], str] = {
+    IntConv: "convolutions",
+    StaticConv: "convolutions",
+    IntRecurrent: "recurrent layers",
+    CacheGrid: "steps per channel for a cache",
+    MergingBlock: "merging of tokens",
+}
 CODED = (IntLinear, IntEmbedding, StaticLinear)
 
 
@@ -74,14 +81,9 @@ def _opens_without(blank: Any, packed: Sequence[str]) -> bool:
 def _obstacle(net: nn.Module, blank: nn.Module) -> str:
     """What in a network compressed-tensors has no place for; empty where there is nothing."""
     for name, module in net.named_modules(remove_duplicate=False):
-        if isinstance(module, (IntConv, StaticConv)):
-            return f"{name}: {LAYOUT} has no convolutions"
-        if isinstance(module, IntRecurrent):
-            return f"{name}: {LAYOUT} has no recurrent layers"
-        if isinstance(module, MergingBlock):
-            return f"{name}: {LAYOUT} has no merging of tokens"
-        if isinstance(module, CacheGrid):
-            return f"{name}: {LAYOUT} has no steps per channel for a cache"
+        lacking = next((what for kind, what in LACKING.items() if isinstance(module, kind)), "")
+        if lacking:
+            return f"{name}: {LAYOUT} has no {lacking}"
         if isinstance(module, CODED):
             reason = _misfit(module, blank.get_submodule(name))
             if reason:

@@ -78,7 +78,7 @@ class MergingBlock(DescribedLayer):
 
     def __init__(self, block: nn.Module, merging: Merging) -> None:
         super().__init__()
-        # The block's own parts are the parts of this one: they keep their names, and a site replaced in either is in both.
+        # The block's own parts are this one's: they keep their names, and a site replaced in either is in both.
         self._parameters, self._buffers, self._modules = block._parameters, block._buffers, block._modules
         self.training = block.training
         object.__setattr__(self, "block", block)

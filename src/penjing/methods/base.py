@@ -78,7 +78,7 @@ class Method(BaseModel, ABC):
         return ""
 
     def misfit(self, tower: Tower, model: Model) -> str:
-        """Say why the method can do nothing with a whole tower as it is; empty where it can. Asked before work starts."""
+        """Say, before work starts, why the method can do nothing with a whole tower; empty where it can."""
         return ""
 
     def runs(self, items: int) -> float:
