@@ -1,8 +1,8 @@
-"""Token merging: a ViT-B/16 of random weights at 224 px, 197 → 101 and → 41 tokens: tokens.py [ROUNDS]
+"""Token merging: a ViT-B/16 of random weights at 224 px, 197 → 101 and → 41 tokens. usage: tokens.py [ROUNDS]
 
 Median milliseconds of one picture in both engines, plain and merged, float32 and static int8, every system in a process
-of its own, in turns. With a Whisper: tokens.py whisper MODEL ARTIFACT… compares what transcribing FLEURS-like clips
-costs the encoders of finished artifacts, the first of which is the straight path.
+of its own, in turns. `tokens.py whisper ARTIFACT…` times the encoders of artifacts of one Whisper at equal lengths of
+clip, the first being the straight path.
 """
 
 from __future__ import annotations

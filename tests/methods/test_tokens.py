@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import reloaded_networks
-from engine_rack import EXACT
+from engine_rack import EXACT, bits_of
 from penjing.artifact.checkpoint import load_network, save_network, save_portable
 from penjing.artifact.export import export_component
 from penjing.calibrate.stats import Range
@@ -27,6 +28,8 @@ from penjing.models.open import refreshed
 from penjing.models.outputs import flat_output
 from penjing.models.reference import TorchGraph
 from penjing.models.tower import Tower
+from penjing.pipeline.coverage import coverage_table, source_sites
+from penjing.pipeline.steps import Calibration, StepDone, run_steps
 from penjing.recipe import check_fit, parse_recipe
 from penjing.values import Note
 
@@ -195,3 +198,31 @@ def test_tokens_merge_once(fresh):
 def test_bad_settings(settings):
     with pytest.raises(RecipeError):
         make("tokens", settings)
+
+
+def test_the_coverage_table_shows_blocks_beside_their_sites(fresh):
+    model = fresh("clip")
+    source = source_sites(model)
+    recipe = parse_recipe("version: 1\nsteps: [{method: tokens, towers: [image], r: 3}]", "recipe")
+    model, notes = merged(model, "image", FIXED)
+    table = coverage_table(model, [StepDone(recipe.steps[0], tuple(notes), 0.0)], source)
+    rows = {row["site"]: row for row in table}
+    assert {*rows} == {*source, *(note.site for note in notes)}
+    first = rows[notes[0].site]
+    assert (first["change"], first["method"], first["tower"]) == ("17 → 14 tokens", "tokens", "image")
+    assert (first["size_bytes"], first["parameters"]) == (0, 0), "no weight came or went"
+
+
+def test_a_finished_step_is_taken_up(fresh, tmp_path):
+    """Killed between two steps, a run goes on with the blocks that merge."""
+    recipe = parse_recipe(
+        "version: 1\nsteps: [{method: tokens, towers: [image], r: 3}, {method: rtn, bits: 8}]", "recipe"
+    )
+    nothing = Calibration((), (), "no data")
+    whole, _ = run_steps(fresh("clip"), recipe, nothing, tmp_path / "a", lambda *told: None, resume=False)
+    run_steps(fresh("clip"), replace(recipe, steps=recipe.steps[:1]), nothing, tmp_path / "b", lambda *told: None,
+              resume=False)  # fmt: skip
+    resumed, done = run_steps(fresh("clip"), recipe, nothing, tmp_path / "b", lambda *told: None, resume=True)
+    assert [step.step.method.name for step in done] == ["tokens", "rtn"]
+    assert bits_of(resumed.net) == bits_of(whole.net)
+    assert all(isinstance(block, MergingBlock) for block in tower_of(resumed, "image").blocks)
