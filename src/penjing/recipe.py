@@ -24,6 +24,7 @@ import yaml
 from penjing.errors import RecipeError, did_you_mean
 from penjing.evaluate.goals import Goal, parse_goals
 from penjing.methods import Method, make
+from penjing.models.family import Model
 from penjing.models.tower import Tower
 
 FEW_SITES = 5
@@ -112,6 +113,19 @@ class Recipe:
                             hint="change the earlier step, or give them different towers or sites",
                         )
                 earlier.append((step.method, tower.name, sites))
+
+
+def check_fit(recipe: Recipe, model: Model) -> None:
+    """Refuse a step that can do nothing with a tower it names or with any it is for, or that takes too much away."""
+    for step in recipe.steps:
+        reasons = {tower.name: step.method.misfit(tower, model) for tower in step.targets(model.towers)}
+        unfit = {name: reason for name, reason in reasons.items() if reason}
+        if unfit and (step.towers or len(unfit) == len(reasons)):
+            name, reason = next(iter(unfit.items()))
+            raise RecipeError(
+                f"tower {name}: {step.method.name}: {reason}", hint="give it other towers or settings, or leave it out"
+            )
+        step.method.refuse(model, step.targets(model.towers))
 
 
 def _check_order(method: Method, earlier: Sequence[Method]) -> None:

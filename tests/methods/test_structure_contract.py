@@ -29,6 +29,7 @@ from whole_networks import count_hooks, whole_inputs
 MODELS = ("clip", "whisper")
 SETTINGS: dict[str, dict[str, Any]] = {
     "width": {"neurons": 0.5, "multiple": 8},
+    "tokens": {"ratio": 0.2, "match": "local"},
     "lowrank": {"rank": 8, "multiple": 8, "measured": False},
 }
 """Where the defaults take nothing away from models as small as these."""

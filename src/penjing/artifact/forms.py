@@ -16,6 +16,7 @@ from penjing.artifact.reshaped import reshaped
 from penjing.layers.cache import CacheGrid
 from penjing.layers.lowrank import LowRankLinear
 from penjing.layers.masked import mask_of
+from penjing.layers.merging import MergingBlock
 from penjing.layers.recurrent import IntRecurrent
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
@@ -28,14 +29,15 @@ CODE_BITS = 8
 PACKED, BYTES, STATIC = "pack-quantized", "naive-quantized", "int-quantized"
 Forms = Mapping[str, str]
 """Form of every layer of codes, by the layer's name."""
+LACKING: Mapping[type[nn.Module], str] = {
+    IntConv: "convolutions",
+    StaticConv: "convolutions",
+    IntRecurrent: "recurrent layers",
+    CacheGrid: "steps per channel for a cache",
+    MergingBlock: "merging of tokens",
+    LowRankLinear: "two thin layers in the place of one",
+}
 CODED = (IntLinear, IntEmbedding, StaticLinear)
-NO_PLACE: Sequence[tuple[tuple[type[nn.Module], ...], str]] = (
-    ((IntConv, StaticConv), f"{LAYOUT} has no convolutions"),
-    ((IntRecurrent,), f"{LAYOUT} has no recurrent layers"),
-    ((CacheGrid,), f"{LAYOUT} has no steps per channel for a cache"),
-    ((LowRankLinear,), "transformers has one layer there, not two thin ones"),
-)
-"""Layers of ours that no plain checkpoint can hold, and why."""
 
 
 def plan(net: nn.Module) -> tuple[Forms, str]:
@@ -84,11 +86,10 @@ def _opens_without(blank: Any, packed: Sequence[str]) -> bool:
 def _obstacle(net: nn.Module, blank: nn.Module) -> str:
     """What in a network compressed-tensors has no place for; empty where there is nothing."""
     for name, module in net.named_modules(remove_duplicate=False):
-        if mask_of(module) is not None:
-            return f"{name}: {LAYOUT} has no bitmaps of masked weights"
-        for kinds, what in NO_PLACE:
-            if isinstance(module, kinds):
-                return f"{name}: {what}"
+        lacking = next((what for kind, what in LACKING.items() if isinstance(module, kind)), "")
+        lacking = "bitmaps of masked weights" if mask_of(module) is not None else lacking
+        if lacking:
+            return f"{name}: {LAYOUT} has no {lacking}"
         if isinstance(module, CODED):
             reason = _misfit(module, blank.get_submodule(name))
             if reason:

@@ -14,6 +14,7 @@ from penjing.methods.rtn import Rtn
 from penjing.methods.smoothquant import SmoothQuant
 from penjing.methods.sparsegpt import SparseGpt
 from penjing.methods.static_int8 import StaticInt8
+from penjing.methods.tokens import Tokens
 from penjing.methods.vocab import Vocab
 from penjing.methods.wanda import Wanda
 from penjing.methods.width import Width
@@ -35,6 +36,7 @@ __all__ = [
     "SmoothQuant",
     "SparseGpt",
     "StaticInt8",
+    "Tokens",
     "Vocab",
     "Wanda",
     "Width",

@@ -90,6 +90,10 @@ class Method(BaseModel, ABC):
         """Say why this method cannot follow an earlier one on the same tower; empty where it can."""
         return ""
 
+    def misfit(self, tower: Tower, model: Model) -> str:
+        """Say, before work starts, why the method can do nothing with a whole tower; empty where it can."""
+        return ""
+
     def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
         """Raise RecipeError, before any work starts, for what cannot be done to these towers of a model."""
 

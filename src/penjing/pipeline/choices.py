@@ -14,7 +14,7 @@ from penjing.judge.quality import check_answers, check_media, metric_names
 from penjing.models.family import Model
 from penjing.pipeline.graphs import check_front_end, is_too_large
 from penjing.pipeline.job import Format, Job
-from penjing.recipe import Recipe, default_recipe, read_recipe
+from penjing.recipe import Recipe, check_fit, default_recipe, read_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,7 @@ def choose_recipe(job: Job, model: Model) -> Recipe:
     if job.seed is not None:
         recipe = dataclasses.replace(recipe, seed=job.seed)
     recipe.check(model.towers)
-    for step in recipe.steps:
-        step.method.refuse(model, step.targets(model.towers))
+    check_fit(recipe, model)
     if job.parts is None and any(step.method.needs_data for step in recipe.steps):
         needing = next(step.method.name for step in recipe.steps if step.method.needs_data)
         raise RecipeError(f"{needing} needs calibration data", hint="give --data or --calibration")

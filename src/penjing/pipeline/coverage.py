@@ -35,7 +35,8 @@ def source_sites(model: Model) -> dict[str, Found]:
 def coverage_table(model: Model, done: Sequence[StepDone], source: Mapping[str, Found]) -> list[dict[str, Any]]:
     """One row per site: the last step that changed it, else the last reason it was left, else that none was for it.
 
-    A site that is gone has no bytes. One that a step made has none of the source's parameters.
+    A site that is gone has no bytes. One that a step made has none of the source's parameters, and neither has a block
+    that does less work than it did.
     """
     notes: dict[str, Note] = {}
     for step in done:
@@ -45,7 +46,13 @@ def coverage_table(model: Model, done: Sequence[StepDone], source: Mapping[str, 
                 notes[note.site] = _continued(note, earlier)
     sites = {name: site for tower in model.towers for name, site in tower.sites.items()}
     made = {name: found._replace(parameters=0) for name, found in source_sites(model).items() if name not in source}
-    return [_row(name, found, sites.get(name), notes.get(name)) for name, found in _in_order({**source, **made}, model)]
+    beside = {
+        note.site: Found(note.tower, "block", 0)
+        for note in notes.values()
+        if note.change and note.site not in source and note.site not in made
+    }
+    places = _in_order({**beside, **source, **made}, model)
+    return [_row(name, found, sites.get(name), notes.get(name)) for name, found in places]
 
 
 def _continued(note: Note, earlier: Note | None) -> Note:

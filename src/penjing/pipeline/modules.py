@@ -19,7 +19,7 @@ from penjing.models.anything import batch_of, model_around
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.tower import Batch
-from penjing.recipe import Recipe, recipe_of
+from penjing.recipe import Recipe, check_fit, recipe_of
 from penjing.values import Note, Tell, silent
 
 Measure = Callable[[nn.Module], float]
@@ -74,8 +74,7 @@ def compress_module(
         raise DataError("no batches", hint="give at least one batch of the module's inputs")
     model = model_around(net, given[0])
     chosen.check(model.towers)
-    for step in chosen.steps:
-        step.method.refuse(model, step.targets(model.towers))
+    check_fit(chosen, model)
     before = None if metric is None else float(metric(net))
     model, notes = _run(model, chosen, given, tell)
     if not any(note.is_compressed for note in notes):

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from penjing.data.row import Row
+from penjing.layers.merging import Compact, compact_of
 from penjing.models.families.whisper_settings import speech_inputs, speech_settings
 from penjing.models.family import Component
 from penjing.models.tower import Batch, Site, Tower, find_sites
+from penjing.tensor.merge import take
 
 CROSS_PROJECTIONS = ("k_proj", "v_proj")
 PROBE_FRAMES = 400
@@ -46,9 +48,10 @@ class Listener(nn.Module):
         for layer in encoder.layers:
             output = layer(hidden, None)
             hidden = output[0] if isinstance(output, tuple) else output
-        hidden = encoder.layer_norm(hidden)
+        merged = compact_of(hidden)
+        hidden = encoder.layer_norm(hidden if merged is None else merged.hidden)
         return tuple(
-            _heads(getattr(layer.encoder_attn, projection)(hidden), layer.encoder_attn)
+            _heads(_restored(getattr(layer.encoder_attn, projection)(hidden), merged), layer.encoder_attn)
             for layer in self.decoder_layers
             for projection in CROSS_PROJECTIONS
         )
@@ -86,6 +89,11 @@ class Speller(nn.Module):
             normed = layer.final_layer_norm(hidden)
             hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(normed)))
         return self.head(decoder.layer_norm(hidden)), *present
+
+
+def _restored(values: Tensor, merged: Compact | None) -> Tensor:
+    """Give every frame of the clip what its token has; it costs less behind the projections than before them."""
+    return values if merged is None else take(values, merged.rows)
 
 
 def _heads(values: Tensor, attention: Any) -> Tensor:
