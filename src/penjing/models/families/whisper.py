@@ -98,9 +98,9 @@ def _restored(values: Tensor, merged: Compact | None) -> Tensor:
     """
     if merged is None:
         return values
-    batch, heads = values.shape[:2]
+    batch, heads, _, width = values.shape
     rows = merged.rows[:, None].expand(-1, heads, -1).flatten(0, 1)
-    return take(values.flatten(0, 1), rows).unflatten(0, (batch, heads))
+    return take(values.flatten(0, 1), rows).view(batch, heads, -1, width)
 
 
 def _heads(values: Tensor, attention: Any) -> Tensor:
