@@ -51,7 +51,7 @@ class Listener(nn.Module):
         merged = compact_of(hidden)
         hidden = encoder.layer_norm(hidden if merged is None else merged.hidden)
         return tuple(
-            _heads(_restored(getattr(layer.encoder_attn, projection)(hidden), merged), layer.encoder_attn)
+            _restored(_heads(getattr(layer.encoder_attn, projection)(hidden), layer.encoder_attn), merged)
             for layer in self.decoder_layers
             for projection in CROSS_PROJECTIONS
         )
@@ -92,8 +92,15 @@ class Speller(nn.Module):
 
 
 def _restored(values: Tensor, merged: Compact | None) -> Tensor:
-    """Give every frame of the clip what its token has; it costs less behind the projections than before them."""
-    return values if merged is None else take(values, merged.rows)
+    """Give every frame of the clip what its token has: (batch, heads, tokens, width) -> (batch, heads, frames, width).
+
+    Behind the projections and the parting of heads, so that both work on tokens and frames are written once.
+    """
+    if merged is None:
+        return values
+    batch, heads, _, width = values.shape
+    rows = merged.rows[:, None].expand(-1, heads, -1).flatten(0, 1)
+    return take(values.flatten(0, 1), rows).view(batch, heads, -1, width)
 
 
 def _heads(values: Tensor, attention: Any) -> Tensor:
