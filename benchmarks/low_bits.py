@@ -1,8 +1,9 @@
-"""At most 4.5 bits a weight in all linear layers, by method: low_bits.py seedling|WHISPER_FOLDER [METHOD…]
+"""At most 4.5 bits a weight in all linear layers, by method: low_bits.py seedling|seedling-3|WHISPER [METHOD…]
 
 The same bits and groups for every method, so that the loss of plain rounding stands beside that of the others; tables
 of words and convolutions have 8 bits and count apart. Nothing is refused here (no goals): the loss is what
-is looked for. Each case is one run of `compress` in a fresh process, judged in the engine on rows no step has read.
+is looked for. `seedling-3` has 3 bits in every linear layer, where differences show that 4 bits hide. Each case is one
+run of `compress` in a fresh process, judged in the engine on rows no step has read.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ SEEDLING = (
     ("bits: 4, group: 32", "", "[image, text, audio, fusion, decoder]"),
 )
 """160 inputs end in groups of 32, a scale for every 32 weights (5 bits); six of the widest layers make up for it."""
+SEEDLING_3 = (("bits: 3, group: 32", "", "[image, text, audio, fusion, decoder]"),)
 WHISPER = (("bits: 4, group: 128", "", "[encoder, decoder]"),)
+GRIDS = {"seedling": SEEDLING, "seedling-3": SEEDLING_3}
 METHODS = {
     "rtn": ["rtn"],
     "hqq": ["hqq"],
     "gptq": ["gptq"],
+    "gptq, unbalanced": ["gptq, balance: false"],
     "awq": ["awq"],
     "awq, gptq": ["awq, round_weights: false", "gptq"],
     "autoround": ["autoround"],
@@ -50,13 +54,14 @@ def run_case(model: str, case: str) -> None:
     """Compress, then print the bits of linear weights and every task before and after."""
     import penjing
 
-    whole = model == "seedling"
-    place = BUILD / f"low-{'seedling' if whole else 'whisper'}-{case.replace(', ', '-')}"
+    whole = model in GRIDS
+    place = BUILD / f"low-{model if whole else 'whisper'}-{case.replace(', ', '-')}"
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     recipe = place.with_suffix(".yaml")
-    recipe.write_text(recipe_of(SEEDLING if whole else WHISPER, METHODS[case]))
-    found = penjing.compress(model, place, recipe=str(recipe), data="scenes" if whole else "speech")
+    recipe.write_text(recipe_of(GRIDS.get(model, WHISPER), METHODS[case]))
+    name, data = ("seedling", "scenes") if whole else (model, "speech")
+    found = penjing.compress(name, place, recipe=str(recipe), data=data)
     linear = [row for row in found["coverage"] if row["kind"] == "linear"]
     bits = 8 * sum(row["size_bytes"] for row in linear) / sum(row["parameters"] for row in linear)
     tasks = {

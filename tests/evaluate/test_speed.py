@@ -42,6 +42,14 @@ def test_warm_up_is_run_and_not_timed():
     assert len(samples["a"]) == 2
 
 
+@pytest.mark.parametrize(("budget_s", "calls", "rounds"), [(25.0, 5, 3), (0.0, 4, 3), (75.0, 8, 6), (500.0, 14, 12)])
+def test_no_round_begins_when_the_seconds_are_spent_but_three_are_timed(budget_s, calls, rounds):
+    clock = Clock()
+    samples = interleave({"a": clock.function("a", 10.0)}, rounds=12, warm_up=2, clock=clock, budget_s=budget_s)
+    assert len(clock.calls) == calls
+    assert samples["a"] == pytest.approx([10_000.0] * rounds)
+
+
 def test_no_rounds_is_refused_and_no_functions_give_nothing():
     with pytest.raises(ValueError, match="at least one round"):
         interleave({}, rounds=0)

@@ -24,6 +24,8 @@ CASES = {
     "rtn": ["rtn"],
     "hqq": ["hqq"],
     "gptq": ["gptq"],
+    "awq": ["awq"],
+    "autoround": ["autoround"],
     "awq, gptq": ["awq, round_weights: false", "gptq"],
 }
 LINEAR, SHARE_OF_BYTES = 79, 0.181
@@ -33,6 +35,8 @@ MEASURED = {
     "rtn": (0.972, 0.793, 0.991, 0.970, 0.031),
     "hqq": (0.973, 0.770, 0.993, 0.960, 0.033),
     "gptq": (0.979, 0.793, 0.992, 0.967, 0.023),
+    "awq": (0.972, 0.797, 0.990, 0.967, 0.031),
+    "autoround": (0.985, 0.777, 0.993, 0.963, 0.027),
     "awq, gptq": (0.979, 0.783, 0.991, 0.973, 0.024),
 }
 """What each method measured on 2026-11-25, in the order of the tasks."""

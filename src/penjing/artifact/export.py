@@ -15,6 +15,7 @@ import onnx
 import torch
 from torch import nn
 
+from penjing.artifact.attention import SpelledAttention
 from penjing.artifact.merging import merge_products
 from penjing.layers.half import half_tensors
 from penjing.models.family import Component
@@ -27,7 +28,7 @@ AXES = {"batch": "batch_size"}
 def export_component(component: Component, folder: Path) -> Path:
     """Write `folder/<name>.onnx` and return its path. One file, no external data below 2 GB."""
     names = list(component.inputs)
-    with _quiet(), torch.no_grad():
+    with _quiet(), torch.no_grad(), SpelledAttention():
         program = torch.onnx.export(
             component.module.eval(),
             _arguments(component),

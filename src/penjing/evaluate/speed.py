@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from penjing.values import Latency
+
+FEWEST_ROUNDS = 3
+"""However long one takes: a median of fewer says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +34,25 @@ def interleave(
     rounds: int = 20,
     warm_up: int = 3,
     clock: Callable[[], float] = time.perf_counter,
+    budget_s: float = math.inf,
 ) -> dict[str, list[float]]:
     """Time functions in turn: name -> milliseconds of each of `rounds` rounds, after `warm_up` untimed rounds.
 
-    The order rotates by one each round, so nobody always runs first. `clock` tells seconds.
+    The order rotates by one each round, so nobody always runs first. `clock` tells seconds. Once `budget_s` is spent no
+    round begins, but one has warmed up and three are timed.
     """
     if rounds < 1:
         raise ValueError("at least one round")
-    names = list(functions)
-    for _ in range(warm_up):
+    names, begun = list(functions), clock()
+    for turn in range(warm_up):
+        if turn and clock() - begun >= budget_s:
+            break
         for name in names:
             functions[name]()
     samples: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
+        if turn >= FEWEST_ROUNDS and clock() - begun >= budget_s:
+            break
         shift = turn % max(1, len(names))
         for name in names[shift:] + names[:shift]:
             start = clock()

@@ -29,6 +29,8 @@ class Component:
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     tower: str = ""
     """The tower whose work this graph mostly does, for the report's table of milliseconds."""
+    one_call: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """What a runner feeds it at once, where that is less than `inputs`: these have to show that every axis varies."""
 
 
 class Family(Protocol):

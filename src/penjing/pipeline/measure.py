@@ -30,7 +30,7 @@ class Comparison:
     result: Measures
     changes: Mapping[str, Metric] = field(default_factory=dict)
     tower_ms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """tower -> p50 of its graph before and after, on the example input of the export"""
+    """tower -> p50 of its graph before and after, on what a runner feeds it at once, or the example of the export"""
     said: Mapping[str, Judged] = field(default_factory=dict)
     """`source` and `result` -> what was said of each row"""
     reference: Measures | None = None
@@ -57,7 +57,10 @@ class Exported:
 def exported(model: Model, folder: Path) -> Exported:
     """Describe the graphs of a model as it is now."""
     inputs = {
-        component.name: (component.tower, {name: tensor.numpy() for name, tensor in component.inputs.items()})
+        component.name: (
+            component.tower,
+            {name: tensor.numpy() for name, tensor in (component.one_call or component.inputs).items()},
+        )
         for component in model.family.components(model.net)
     }
     return Exported(folder, dict(model.settings), inputs)
