@@ -42,7 +42,7 @@ def build(model: str, name: str, steps: str, data: str) -> Path:
     place = BUILD / f"low-rank-{Path(model).name}-{name.replace(' ', '-')}"
     if not (place / "penjing.json").is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
-        recipe = place.with_suffix(".yaml")
+        recipe = place.with_name(f"{place.name}.yaml")
         recipe.write_text(f'version: 1\nsteps:\n{steps}goals: ["size_bytes<200%"]\n')
         penjing.compress(model, place, recipe=str(recipe), data=data, threads=THREADS, overwrite=True)
     return place

@@ -159,8 +159,10 @@ def make(name: str, settings: dict[str, Any]) -> Method:
         if first["type"] == "extra_forbidden":
             hint = did_you_mean(key, [*known[name].model_fields])
             raise RecipeError(f"method {name!r} has no setting {key!r}", hint=hint) from None
+        said = first["msg"].removeprefix("Value error, ") if first["type"] == "value_error" else first["msg"].lower()
         raise RecipeError(
-            f"method {name!r}: {key}: {first['msg'].lower()}", hint=f"`penjing methods {name}` explains its settings"
+            f"method {name!r}: {': '.join(filter(None, (key, said)))}",
+            hint=f"`penjing methods {name}` explains its settings",
         ) from None
 
 

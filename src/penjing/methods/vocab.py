@@ -62,7 +62,7 @@ class Vocab(Method):
             raise ValueError("give corpus, languages or a file: nothing would be kept")
         for language in self.languages:
             if language not in SCRIPTS:
-                raise ValueError(f"no language called {language!r}: {did_you_mean(language, [*SCRIPTS])}")
+                raise ValueError(f"no language called {language!r} ({did_you_mean(language, [*SCRIPTS])})")
         return self
 
     @property
