@@ -29,8 +29,9 @@ from penjing.models.outputs import flat_output
 from penjing.models.reference import TorchGraph
 from penjing.models.tower import Tower
 from penjing.pipeline.coverage import coverage_table, source_sites
-from penjing.pipeline.steps import Calibration, StepDone, run_steps
+from penjing.pipeline.steps import Bench, Calibration, StepDone, run_steps
 from penjing.recipe import check_fit, parse_recipe
+from penjing.runtimes.engine import choose_engine
 from penjing.values import Note
 
 FIXED: dict[str, Any] = {"r": 3}
@@ -219,10 +220,13 @@ def test_a_finished_step_is_taken_up(fresh, tmp_path):
         "version: 1\nsteps: [{method: tokens, towers: [image], r: 3}, {method: rtn, bits: 8}]", "recipe"
     )
     nothing = Calibration((), (), "no data")
-    whole, _ = run_steps(fresh("clip"), recipe, nothing, tmp_path / "a", lambda *told: None, resume=False)
-    run_steps(fresh("clip"), replace(recipe, steps=recipe.steps[:1]), nothing, tmp_path / "b", lambda *told: None,
-              resume=False)  # fmt: skip
-    resumed, done = run_steps(fresh("clip"), recipe, nothing, tmp_path / "b", lambda *told: None, resume=True)
+
+    def bench(name: str) -> Bench:
+        return Bench(tmp_path / name, choose_engine("onnxruntime", 1, cache=False))
+
+    whole, _ = run_steps(fresh("clip"), recipe, nothing, bench("a"), lambda *told: None)
+    run_steps(fresh("clip"), replace(recipe, steps=recipe.steps[:1]), nothing, bench("b"), lambda *told: None)
+    resumed, done = run_steps(fresh("clip"), recipe, nothing, bench("b"), lambda *told: None)
     assert [step.step.method.name for step in done] == ["tokens", "rtn"]
     assert bits_of(resumed.net) == bits_of(whole.net)
     assert all(isinstance(block, MergingBlock) for block in tower_of(resumed, "image").blocks)

@@ -92,7 +92,7 @@ def test_inputs_come_as_tensors_tuples_or_by_name(net, batches):
     ("recipe", "given", "error", "said"),
     [
         ([{"method": "width", "neurons": 0.99, "multiple": 1}], None, RecipeError, "second: width would leave"),
-        ([{"method": "widht"}], None, RecipeError, "no method called 'widht'"),
+        ([{"method": "wdth"}], None, RecipeError, "no method called 'wdth'"),
         ([WIDTH], [], DataError, "no batches"),
         ([WIDTH], [(torch.zeros(1, 3, 8, 8), None)], DataError, "scale is a NoneType"),
         ([WIDTH], [tuple(torch.zeros(3, 1, 3, 8, 8))], DataError, "takes 2"),

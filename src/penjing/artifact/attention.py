@@ -1,4 +1,4 @@
-"""Attention as products and a softmax in exported graphs: the fused operator carries a guard that engines do not fuse."""
+"""Attention as products and a softmax in exported graphs: the fused operator has a guard that engines do not fuse."""
 
 from __future__ import annotations
 

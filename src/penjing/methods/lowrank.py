@@ -59,10 +59,6 @@ class LowRank(Method):
         """Layers that multiply by a matrix."""
         return site.kind == "linear"
 
-    def conflict(self, earlier: Method) -> str:
-        """Codes are not cut into factors."""
-        return "codes cannot be cut into two thin layers" if earlier.leaves_codes else ""
-
     @torch.no_grad()
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Cut the sites of one block after the other."""

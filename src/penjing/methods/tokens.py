@@ -46,6 +46,11 @@ class Tokens(Method):
             raise ValueError("give r or ratio, one of the two")
         return self
 
+    @property
+    def leaves_codes(self) -> bool:
+        """No: weights stay what they are."""
+        return False
+
     def fits(self, site: Site) -> bool:
         """No site: weights are left alone."""
         return False

@@ -74,10 +74,6 @@ class Vocab(Method):
         """Tables of words, and heads."""
         return site.kind in ("embedding", "linear")
 
-    def conflict(self, earlier: Method) -> str:
-        """Rows of codes are not chosen from."""
-        return "rows are dropped while they are floats" if earlier.leaves_codes else ""
-
     def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
         """Refuse a model without a tokenizer or with several vocabularies, and a file that cannot be read."""
         if not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
