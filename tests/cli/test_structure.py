@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_with_the_same_bytes(
     ("steps", "said"),
     [
         ("\n- {method: depth, drop: 2}", "tower encoder: depth would drop 2 of its 2 layers"),
-        ("\n- {method: width, neurons: 0.9, multiple: 8}", "fc2: width would leave"),
+        ("\n- {method: width, neurons: 0.95, multiple: 8}", "fc2: width would leave"),
         ("\n- {method: width}", "width takes nothing away"),
         ("\n- {method: rtn}\n- {method: width, neurons: 0.5}", "width after rtn: weights are rounded already"),
         ("\n- {method: width, neurons: 0.5, uneven: true}", "energy does not compare blocks"),

@@ -18,6 +18,8 @@ from penjing.models.pruned import HALVES, pruned_names, read_pruned
 
 UNTRAINED = ("masked_spec_embed", "mask_token", "num_batches_tracked")
 """Parameters only pretraining reads; published checkpoints often lack them. They are set to zero, never left random."""
+GENERATION = "generation_config.json"
+"""Tokens to begin with, to force and to suppress: not all of them are in config.json."""
 LONGEST_REASON = 200
 OWN = {"seedling": "penjing.seedling"}
 """Model types that transformers learns from packages of ours."""
@@ -82,13 +84,18 @@ def blank_network(folder: Path) -> nn.Module:
 
     Of a compressed checkpoint it is the float network that was compressed.
     """
+    from transformers import GenerationConfig
+
     kind = architecture_of(folder, compressed=True)
     with quiet(), _blamed_on(folder):
         config = kind.config_class.from_pretrained(folder, local_files_only=True)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
-        net: nn.Module = kind._from_config(config, dtype=torch.float32)
-    return net.eval()
+        net: Any = kind._from_config(config, dtype=torch.float32)
+        if (folder / GENERATION).is_file():
+            net.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    found: nn.Module = net.eval()
+    return found
 
 
 def load_network(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
