@@ -93,13 +93,15 @@ def test_uneven_widths_keep_as_many_in_all(fresh, tmp_path):
     first, second = (model.net.vision_model.encoder.layers[place].mlp.fc1.out_features for place in (0, 1))
     assert first < second
     assert first + second == 64
-    assert {note.remark for note in notes if not note.skipped} == {UNSAID}
+    assert model.net.config.vision_config.intermediate_size == second  # a setting may say more than a layer has
+    said = {note.site.split(".")[3]: note.remark for note in notes if not note.skipped}
+    assert said == {"0": UNSAID, "1": ""}
 
 
 def test_a_convolution_loses_channels_with_the_norm_between(fresh, tmp_path):
     model = fresh("resnet")
     notes = narrow(model, ("image",), tmp_path, channels=0.5, multiple=2)
-    assert any(note.change == "4 × 4 × 3 × 3 → 4 × 2 × 3 × 3" for note in notes)
+    assert any(note.change == "4 × 4 × 3 × 3 → 2 × 2 × 3 × 3" for note in notes)
     tower = next(tower for tower in model.towers if tower.name == "image")
     assert bool(torch.isfinite(flat_output(tower.run(probes(model)[0]))).all())
 

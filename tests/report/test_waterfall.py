@@ -18,7 +18,7 @@ STAGES = [
 
 def test_every_step_has_its_numbers():
     svg = steps_plot(parse({"published": True, "stages": STAGES}))
-    for text in ("source", "1. width", "2. rtn", "100 MB", "70 MB", "20 MB", "30.0 ms", "6.0%", "word error rate"):
+    for text in ("source", "1. width", "2. rtn", "100 MB", "70.0 MB", "20.0 MB", "30.0 ms", "6.0%", "word error rate"):
         assert f">{text}<" in svg, text
     assert "aria-label" in svg
     assert "#0000" not in svg

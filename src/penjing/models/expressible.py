@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -82,11 +83,15 @@ def _set(holder: Any, change: Change, key: str) -> bool:
 
 
 def _tried(net: Any, config: Any, wanted: Shapes) -> set[str] | None:
-    """What still differs, or None where no network can be built from these settings."""
+    """What still differs; None where these settings describe no network, or one that is too narrow somewhere."""
     try:
-        return _differences(wanted, shapes_of(described_by(net, config)))
+        found = shapes_of(described_by(net, config))
     except Exception:  # whatever an architecture says of settings that do not go together
         return None
+    left = _differences(wanted, found)
+    both = [(found[name], wanted[name]) for name in left & found.keys() & wanted.keys()]
+    short = any(len(one) == len(other) and any(map(operator.lt, one, other)) for one, other in both)
+    return None if short else left
 
 
 def _differences(one: Shapes, other: Shapes) -> set[str]:
@@ -120,7 +125,10 @@ def _take_over(net: Any, config: Any) -> None:
         old, new = before.get(name), after.get(name)
         if old is None or new is None or not type(old) is type(new) is type(module):
             continue
-        vars(module).update({key: value for key, value in _numbers(new).items() if _numbers(old).get(key) != value})
+        changed = {key: value for key, value in _numbers(new).items() if _numbers(old).get(key) != value}
+        vars(module).update(
+            {key: value for key, value in changed.items() if vars(module).get(key) == _numbers(old).get(key)}
+        )
         if hasattr(vars(module).get("config"), "to_json_string"):
             vars(module.config).update(_plain(vars(new.config)))
 

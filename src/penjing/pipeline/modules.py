@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from penjing.artifact.checkpoint import WEIGHTS, save_network
@@ -75,13 +76,18 @@ def compress_module(
     model = model_around(net, given[0])
     chosen.check(model.towers)
     check_fit(chosen, model)
-    before = None if metric is None else float(metric(net))
+    before = _measured(metric, net)
     model, notes = _run(model, chosen, given, tell)
     if not any(note.is_compressed for note in notes):
         reasons = sorted({note.skipped for note in notes if note.skipped}) or ["no step found a site"]
         raise RecipeError(f"nothing was changed: {'; '.join(reasons)}", hint="choose other methods or sites")
-    after = None if metric is None else float(metric(model.net))
+    after = _measured(metric, model.net)
     return Compressed(model.net, tuple(notes), before, after, model)
+
+
+@torch.no_grad()
+def _measured(metric: Measure | None, net: nn.Module) -> float | None:
+    return None if metric is None else float(metric(net))
 
 
 def _run(model: Model, recipe: Recipe, given: Sequence[Batch], tell: Tell) -> tuple[Model, list[Note]]:
