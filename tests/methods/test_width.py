@@ -60,6 +60,18 @@ def test_what_stays_takes_over(fresh, tmp_path):
     assert 0 < errors[True] < 0.8 * errors[False]
 
 
+def test_what_is_masked_takes_nothing_over(fresh, tmp_path):
+    model = fresh("llama")
+    decoder = next(tower for tower in model.towers if tower.name == "decoder")
+    list(make("magnitude", {"share": 0.5}).apply(decoder, [], Aids(model, [], 0, tmp_path)))
+    narrow(model, ("decoder",), tmp_path, neurons=0.5)
+    for layer in model.net.model.layers:
+        reader = layer.mlp.down_proj
+        assert reader.weight.shape == reader.mask.shape == (32, 32)
+        assert not bool(reader.weight[~reader.mask].any())  # a graph holds the weight itself
+        assert bool(reader.weight[reader.mask].any())
+
+
 def test_heads_go_with_the_key_heads_they_share_and_settings_say_so(fresh, tmp_path):
     model = fresh("llama_grouped")
     notes = narrow(model, ("decoder",), tmp_path, heads=0.5)

@@ -16,6 +16,7 @@ from penjing.calibrate.gates import felt
 from penjing.calibrate.moments import Moments
 from penjing.calibrate.walk import walk
 from penjing.errors import RecipeError
+from penjing.layers.masked import mask_of
 from penjing.methods.base import Aids, Method, method, not_finite
 from penjing.models.expressible import Change, can_say, express
 from penjing.models.family import Model
@@ -264,7 +265,8 @@ class Width(Method):
             stays = inner.channels(keep)
             if self.refit and seen is not None:
                 weight, moved = refit(old, bias, gram, seen.total, seen.tokens, stays)
-                reader.weight.copy_(weight)
+                mask = mask_of(reader.module)
+                reader.weight.copy_(weight if mask is None else weight.masked_fill(~mask, 0))
                 if bias is not None and moved is not None:
                     bias.copy_(moved)
             error = _lost(old, reader.weight, gram, stays)
