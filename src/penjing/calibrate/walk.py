@@ -22,6 +22,7 @@ from penjing.calibrate.call import Call
 from penjing.calibrate.chain import chains
 from penjing.layers.weight_only import IntTable
 from penjing.models.tower import Batch, Site, Tower
+from penjing.values import Tell
 
 Observe = Callable[[], "Statistic"]
 Observed = Callable[[Mapping[str, Site]], contextlib.AbstractContextManager[dict[str, "Statistic"]]]
@@ -93,6 +94,19 @@ def walk(
     tail = {name: site for name, site in outer.items() if name not in before}
     if tail:
         yield _outside(tower, tail, batches, observed)
+
+
+def each_site(
+    tower: Tower, batches: Sequence[Batch], observe: Observe, chosen: Mapping[str, Site], tell: Tell
+) -> Iterator[tuple[Site, Statistic]]:
+    """`walk`, site by site: every chosen site with what it sees, for the caller to settle before the next one comes."""
+    tell(f"calibrate {tower.name}", 0, len(chosen))
+    done = 0
+    for stretch, _, stats in walk(tower, batches, observe, chosen):
+        for name in (name for name in stretch.sites if name in chosen):
+            yield chosen[name], stats[name]
+            done += 1
+            tell(f"calibrate {tower.name}", done, len(chosen))
 
 
 def _outside(

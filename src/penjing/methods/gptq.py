@@ -11,7 +11,7 @@ from pydantic import Field
 
 from penjing.calibrate.balance import modality_weights, weighing
 from penjing.calibrate.gram import Gram, Products
-from penjing.calibrate.walk import walk
+from penjing.calibrate.walk import each_site
 from penjing.layers.masked import mask_of
 from penjing.methods.base import Aids, method, not_finite
 from penjing.methods.placing import Coded, code_site, why_not_coded
@@ -45,16 +45,10 @@ class Gptq(Coded):
         """Settle the sites of one block after the other."""
         self.require(batches)
         chosen = {site.name: site for site in self.chosen(target)}
-        done = 0
-        aids.tell(f"calibrate {target.name}", 0, len(chosen))
         weights = modality_weights(target, batches) if self.balance else None
-        for stretch, _, stats in walk(target, batches, Products(weighing(target, weights)).gram, chosen):
-            for name in (name for name in stretch.sites if name in chosen):
-                seen = stats[name]
-                assert isinstance(seen, Gram)
-                yield self._settle(chosen[name], seen, target.name)
-                done += 1
-                aids.tell(f"calibrate {target.name}", done, len(chosen))
+        for site, seen in each_site(target, batches, Products(weighing(target, weights)).gram, chosen, aids.tell):
+            assert isinstance(seen, Gram)
+            yield self._settle(site, seen, target.name)
 
     def _settle(self, site: Site, seen: Gram, tower: str) -> Note:
         gram = seen.values

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 
 from penjing.calibrate.gram import Gram, Products
-from penjing.calibrate.walk import walk
+from penjing.calibrate.walk import each_site
 from penjing.layers.described import DescribedLayer
 from penjing.layers.lowrank import LowRankLinear
 from penjing.methods.base import Aids, Method, method, not_finite
@@ -64,16 +64,11 @@ class LowRank(Method):
         """Cut the sites of one block after the other."""
         self.require(batches)
         chosen = {site.name: site for site in self.chosen(target)}
-        done = 0
-        for stretch, _, stats in walk(target, batches, Products(even=self.even).gram, chosen):
-            for name in (name for name in stretch.sites if name in chosen):
-                seen = stats[name]
-                assert isinstance(seen, Gram)
-                # A decoder reads one token at a time, whatever it was calibrated with.
-                tokens = 1 if target.role == "decoder" else max(1, round(seen.tokens / len(batches)))
-                yield self._cut(chosen[name], seen, tokens, target.name, aids)
-                done += 1
-                aids.tell(f"cut {target.name}", done, len(chosen))
+        for site, seen in each_site(target, batches, Products(even=self.even).gram, chosen, aids.tell):
+            assert isinstance(seen, Gram)
+            # A decoder reads one token at a time, whatever it was calibrated with.
+            tokens = 1 if target.role == "decoder" else max(1, round(seen.tokens / len(batches)))
+            yield self._cut(site, seen, tokens, target.name, aids)
 
     def _cut(self, site: Site, seen: Gram, tokens: int, tower: str, aids: Aids) -> Note:
         gram = seen.values

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from penjing.calibrate.energy import Energy
-from penjing.calibrate.walk import walk
+from penjing.calibrate.walk import each_site
 from penjing.methods.base import Aids, method, not_finite
 from penjing.methods.masking import Masking, why_not_masked
 from penjing.models.tower import Batch, Site, Tower
@@ -37,15 +37,9 @@ class Wanda(Masking):
         self.require(batches)
         self.check(target)
         chosen = {site.name: site for site in self.chosen(target)}
-        done = 0
-        aids.tell(f"calibrate {target.name}", 0, len(chosen))
-        for stretch, _, stats in walk(target, batches, Energy, chosen):
-            for name in (name for name in stretch.sites if name in chosen):
-                seen = stats[name]
-                assert isinstance(seen, Energy)
-                yield self._mask(chosen[name], seen, target.name)
-                done += 1
-                aids.tell(f"calibrate {target.name}", done, len(chosen))
+        for site, seen in each_site(target, batches, Energy, chosen, aids.tell):
+            assert isinstance(seen, Energy)
+            yield self._mask(site, seen, target.name)
 
     def _mask(self, site: Site, seen: Energy, tower: str) -> Note:
         reason = why_not_masked(site) or ("" if seen.tokens else "never reached by the calibration data")
