@@ -1,9 +1,10 @@
-"""At most 4.5 bits a weight in all linear layers, by method: low_bits.py seedling|seedling-3|WHISPER [METHOD…]
+"""Few bits a weight in all linear layers, by method: low_bits.py seedling|seedling-3|seedling-3-rows|WHISPER [METHOD…]
 
 The same bits and groups for every method, so that the loss of plain rounding stands beside that of the others; tables
 of words and convolutions have 8 bits and count apart. Nothing is refused here (no goals): the loss is what
-is looked for. `seedling-3` has 3 bits in every linear layer, where differences show that 4 bits hide. Each case is one
-run of `compress` in a fresh process, judged in the engine on rows no step has read.
+is looked for. `seedling-3` has 3 bits in every linear layer, where differences show that 4 bits hide, and
+`seedling-3-rows` one scale for a whole row of weights. After `distill` codes have learned through their rounding. Each
+case is one run of `compress` in a fresh process, judged in the engine on rows no step has read.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ SEEDLING = (
 """160 inputs end in groups of 32, a scale for every 32 weights (5 bits); six of the widest layers make up for it."""
 SEEDLING_3 = (("bits: 3, group: 32", "", "[image, text, audio, fusion, decoder]"),)
 WHISPER = (("bits: 4, group: 128", "", "[encoder, decoder]"),)
-GRIDS = {"seedling": SEEDLING, "seedling-3": SEEDLING_3}
+SEEDLING_3_ROWS = (("bits: 3, group: 0", "", "[image, text, audio, fusion, decoder]"),)
+GRIDS = {"seedling": SEEDLING, "seedling-3": SEEDLING_3, "seedling-3-rows": SEEDLING_3_ROWS}
+LEARNED = 'distill, steps: 400, rate: 0.0005, data: "scenes-train:600"'
 METHODS = {
     "rtn": ["rtn"],
     "hqq": ["hqq"],
@@ -37,6 +40,8 @@ METHODS = {
     "awq": ["awq"],
     "awq, gptq": ["awq, round_weights: false", "gptq"],
     "autoround": ["autoround"],
+    "rtn, distill": ["rtn", LEARNED],
+    "gptq, distill": ["gptq", LEARNED],
 }
 TASKS = ("wer", "accuracy", "recall_at_1", "truth")
 
@@ -46,8 +51,10 @@ def recipe_of(grids: tuple[tuple[str, str, str], ...], methods: list[str]) -> st
     lines = ["version: 1", "steps:"]
     for bits, sites, towers in grids:
         chosen = f", sites: {sites}" if sites else ""
-        lines += [f"  - {{method: {method}, {bits}, towers: {towers}{chosen}}}" for method in methods]
-    return "\n".join([*lines, "  - {method: rtn, bits: 8}", 'goals: ["size_bytes<100%"]', ""])
+        rounds = [method for method in methods if method != LEARNED]
+        lines += [f"  - {{method: {method}, {bits}, towers: {towers}{chosen}}}" for method in rounds]
+    lines += ["  - {method: rtn, bits: 8}", *(f"  - {{method: {one}}}" for one in methods if one == LEARNED)]
+    return "\n".join([*lines, 'goals: ["size_bytes<100%"]', ""])
 
 
 def run_case(model: str, case: str) -> None:

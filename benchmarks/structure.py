@@ -1,10 +1,11 @@
-"""What structure gives: structure.py vit | clip | seedling | whisper [MODEL]
+"""What structure gives: structure.py vit | clip | seedling [width]
 
 vit: half of every feed-forward part of a ViT-B/16-shaped tower goes; p50 against the unpruned one, in both engines.
 clip: half of the feed-forward parts and of the heads of CLIP ViT-B/32's image tower go, then static int8; p50 against
 PyTorch eager float32 of the dense tower, and bytes. Weights are random: they decide nothing here but time.
 seedling: a quarter of the width and a layer of each tower that has more than one go at once, without healing; the loss
-of every task by each score. Everything is interleaved in one run; threads are stated. Graphs are kept in build/bench.
+of every task by each score. `seedling width`: half of the width alone, where scores can be told apart.
+Everything is interleaved in one run; threads are stated. Graphs are kept in build/bench.
 """
 
 from __future__ import annotations
@@ -115,17 +116,16 @@ def eager(module: Any, pixels: Any) -> Any:
         return module(pixels)
 
 
-def seedling() -> dict[str, Any]:
-    """Loss of every task after width 25% and one layer of each tower, by score; one process for each."""
+def seedling(share: float, drop: int) -> dict[str, Any]:
+    """Loss of every task once a share of the width, and so many layers of each tower, are gone, by score."""
     import penjing
     from penjing.errors import GoalNotMet
 
     found = {}
     for score in SCORES:
-        steps = [
-            {"method": "width", "neurons": 0.25, "score": score, "towers": ["encoder", "connector", "decoder"]},
-            {"method": "depth", "drop": 1, "towers": ["image", "audio", "fusion", "decoder"]},
-        ]
+        width = {"method": "width", "neurons": share, "score": score, "towers": ["encoder", "connector", "decoder"]}
+        depth = {"method": "depth", "drop": drop, "towers": ["image", "audio", "fusion", "decoder"]}
+        steps = [width, depth] if drop else [width]
         with tempfile.TemporaryDirectory() as scratch:
             recipe = Path(scratch) / "recipe.yaml"
             recipe.write_text(json.dumps({"version": 1, "steps": steps}), encoding="utf8")
@@ -159,7 +159,9 @@ def main() -> None:
             steps = {"dense": [], "width 50%": [half], "dense int8": [int8], "width 50% int8": [half, int8]}
             write("structure_clip", vision("clip", steps))
         case ["seedling"]:
-            write("structure_seedling", seedling())
+            write("structure_seedling", seedling(0.25, 1))
+        case ["seedling", "width"]:
+            write("structure_seedling_width", seedling(0.5, 0))
         case _:
             raise SystemExit(__doc__)
 

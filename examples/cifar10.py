@@ -2,8 +2,9 @@
 
     python examples/cifar10.py TRAIN TEST [--epochs N]
 
-TRAIN and TEST are folders, or zip files of folders, of pictures in a folder for each class, such as CIFAR-10's. Two
-rows: half the channels and neurons gone (`width`), and half the weights masked (`magnitude`, ranked over all layers).
+TRAIN and TEST are folders, or zip files of folders, of pictures in a folder for each class, such as CIFAR-10's. Three
+rows: half the channels and neurons gone (`width`), healed by training as before or, in as many steps, by what
+it was itself (`distill`); and half the weights masked (`magnitude`, ranked over all layers).
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ import penjing
 from penjing.artifact.export import export_component
 from penjing.evaluate.speed import interleave, latency
 from penjing.models.anything import model_around
+from penjing.recipe import read_recipe
 from penjing.runtimes.engine import Engine, choose_engine
 
 BATCH, CALIBRATED = 128, 512
+LESSON, PASSES = 32, 5
+"""Pictures that are learned from together, and how often each is mirrored and moved anew for the teacher to look at."""
 RECIPES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "width 50%": (
         [{"method": "width", "channels": 0.5, "neurons": 0.5, "multiple": 8, "score": "energy"}],
@@ -88,7 +92,7 @@ def batches_of(pictures: Tensor, labels: Tensor, source: torch.Generator) -> Ite
         yield shown, labels[some]
 
 
-def train(net: nn.Module, pictures: Tensor, labels: Tensor, epochs: int, rate: float) -> None:
+def train(net: nn.Module, pictures: Tensor, labels: Tensor, epochs: int, rate: float = 2e-3) -> None:
     """AdamW with a cosine schedule: the plain training that also heals."""
     source = torch.Generator().manual_seed(0)
     for values in net.parameters():
@@ -129,7 +133,9 @@ def take_through(name: str, net: nn.Module, data: Any, epochs: int, folder: Path
     batches = [*pictures[:CALIBRATED].split(64)]
     pruned = penjing.compress(net, prune, batches=batches, metric=metric)
     healed = copy.deepcopy(pruned.module)
-    train(healed, pictures, labels, epochs, 1e-3)
+    for layer in (layer for layer in healed.modules() if isinstance(layer, nn.Dropout)):
+        layer.p /= 2  # a network of half the size forgets less by heart
+    train(healed, pictures, labels, epochs)
     whole = penjing.compress(healed, code, batches=batches, metric=metric)
     return {
         "pruned": {"accuracy": pruned.after, "size_bytes": pruned.size_bytes},
@@ -139,17 +145,39 @@ def take_through(name: str, net: nn.Module, data: Any, epochs: int, folder: Path
     }
 
 
+def lessons(pictures: Tensor, labels: Tensor) -> list[dict[str, Tensor]]:
+    """What a teacher is asked once and a student learns from: pictures as training shows them, with their classes."""
+    source = torch.Generator().manual_seed(0)
+    shown = [batch for _ in range(PASSES) for batch in batches_of(pictures, labels, source)]
+    parts = [zip(some.split(LESSON), wanted.split(LESSON), strict=True) for some, wanted in shown]
+    return [{"pictures": some.clone(), "labels": wanted} for part in parts for some, wanted in part
+            if len(wanted) == LESSON]  # fmt: skip
+
+
+def distilled(net: nn.Module, data: Any, epochs: int, folder: Path) -> dict[str, Any]:
+    """Prune, learn from what the network was, round: the recipe `cifar-cnn`, in the steps of the plain training."""
+    (pictures, labels), (shown, wanted) = data
+    taken = epochs * -(-len(labels) // BATCH)
+    recipe = read_recipe("cifar-cnn").as_json()["steps"]
+    for step in (step for step in recipe if step["method"] == "distill"):
+        step |= {"steps": taken, "check_every": max(1, taken // 8)}
+    metric: Callable[[nn.Module], float] = partial(accuracy, pictures=shown, labels=wanted)
+    whole = penjing.compress(net, recipe, batches=lessons(pictures, labels), metric=metric)
+    graph = whole.export(folder / "distilled-int8")
+    return {"int8": {"accuracy": whole.after, "size_bytes": whole.size_bytes}, "graphs": {"int8": graph}}
+
+
 def main() -> None:
     """Train, take through both rows, print what each step cost and gave."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("train", type=Path)
     arguments.add_argument("test", type=Path)
-    arguments.add_argument("--epochs", type=int, default=8, help="of healing; the source is trained for three times")
+    arguments.add_argument("--epochs", type=int, default=16, help="of healing; training takes half as many more")
     options = arguments.parse_args()
     torch.manual_seed(0)
     data = read_pictures(options.train), read_pictures(options.test)
     net = TextbookCNN(int(data[0][1].max()) + 1)
-    train(net, *data[0], 3 * options.epochs, 2e-3)
+    train(net, *data[0], 3 * options.epochs // 2)
     source_bytes = sum(4 * values.numel() for values in net.parameters())
     found: dict[str, Any] = {"source": {"accuracy": accuracy(net, *data[1]), "size_bytes": source_bytes}}
     engine = choose_engine("auto", None, cache=False)
@@ -159,6 +187,8 @@ def main() -> None:
         graphs = {"source": export_component(component, folder)}
         for name in RECIPES:
             found[name] = take_through(name, net, data, options.epochs, folder)
+        found["width 50%, distilled"] = distilled(net, data, options.epochs, folder)
+        for name in (name for name in found if "graphs" in found[name]):
             graphs |= {f"{name}, {step}": path for step, path in found[name].pop("graphs").items()}
         found["p50_ms"] = milliseconds(graphs, data[1][0][:1], engine)
     found["engine"] = {"name": engine.name, "threads": engine.threads}

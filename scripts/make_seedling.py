@@ -32,7 +32,8 @@ from penjing.seedling.losses import WEIGHTS, Objective
 from penjing.seedling.processor import new_processor
 from penjing.seedling.schedule import Schedule
 from penjing.seedling.speech import ESPEAK_VOICES, Speaker, SpeechCache, script
-from penjing.seedling.training import Training, multiplies_bfloat16, new_accelerator
+from penjing.seedling.training import Training
+from penjing.train.launch import multiplies_bfloat16, new_accelerator
 
 UTTERANCES = 18_000
 PACKAGE = Path(__file__).parents[1] / "src" / "penjing" / "models" / "pretrained" / "seedling"

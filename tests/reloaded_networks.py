@@ -5,7 +5,9 @@ python reloaded_networks.py FOLDER: every checkpoint FOLDER/* with inputs.safete
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,12 +17,22 @@ from penjing.artifact.checkpoint import load_network
 from penjing.models.capture import call
 from penjing.models.outputs import flat_output
 
+Case = tuple[str, str]
+"""A method and a model."""
+
 
 @torch.no_grad()
 def answer(net: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Everything a network answers, as one vector."""
     torch.set_num_threads(1)
     return flat_output(call(net, inputs))
+
+
+def answers(folders: Mapping[Case, Path]) -> dict[Case, torch.Tensor]:
+    """What the networks of these folders, all in one, answer in a fresh process."""
+    (root,) = {folder.parent for folder in folders.values()}
+    subprocess.run([sys.executable, __file__, str(root)], check=True, capture_output=True, timeout=300)
+    return {case: load_file(folder / "outputs.safetensors")["outputs"] for case, folder in folders.items()}
 
 
 if __name__ == "__main__":

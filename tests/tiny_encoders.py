@@ -122,9 +122,9 @@ def save_image_classifier(folder: Path) -> Path:
 
 def save_labelled(folder: Path, model: Path, count: int = 80) -> Path:
     """Drawn pictures, each labelled by what the model itself says of it: the source is always right."""
+    from penjing.calibrate.runner import reference_runner
     from penjing.data.pictures import draw
     from penjing.models.open import open_model
-    from penjing.pipeline.graphs import reference_runner
 
     folder.mkdir(parents=True, exist_ok=True)
     runner = reference_runner(open_model(str(model)))

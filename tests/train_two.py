@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 def main(folder: Path) -> None:
     """Train and log into a folder."""
     from penjing.seedling.losses import Objective
-    from penjing.seedling.training import Training, new_accelerator
+    from penjing.seedling.training import Training
+    from penjing.train.launch import new_accelerator
     from tiny_seedling import small_batches, small_cache, small_model, small_schedule
 
     accelerator = new_accelerator(cpu=True)

@@ -9,6 +9,7 @@ PenjingError                 exit code 3 unless a subclass says otherwise
 │   ├── EngineError          an engine that cannot run what it was given
 │   └── MissingExtra         an optional package is not installed
 ├── GoalNotMet               exit code 1: a goal failed, nothing was published
+├── Diverged                 exit code 1: training went astray, nothing was published
 └── Interrupted              exit code 130
 """
 
@@ -68,6 +69,12 @@ class GoalNotMet(PenjingError):
 
     exit_code = 1
     document: dict[str, Any] | None = None
+
+
+class Diverged(PenjingError):
+    """Training went astray; nothing was published, and the best that it had reached is kept."""
+
+    exit_code = 1
 
 
 class Interrupted(PenjingError):

@@ -16,6 +16,10 @@ EXTRAS = {
         "accelerate", "datasets", "huggingface_hub", "onnx", "onnxscript", "pyarrow", "safetensors", "scipy", "torch",
         "transformers",
     ),
+    "train": ("peft",),
+    "search": ("faiss",),
+    "assist": ("Stemmer", "bm25s"),
+    "serve": ("fastapi", "multipart", "prometheus_client", "uvicorn"),
     "report": ("jinja2", "markupsafe", "matplotlib"),
 }  # fmt: skip
 """The packages that each extra brings."""

@@ -129,13 +129,17 @@ def check_fit(recipe: Recipe, model: Model) -> None:
 
 
 def _check_order(method: Method, earlier: Sequence[Method]) -> None:
-    """Structure is found in float layers, so it changes before anything is rounded."""
+    """Structure is found in float layers, so it changes before anything is rounded; what learns needs its teacher."""
     rounding = next((one for one in earlier if one.leaves_codes and one.changes_weights), None)
     if method.restructures and rounding is not None:
         raise RecipeError(
             f"{method.name} after {rounding.name}: weights are rounded already",
             hint="put steps that change the structure before those that round",
         )
+    for one in earlier if method.learns else ():
+        reason = method.conflict(one)
+        if reason:
+            raise RecipeError(f"{method.name} after {one.name}: {reason}", hint=f"put {method.name} before {one.name}")
 
 
 def _check_globs(step: Step, towers: Sequence[Tower]) -> None:

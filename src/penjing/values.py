@@ -14,7 +14,11 @@ FloatArray = NDArray[np.float32]
 Arrays = Mapping[str, Array]
 
 Tell = Callable[[str, int, int], None]
-"""Called with (what is being done, items done, items in all); (what, 0, 0) starts something uncounted."""
+"""Called with (what is being done, items done, items in all); (what, 0, 0) starts something uncounted.
+
+What is done may end in ` · ` and a detail that changes from call to call: the terms of a loss.
+"""
+DETAIL = " · "
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
@@ -109,15 +110,42 @@ def test_names_and_parts_stay_where_they_were():
     net[0] = MergingBlock(net[0], Merging(2, restores=True))
     assert [name for name, _ in net.named_parameters()] == names
     net[0].feed = nn.Identity()
-    assert isinstance(net[0].block.feed, nn.Identity), "what replaces a part is what runs"
-    assert copy.deepcopy(net)[0].block.attention is not net[0].block.attention
+    assert isinstance(net[0].inner.feed, nn.Identity), "what replaces a part is what runs"
+    assert copy.deepcopy(net)[0].inner.attention is not net[0].inner.attention
     net.train()
-    assert net[0].block.training
+    assert net[0].inner.training
+
+
+MAKERS = ("attention.k_proj", "attention.v_proj")
+
+
+def test_attention_to_means_of_equal_neighbours_is_exact():
+    """Keys and values are half as many, every query stays."""
+    hidden = torch.randn(1, TOKENS // 2, WIDTH).repeat_interleave(2, 1)
+    layer = spelled_layer()
+    block = MergingBlock(layer, Merging(keys=2, makers=MAKERS, restores=True))
+    assert torch.allclose(run([block], hidden), run([layer], hidden), atol=1e-5)
+    with Overheard() as attention:
+        run([block], torch.randn(1, TOKENS + 1, WIDTH))
+    assert attention.keys is not None
+    assert attention.keys.shape[2] == attention.values.shape[2] == TOKENS // 2 + 1
+    assert trail_of(run([block], hidden)) is None, "nothing merged"
+    assert not any(module._forward_pre_hooks for module in layer.modules())
+
+
+def test_merged_tokens_are_averaged_by_their_sizes():
+    """Nine tokens become five of sizes 2, 2, 2, 2, 1; the last one counts half as much as any other."""
+    hidden = torch.randn(1, 3, WIDTH)[:, [0, 0, 0, 0, 1, 1, 1, 1, 2]]
+    layers = [spelled_layer() for _ in range(2)]
+    first = MergingBlock(layers[0], Merging(4, match="local"))
+    last = MergingBlock(layers[1], Merging(restores=True, keys=2, makers=MAKERS))
+    assert torch.allclose(run([first, last], hidden), run(layers, hidden), atol=1e-5)
 
 
 def test_it_says_how_to_build_it_again():
-    block = MergingBlock(spelled_layer(), Merging(0, 0.2, "local", 1, False, True))
-    again = MergingBlock.blank(block.describe(), block.block)
+    block = MergingBlock(spelled_layer(), Merging(0, 0.2, "local", 1, False, True, 2, MAKERS))
+    assert json.loads(json.dumps(block.describe())) == block.describe()
+    again = MergingBlock.blank(block.describe(), block.inner)
     assert again.merging == block.merging
     with pytest.raises(TypeError):
         MergingBlock.blank(block.describe(), None)

@@ -12,10 +12,13 @@ from penjing.errors import RecipeError
 from penjing.methods import Aids, make
 from penjing.methods.depth import UNSTACKED, block_influence
 from penjing.models.family import Model
-from penjing.models.open import refreshed
+from penjing.models.open import open_model, refreshed
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Tower
+from penjing.seedling.configuration import SeedlingConfig
+from penjing.seedling.model import SeedlingModel
 from penjing.values import Note
+from tiny_seedling import small_config
 
 
 def probes(model: Model, count: int = 4) -> list[Batch]:
@@ -66,6 +69,24 @@ def test_settings_count_the_layers(fresh, tmp_path):
     drop(model, "decoder", tmp_path)
     assert (model.net.config.decoder_layers, model.net.config.encoder_layers) == (1, 2)
     assert len(model.net.model.decoder.layers) == 1
+
+
+@pytest.mark.parametrize(("tower", "setting"), [("image", "image_layers"), ("decoder", "decoder_layers")])
+def test_what_is_as_long_by_chance_stays(tower, setting, tmp_path):
+    """Lists of settings with a value for each convolution, and layers of other towers, are as many as those that go."""
+    count = {"image": 3, "decoder": 2}[tower]
+    names = [name for name in vars(small_config()) if name.endswith("_layers") and name != "text_layers"]
+    config = SeedlingConfig(**{**vars(small_config()), **dict.fromkeys(names, count), "stem_channels": (8, 16, 32)})
+    config.save_pretrained(tmp_path / "model")
+    SeedlingModel(config).save_pretrained(tmp_path / "model")
+    model = open_model(str(tmp_path / "model"))
+    drop(model, tower, tmp_path, by="influence")
+    found = model.net.config
+    assert {name: getattr(found, name) for name in names} == {**dict.fromkeys(names, count), setting: count - 1}
+    assert (found.stem_channels, found.ear_channels) == ([8, 16, 32], [8, 8, 8])
+    assert {name for name, values in refreshed(model).net.named_parameters()} == {
+        name for name, values in SeedlingModel(found).named_parameters()
+    }
 
 
 def test_all_layers_cannot_go(fresh, tmp_path):

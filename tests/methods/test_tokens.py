@@ -18,6 +18,8 @@ import reloaded_networks
 from engine_rack import EXACT, bits_of
 from penjing.artifact.checkpoint import load_network, save_network, save_portable
 from penjing.artifact.export import export_component
+from penjing.calibrate.call import real_calls
+from penjing.calibrate.keys import key_makers
 from penjing.calibrate.stats import Range
 from penjing.calibrate.walk import walk
 from penjing.errors import RecipeError
@@ -36,6 +38,8 @@ from penjing.values import Note
 
 FIXED: dict[str, Any] = {"r": 3}
 VARYING: dict[str, Any] = {"ratio": 0.2, "match": "local"}
+LOOKED: dict[str, Any] = {"keys": 2}
+BOTH: dict[str, Any] = {"ratio": (0, 0.3), "keys": (2,), "match": "local"}
 CASES = {
     "clip": ("image", "vision_model", FIXED),
     "siglip": ("image", "vision_model", FIXED),
@@ -43,6 +47,7 @@ CASES = {
     "whisper": ("encoder", "encoder_model", VARYING),
     "seedling": ("audio", "audio_model", VARYING),
 }
+SOUND = {"whisper-keys": ("whisper", LOOKED), "whisper-both": ("whisper", BOTH), "seedling-keys": ("seedling", LOOKED)}
 
 
 def tower_of(model: Model, name: str) -> Tower:
@@ -82,6 +87,33 @@ def test_engines_merge_what_pytorch_merges(kind, fresh, tmp_path):
                 assert np.abs(found[output] - array).max() <= 1e-5 * max(1, np.abs(array).max()), output
 
 
+@pytest.mark.parametrize("case", SOUND)
+def test_engines_look_at_the_means_that_pytorch_looks_at(case, fresh, tmp_path):
+    kind, settings = SOUND[case]
+    tower, graph, _ = CASES[kind]
+    model, notes = merged(fresh(kind), tower, settings)
+    assert next(note.change for note in notes) == "attention to means of 2 tokens"
+    component = next(one for one in model.family.components(model.net) if one.name == graph)
+    path = export_component(component, tmp_path)
+    ((name, tensor),) = component.inputs.items()
+    for length in (tensor.shape[-1], tensor.shape[-1] // 2 - 2):
+        arrays = {name: tensor.numpy()[:1, ..., :length]}
+        wanted = TorchGraph(component)(arrays)
+        for engine in EXACT.values():
+            found = engine.open(path)(arrays)
+            for output, array in wanted.items():
+                assert np.abs(found[output] - array).max() <= 1e-5 * max(1, np.abs(array).max()), output
+
+
+@pytest.mark.parametrize("kind", ["whisper", "seedling"])
+def test_the_layers_that_make_keys_are_found(kind, fresh):
+    model = fresh(kind)
+    target = tower_of(model, CASES[kind][0])
+    call = real_calls(target, target.blocks[0], model.family.probe(model.net, 0))[0]
+    parts = {name.rpartition(".")[2] for name in key_makers(target.blocks[0], call)}
+    assert parts == {"k_proj", "v_proj"}
+
+
 @pytest.mark.parametrize(("kind", "tokens"), [("clip", [17, 14, 11]), ("vit", [17, 14, 11]), ("siglip", [16, 13, 10])])
 def test_notes_count_the_tokens(kind, tokens, fresh):
     model, notes = merged(fresh(kind), "image", FIXED)
@@ -105,6 +137,17 @@ def test_steps_before_and_after_find_the_same_sites(kind, fresh):
     assert any(note.bits < 32 for note in notes)
     after, _ = merged(fresh(kind), tower, settings)
     assert all(isinstance(block, MergingBlock) for block in tower_of(after, tower).blocks)
+
+
+def test_keys_are_pooled_behind_int8_layers_too(fresh):
+    model = fresh("whisper")
+    batches = [model.family.probe(model.net, seed) for seed in range(2)]
+    make("static_int8", {"max_error": 10.0}).run(tower_of(model, "encoder"), batches, Aids(model, [], 0, Path()))
+    before = flat_output(tower_of(model, "encoder").run(batches[0]))
+    model, notes = merged(model, "encoder", LOOKED)
+    assert len(notes) == len(tower_of(model, "encoder").blocks)
+    after = flat_output(tower_of(model, "encoder").run(batches[0]))
+    assert 0 < float((after - before).norm() / before.norm()) < 0.5
 
 
 @pytest.mark.parametrize("kind", ["clip", "whisper"])
@@ -169,6 +212,10 @@ REFUSED = {
     ("clip", "image", "r: 7"): "block 1 sees 10 tokens, 1 of them protected: 7 cannot merge",
     ("clip", "image", "r: 2, first: 2"): "numbers 0 to 1",
     ("clip", "image", "r: 2, last: 5"): "numbers 0 to 1",
+    ("clip", "image", "keys: 2"): "first 1 tokens have no neighbours",
+    ("siglip", "image", "keys: 2"): "as many keys as queries",
+    ("whisper", "encoder", "ratio: [0, 0, 0.3]"): "3 numbers for its 2 blocks",
+    ("whisper", "encoder", "keys: [2, 2, 2]"): "3 numbers for its 2 blocks",
 }
 
 
@@ -195,7 +242,20 @@ def test_tokens_merge_once(fresh):
     assert "merge already" in note.skipped
 
 
-@pytest.mark.parametrize("settings", [{}, {"r": 2, "ratio": 0.1}, {"ratio": 0.6}, {"r": -1}, {"r": 2, "match": "any"}])
+BAD: list[dict[str, Any]] = [
+    {},
+    {"r": 2, "ratio": 0.1},
+    {"ratio": 0.6},
+    {"r": -1},
+    {"r": 2, "match": "any"},
+    {"keys": 1},
+    {"keys": (1, 1)},
+    {"ratio": (0.1, 0.7)},
+    {"r": 1, "ratio": (0, 0.1)},
+]
+
+
+@pytest.mark.parametrize("settings", BAD, ids=str)
 def test_bad_settings(settings):
     with pytest.raises(RecipeError):
         make("tokens", settings)

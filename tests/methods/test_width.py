@@ -12,6 +12,7 @@ from penjing.errors import RecipeError
 from penjing.methods import Aids, make
 from penjing.methods.width import UNCACHED, UNSAID
 from penjing.models.family import Model
+from penjing.models.open import refreshed
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch
 from penjing.tensor.grid import relative_error
@@ -110,12 +111,76 @@ def test_uneven_widths_keep_as_many_in_all(fresh, tmp_path):
     assert said == {"0": UNSAID, "1": ""}
 
 
+def test_a_part_beside_the_blocks_goes_along_where_one_setting_gives_both_widths(fresh, tmp_path):
+    """The pooling head of SigLIP is as wide as its blocks by the same setting; plain transformers opens the result."""
+    from transformers import SiglipModel
+
+    model = fresh("siglip")
+    notes = {note.site: note for note in narrow(model, ("image",), tmp_path, neurons=0.5) if not note.skipped}
+    head = [name for name in notes if ".head." in name]
+    assert head == ["vision_model.head.mlp.fc1", "vision_model.head.mlp.fc2"]
+    assert {note.change for note in notes.values()} == {"64 × 32 → 32 × 32", "32 × 64 → 32 × 32"}
+    assert not any(note.remark for note in notes.values())
+    assert notes[head[1]].error > 0, "it is refit, too"
+    assert (model.net.config.vision_config.intermediate_size, model.net.config.text_config.intermediate_size) == (
+        32,
+        64,
+    )
+    model.net.save_pretrained(tmp_path / "plain")
+    again = SiglipModel.from_pretrained(tmp_path / "plain").eval()
+    probe = model.family.probe(model.net, 3)
+    with torch.no_grad():
+        assert torch.equal(
+            again.get_image_features(pixel_values=probe["pixel_values"]).pooler_output,
+            model.net.get_image_features(pixel_values=probe["pixel_values"]).pooler_output,
+        )
+
+
+@pytest.mark.parametrize("settings", [{"uneven": True, "score": "cross_modal"}, {"sites": ("*.layers.*",)}])
+def test_a_part_beside_the_blocks_stays_where_no_setting_would_say_it_all_or_it_is_not_named(settings, fresh, tmp_path):
+    model = fresh("siglip")
+    notes = narrow(model, ("image",), tmp_path, neurons=0.5, **settings)
+    assert not [note for note in notes if ".head." in note.site and note.change]
+    assert model.net.vision_model.head.mlp.fc1.out_features == 64
+
+
 def test_a_convolution_loses_channels_with_the_norm_between(fresh, tmp_path):
     model = fresh("resnet")
     notes = narrow(model, ("image",), tmp_path, channels=0.5, multiple=2)
     assert any(note.change == "4 × 4 × 3 × 3 → 2 × 2 × 3 × 3" for note in notes)
     tower = next(tower for tower in model.towers if tower.name == "image")
     assert bool(torch.isfinite(flat_output(tower.run(probes(model)[0]))).all())
+
+
+def test_convolutions_before_the_blocks_hand_on_fewer_channels_and_a_list_of_settings_says_so(fresh, tmp_path):
+    model = fresh("seedling")
+    bands = model.net.config.num_mel_bins
+    notes = narrow(model, ("audio",), tmp_path, channels=0.5, multiple=2)
+    changed = {note.site: note.change for note in notes if note.change}
+    assert [*changed] == ["audio.convs.0", "audio.convs.1", "audio.convs.2", "audio.project"]
+    assert not any(note.remark for note in notes)
+    config = refreshed(model).net.config
+    assert (config.ear_channels, config.stem_channels) == ([4, 4, 4], [8, 16, 32])
+    assert config.num_mel_bins == bands  # half of it would explain the projection as well
+
+
+@torch.no_grad()
+def test_channels_go_in_the_groups_that_a_norm_takes_together(fresh, tmp_path):
+    model = fresh("seedling")
+    stem, batch = model.net.image.stem, probes(model)[0]
+    for unit in stem:  # groups 4 to 7 of every norm see and say nothing
+        some = len(unit.norm.bias) // 2
+        unit.conv.weight[some:], unit.norm.bias[some:] = 0, 0
+    before = model.net.see(batch["pixel_values"]).tokens
+    notes = narrow(model, ("image",), tmp_path, channels=0.5, multiple=2, refit=False)
+    assert [(unit.norm.num_groups, unit.norm.num_channels) for unit in stem] == [(4, 4), (4, 8), (4, 8), (4, 16)]
+    assert UNSAID in {note.remark for note in notes if note.change}
+    torch.testing.assert_close(model.net.see(batch["pixel_values"]).tokens, before)
+
+
+def test_no_more_groups_go_than_there_are(fresh, tmp_path):
+    with pytest.raises(RecipeError, match=r"stem.1.conv: width would leave 0 of its 8 channels"):
+        narrow(fresh("seedling"), ("image",), tmp_path, channels=0.95)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from PIL import Image
 
 from engine_rack import EXACT
 from penjing.artifact.manifest import read_manifest
+from penjing.calibrate.runner import reference_runner
 from penjing.data.image import ImageFrontEnd
 from penjing.errors import DataError
 from penjing.models.family import Model
 from penjing.models.open import open_model
-from penjing.pipeline.graphs import export_graphs, reference_runner, runnable
+from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.runtimes import open_runner
 from penjing.runtimes.decoder import open_decoder
 from penjing.values import silent

@@ -7,13 +7,14 @@ import re
 
 import pytest
 
+from penjing.calibrate.runner import reference_runner
 from penjing.data.source import load_dataset
 from penjing.data.split import split
 from penjing.errors import DataError, ModelError
 from penjing.judge.multimodal import MultimodalJudge
 from penjing.models.open import open_model
 from penjing.models.pretrained import pretrained_folder
-from penjing.pipeline.graphs import check_front_end, reference_runner
+from penjing.pipeline.graphs import check_front_end
 
 MOST_BYTES = 30_000_000
 SCENES = 60

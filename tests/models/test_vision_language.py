@@ -14,11 +14,12 @@ from PIL import Image
 
 from engine_rack import EXACT
 from penjing.artifact.manifest import read_manifest
+from penjing.calibrate.runner import reference_runner
 from penjing.data.vision_prompt import VisionPrompt
 from penjing.errors import DataError, ModelError
 from penjing.models.family import Model
 from penjing.models.open import open_model
-from penjing.pipeline.graphs import export_graphs, reference_runner, runnable
+from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.measure import exported
 from penjing.runtimes import open_runner
 from penjing.values import silent

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from penjing.calibrate.runner import reference_runner, write_tokenizer
 from penjing.models.open import open_model
-from penjing.pipeline.graphs import check_front_end, reference_runner, runnable, write_tokenizer
+from penjing.pipeline.graphs import check_front_end, runnable
 
 LETTERS = "abcdersu"
 

@@ -6,10 +6,13 @@ import dataclasses
 
 import pytest
 
+from penjing.errors import DataError
 from penjing.methods import make
-from penjing.pipeline.preflight import expect
+from penjing.pipeline.preflight import check_disk, expect
 from penjing.pipeline.steps import Calibration
 from penjing.recipe import Recipe, Step
+from penjing.teach.mapping import layer_map
+from penjing.teach.teacher import Teacher
 
 
 def recipe_of(*methods: tuple[str, dict]) -> Recipe:
@@ -46,3 +49,19 @@ def test_without_data_only_memory_is_needed(fresh):
     found = expect(fresh("llama"), recipe_of(("rtn", {"bits": 8})), Calibration((), (), "no data"))
     assert found.seconds == 0
     assert found.peak_rss_bytes > 0
+
+
+def test_a_teacher_whose_answers_the_disk_has_no_room_for_is_told_before_the_steps(fresh, tmp_path, monkeypatch):
+    model = fresh("whisper")
+    few, many = batches_of(model, 2), batches_of(model, 20)
+    size = make("distill", {}).keeps_bytes(model, many.batches, 1.0)
+    cache = Teacher(lambda: model, "", layer_map(model, model), True, 2.0).answers(many.batches, tmp_path / "cache")
+    assert size == pytest.approx(cache.size_bytes, rel=0.01)
+    told = make("distill", {"data": "speech-train:200"})
+    assert told.keeps_bytes(model, many.batches, 1.0) == pytest.approx(10 * size)
+    assert make("distill", {"task_share": 1}).keeps_bytes(model, many.batches, 1.0) == 0
+    usage = dataclasses.make_dataclass("Usage", ["free"])(size / 2)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: usage)
+    check_disk(model, recipe_of(("distill", {})), few, tmp_path)
+    with pytest.raises(DataError, match=r"step distill: .* would take .* GB"):
+        check_disk(model, recipe_of(("distill", {})), many, tmp_path)

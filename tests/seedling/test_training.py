@@ -14,7 +14,8 @@ import train_two
 from penjing.errors import PenjingError
 from penjing.seedling.losses import WEIGHTS, Objective
 from penjing.seedling.schedule import Schedule
-from penjing.seedling.training import Training, new_accelerator
+from penjing.seedling.training import Training
+from penjing.train.launch import new_accelerator
 from tiny_seedling import small_batches, small_model, small_schedule
 
 

@@ -7,7 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penjing.tensor.merge import Match, match_all, match_neighbours, merge, settled, take
+from penjing.tensor.merge import (
+    Match,
+    match_all,
+    match_neighbours,
+    merge,
+    merge_down,
+    pool,
+    pool_sums,
+    settled,
+    take,
+)
 
 MATCHERS = {"all": match_all, "neighbours": match_neighbours}
 
@@ -132,3 +142,62 @@ def test_no_merge_is_the_identity(matcher):
     assert torch.equal(merged, values)
     assert torch.equal(total, sizes)
     assert torch.equal(take(merged, match.rows), values)
+
+
+@pytest.mark.parametrize("kind", MATCHERS)
+@settings(max_examples=40, deadline=None)
+@given(tokens=st.integers(2, 20), share=st.floats(0.05, 1.0), seed=st.integers(0, 99))
+def test_merging_down_leaves_means_of_a_partition_in_order(kind, tokens, share, seed):
+    """One-hot tokens tell who is in which mean: everyone once, by the same weight, and those alone before as after."""
+    keep = max(1, round(share * tokens))
+    metric = torch.randn(2, tokens, 4, generator=torch.Generator().manual_seed(seed))
+    marked = torch.cat([metric, 1e-4 * torch.eye(tokens).expand(2, -1, -1)], -1)
+    left = merge_down(marked, keep, MATCHERS[kind])
+    assert left.shape == (2, keep, 4 + tokens)
+    parts = left[:, :, 4:] / 1e-4
+    sizes = 1 / parts.amax(-1)
+    assert (parts * sizes[:, :, None]).round().sum(1).eq(1).all(), "every token is in exactly one of them"
+    assert sizes.sum(1).tolist() == pytest.approx([tokens, tokens], rel=1e-3)
+    assert left[:, :, :4] == pytest.approx(parts @ metric, abs=1e-3)
+
+
+def test_merging_down_to_one_is_the_mean_and_to_all_is_nothing():
+    values = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0))
+    assert merge_down(values, 1, match_all)[:, 0] == pytest.approx(values.mean(1), abs=1e-6)
+    assert torch.equal(merge_down(values, 7, match_all), values)
+
+
+def test_copies_merge_first():
+    """Of four tokens, two of them twice, two are left: each the very token, in the order of the first half."""
+    one, other = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([0.0, 3.0, -1.0])
+    values = torch.stack([one, one, other, other])[None]
+    assert merge_down(values, 2, match_all)[0] == pytest.approx(torch.stack([one, other]))
+
+
+def test_rounds_of_a_quarter_lose_less_than_rounds_of_half():
+    """24 tokens around 6 directions in any order, down to 6: what lies between a token and the nearest that is left."""
+    lost = {"quarter": 0.0, "half": 0.0}
+    for seed in range(20):
+        dice = torch.Generator().manual_seed(seed)
+        centres = torch.randn(6, 16, generator=dice)[torch.randperm(24, generator=dice) % 6]
+        values = (centres + 0.1 * torch.randn(24, 16, generator=dice))[None]
+        halved, sizes = values, torch.ones(1, 24)
+        for count in (12, 6):
+            halved, sizes = merge(halved, sizes, match_all(halved, count))
+        lost["half"] += float(torch.cdist(values, halved).amin(-1).sum())
+        lost["quarter"] += float(torch.cdist(values, merge_down(values, 6, match_all)).amin(-1).sum())
+    assert lost["quarter"] < 0.7 * lost["half"]
+
+
+@settings(deadline=None)
+@given(tokens=st.integers(1, 12), width=st.integers(1, 5), weighted=st.booleans())
+def test_pooling_is_a_mean_of_what_there_is(tokens, width, weighted):
+    """Group by group in double, the last of fewer; sizes are weights, and their sums what each mean stands for."""
+    torch.manual_seed(tokens * width)
+    values, sizes = torch.randn(2, tokens, 3), torch.randint(1, 5, (2, tokens)).float()
+    found = pool(values, width, sizes if weighted else None)
+    weights = (sizes if weighted else torch.ones_like(sizes)).double()[:, :, None]
+    groups = [slice(first, first + width) for first in range(0, tokens, width)]
+    wanted = [(values[:, one].double() * weights[:, one]).sum(1) / weights[:, one].sum(1) for one in groups]
+    assert torch.allclose(found.double(), torch.stack(wanted, 1), atol=1e-5)
+    assert pool_sums(sizes[:, :, None], width).sum() == sizes.sum()

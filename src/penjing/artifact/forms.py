@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from penjing.artifact.reshaped import reshaped
 from penjing.layers.cache import CacheGrid
+from penjing.layers.condensing import CondensedConnector
 from penjing.layers.lowrank import LowRankLinear
 from penjing.layers.masked import mask_of
 from penjing.layers.merging import MergingBlock
@@ -35,6 +36,7 @@ LACKING: Mapping[type[nn.Module], str] = {
     IntRecurrent: "recurrent layers",
     CacheGrid: "steps per channel for a cache",
     MergingBlock: "merging of tokens",
+    CondensedConnector: "merging of tokens",
     LowRankLinear: "two thin layers in the place of one",
 }
 CODED = (IntLinear, IntEmbedding, StaticLinear)
@@ -48,10 +50,11 @@ def plan(net: nn.Module) -> tuple[Forms, str]:
     if config.model_type in OWN:
         return {}, f"transformers does not know {type(net).__name__} without penjing"
     reshapes = reshaped(net)
-    if reshapes:
-        return {}, f"{next(iter(reshapes))} is narrower than any configuration can say"
+    narrower = [name for name, change in reshapes.items() if change["shapes"]]
+    if narrower:
+        return {}, f"{narrower[0]} is narrower than any configuration can say"
     blank = described_by(net, config)
-    reason = _obstacle(net, blank)
+    reason = _obstacle(net, blank) or (f"{next(iter(reshapes))} counts as no configuration can say" if reshapes else "")
     if reason:
         return {}, reason
     tables = {id(module.table) for _, module in coded_layers(net) if isinstance(module, IntEmbedding)}

@@ -22,7 +22,7 @@ if sys.platform != "win32":
 DISK_TROUBLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG,
 )  # fmt: skip
-WORTH_KEEPING = ("steps/*/notes.json", "report.json")
+WORTH_KEEPING = ("steps/*/notes.json", "steps/scratch/course-*/state.safetensors", "report.json")
 """What a run that ended early leaves for --resume, or for whoever wants to know why it was refused."""
 
 

@@ -23,6 +23,11 @@ class Energy(Statistic):
         self.check(self._total.sum())
 
     @property
+    def total(self) -> Tensor:
+        """Σ x² of each input, (in,)."""
+        return self._total
+
+    @property
     def norm(self) -> Tensor:
         """‖x‖₂ of each input, (in,)."""
         return self._total.sqrt()

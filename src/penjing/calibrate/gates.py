@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from penjing.calibrate.proxy import MOST_ITEMS, Labels, chunks, spread, verdicts
 from penjing.models.family import Model
-from penjing.models.inner import Inner, channel_axis
-from penjing.models.tower import Batch
+from penjing.models.inner import channel_axis
+from penjing.models.tower import Batch, Site
 from penjing.values import Tell
 
 
+class Gated(Protocol):
+    """Units of channels that some sites read: `readers` are they, with the unit of each input channel."""
+
+    @property
+    def count(self) -> int:
+        """How many units there are."""
+
+    @property
+    def readers(self) -> Sequence[tuple[Site, Tensor]]:
+        """The sites that read them."""
+
+
 def felt(
-    model: Model, inner: Mapping[str, Inner], batches: Sequence[Batch], labels: Labels, tell: Tell
+    model: Model, inner: Mapping[str, Gated], batches: Sequence[Batch], labels: Labels, tell: Tell
 ) -> dict[str, Tensor]:
     """Mean squared derivative by each gate, (units,) for each of the inner channels, by name.
 
@@ -50,19 +63,20 @@ def felt(
 
 
 @contextlib.contextmanager
-def gates(inner: Mapping[str, Inner]) -> Iterator[dict[str, Tensor]]:
+def gates(inner: Mapping[str, Gated]) -> Iterator[dict[str, Tensor]]:
     """Multiply each unit's channels by a gate while this is open; the gates, ones (units,), by name."""
     opened = {name: torch.ones(one.count, requires_grad=True) for name, one in inner.items()}
 
-    def pass_through(one: Inner, gate: Tensor, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        shape = [1] * args[0].dim()
-        shape[channel_axis(one.reader.module, args[0])] = -1
-        return (args[0] * gate[one.read].view(shape), *args[1:])
-
     with contextlib.ExitStack() as hooks:
         for name, one in inner.items():
-            hook = one.reader.module.register_forward_pre_hook(
-                lambda module, args, one=one, gate=opened[name]: pass_through(one, gate, args)
-            )
-            hooks.callback(hook.remove)
+            for site, units in one.readers:
+                passed = partial(_through, opened[name], units)
+                hooks.callback(site.module.register_forward_pre_hook(passed).remove)
         yield opened
+
+
+def _through(gate: Tensor, units: Tensor, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a layer whose input channels each passed the gate of their unit: units (in,)."""
+    shape = [1] * args[0].dim()
+    shape[channel_axis(module, args[0])] = -1
+    return (args[0] * gate[units].view(shape), *args[1:])

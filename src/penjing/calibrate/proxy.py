@@ -21,6 +21,7 @@ from torch.nn.functional import log_softmax, normalize
 from penjing.errors import DataError
 from penjing.models.capture import call
 from penjing.models.family import Model
+from penjing.models.outputs import float_tensors
 from penjing.models.tower import Batch, Tower
 
 TOGETHER = 8
@@ -30,6 +31,7 @@ MOST_ITEMS = 64
 SHARPNESS = 20.0
 """What a cosine is multiplied by before the softmax: published encoders learn 14 to 100."""
 WORDS = ("decoder_input_ids", "input_ids")
+LABELS = "labels"
 
 Labels = Literal["data", "own"]
 
@@ -102,7 +104,7 @@ def verdicts(model: Model, chunk: Sequence[Batch]) -> list[Verdict]:
     for batch in chunk:
         logits = _logits(model, batch)
         if logits is not None:
-            found.append(_worded(logits, batch))
+            found.append(worded(logits, batch))
     found = found or [Verdict(values, is_outputs=True) for values in _outputs(model, chunk)]
     if not found:
         raise DataError(
@@ -127,34 +129,59 @@ def _matches(model: Model, chunk: Sequence[Batch]) -> Iterator[Verdict]:
 def _embedding(tower: Tower, batch: Batch) -> Tensor | None:
     """The one vector (1, width) among what a tower gives; None where there is none, or the batch lacks its input."""
     with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
-        output: Any = tower.run(batch)
-        parts = (output,) if isinstance(output, Tensor) else tuple(output)
-        return next((part for part in parts if isinstance(part, Tensor) and part.dim() == 2 and len(part) == 1), None)
+        return embedding_of(tower.run(batch), 1)
     return None
+
+
+def embedding_of(output: Any, items: int) -> Tensor | None:
+    """One vector per item (items, width) among what an encoder gives, if there is one."""
+    parts = (output,) if isinstance(output, Tensor) else tuple(output)
+    return next((part for part in parts if isinstance(part, Tensor) and part.dim() == 2 and len(part) == items), None)
 
 
 def _logits(model: Model, batch: Batch) -> Tensor | None:
     """What the decoder, or the whole network, says word by word (words, vocabulary), or of the item (1, labels)."""
-    runs: list[Callable[[Batch], Any]] = [
-        tower.run for tower in model.towers if tower.role == "decoder" and tower.blocks
-    ]
-    runs.append(partial(call, model.net))
-    for run in runs:
-        with contextlib.suppress(Exception):
-            output: Any = run(batch)
-            logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-            if isinstance(logits, Tensor) and logits.dim() in (2, 3):
-                return logits.flatten(0, -2)
+    for run in _speakers(model):
+        logits = _said(run, batch)
+        if logits is not None:
+            return logits.flatten(0, -2)
     return None
 
 
-def _worded(logits: Tensor, batch: Batch) -> Verdict:
-    """Each word is to say the next one, where the batch holds the words that were read."""
-    for key in WORDS:
-        words = batch.get(key)
-        if words is not None and words.numel() == len(logits) > 1:
-            return Verdict(logits[:-1], words.flatten()[1:])
-    return Verdict(logits)
+def speaking_run(model: Model, batch: Batch) -> Callable[[Batch], Any] | None:
+    """The run that says words or labels of such a batch: it gives logits, or something that has them."""
+    return next((run for run in _speakers(model) if _said(run, batch) is not None), None)
+
+
+def _speakers(model: Model) -> Iterator[Callable[[Batch], Any]]:
+    """Runs that may say something: of decoders, of the whole network."""
+    for tower in model.towers:
+        if tower.role == "decoder" and tower.blocks:
+            yield tower.run
+    yield partial(call, model.net)
+
+
+def _said(run: Callable[[Batch], Any], batch: Batch) -> Tensor | None:
+    with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
+        output: Any = run(batch)
+        logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+        if isinstance(logits, Tensor) and logits.dim() in (2, 3):
+            return logits
+    return None
+
+
+def worded(logits: Tensor, batch: Batch) -> Verdict:
+    """Each word is to say the next one, where the batch holds the words that were read, or labels of each row."""
+    if len(batch.get(LABELS, ())) == len(logits):
+        return Verdict(logits, batch[LABELS])
+    words = words_of(batch, len(logits))
+    return Verdict(logits) if words is None else Verdict(logits[:-1], words[1:])
+
+
+def words_of(batch: Batch, rows: int) -> Tensor | None:
+    """The words (rows,) that so many rows of logits were read from; None where the batch does not hold them."""
+    found = (batch[key].flatten() for key in WORDS if key in batch)
+    return next((words for words in found if len(words) == rows > 1), None)
 
 
 def _outputs(model: Model, chunk: Sequence[Batch]) -> Iterator[Tensor]:
@@ -162,15 +189,4 @@ def _outputs(model: Model, chunk: Sequence[Batch]) -> Iterator[Tensor]:
     for batch in chunk:
         for tower in (tower for tower in model.towers if tower.blocks):
             with contextlib.suppress(Exception):
-                yield torch.cat([part.flatten() for part in _tensors(tower.run(batch))])[None]
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        if output.is_floating_point():
-            yield output
-    elif hasattr(output, "to_tuple"):
-        yield from _tensors(output.to_tuple())
-    elif isinstance(output, (tuple, list)):
-        for part in output:
-            yield from _tensors(part)
+                yield torch.cat([part.flatten() for part in float_tensors(tower.run(batch))])[None]

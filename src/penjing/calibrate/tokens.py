@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,8 @@ from penjing.models.tower import Batch, Tower
 
 ROW_DIMENSIONS = 3
 MEDIA = ("image", "audio")
+PICTURE = 0
+"""The kind that `origins` gives to tokens of a picture."""
 
 
 class Row(NamedTuple):
@@ -47,6 +49,25 @@ def token_row(tower: Tower, batch: Batch) -> Row | str:
     if any(_about_tokens(value, tokens) for key, value in call.items() if key != 0):
         return "its blocks are given a mask or positions beside the tokens"
     return Row(tokens, max(0, tokens - places) if places else 0)
+
+
+@torch.no_grad()
+def tokens_read(tower: Tower, towers: Sequence[Tower], batch: Batch) -> int | str:
+    """How many tokens a decoder reads of a picture, or of a tile of it, if a tower gives them; else why there are none.
+
+    They are as many as the places that the decoder says are a picture's (`origins`).
+    """
+    reader = next((one for one in towers if one.role == "decoder" and one.origins), None)
+    if tower.role != "connector" or reader is None or reader.origins is None:
+        return "no decoder reads what it gives as the tokens of a picture"
+    given = tower.run(batch)
+    if not isinstance(given, Tensor) or given.dim() != ROW_DIMENSIONS:
+        return "it gives no row of tokens"
+    pictures, tokens, _ = given.shape
+    places = int((reader.origins(batch) == PICTURE).sum())
+    if pictures * tokens != places:
+        return f"it gives {pictures * tokens} tokens, and {reader.name} has {places} places for a picture"
+    return tokens
 
 
 def _about_tokens(value: Any, tokens: int) -> bool:

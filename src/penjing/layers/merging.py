@@ -7,24 +7,30 @@ can be run one by one, in any order of batches, and nothing is remembered betwee
 Copies that are given back make whoever reads the tower afterwards right without knowing: a mean over them is the mean
 weighted by sizes, attention to m copies of a key is attention to it with log m on its score (equation 1 of
 arXiv:2210.09461), and a grid of patches is a grid again.
+
+Where every token stays, attention may still look at means of neighbours: queries are of all tokens, keys and values of
+fewer (spatial reduction, arXiv:2102.12122, section 3.3, with a mean in place of what is learned there). Nothing of a
+token's own path is lost then, and the part of attention that grows with the square of their number is halved or less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from penjing.errors import DataError
-from penjing.layers.described import DescribedLayer, Description
+from penjing.layers.around import Around
+from penjing.layers.described import Description
 from penjing.layers.overheard import Overheard
-from penjing.tensor.merge import Match, match_all, match_neighbours, merge, take
+from penjing.tensor.merge import Matcher, match_all, match_neighbours, merge, pool, pool_sums, take
 
 Matching = Literal["global", "local"]
-MATCHINGS: dict[str, Callable[[Tensor, int, int], Match]] = {"global": match_all, "local": match_neighbours}
+MATCHINGS: dict[str, Matcher] = {"global": match_all, "local": match_neighbours}
 SHARES = 1 << 20
 """A share of tokens is a fraction of this, so that a number of tokens known at run time is divided in integers."""
 MASK_DIMENSIONS = 4
@@ -54,7 +60,8 @@ class Merging:
     """What a block merges: `count` tokens, or else a `share` of them; of each pair that `match` looks at.
 
     The first `protected` tokens stay. `proportional` gives attention the sizes; a block that `restores` gives every
-    token back.
+    token back. Attention looks at means of every `keys` neighbours, in what the `makers` read: the layers of the block
+    that make its keys and its values.
     """
 
     count: int = 0
@@ -63,6 +70,8 @@ class Merging:
     protected: int = 0
     proportional: bool = True
     restores: bool = False
+    keys: int = 1
+    makers: tuple[str, ...] = ()
 
     def of(self, tokens: int) -> int:
         """How many of so many tokens merge."""
@@ -70,44 +79,25 @@ class Merging:
         return self.count or free * round(self.share * SHARES) // SHARES
 
 
-class MergingBlock(DescribedLayer):
+class MergingBlock(Around):
     """A block of a tower, its weights where they always were, behind a merging of its tokens.
 
     hidden (batch, n, width) -> (batch, n - r, width), or all tokens there ever were if it `restores`.
     """
 
-    is_structure: ClassVar[bool] = True
-
     def __init__(self, block: nn.Module, merging: Merging) -> None:
-        super().__init__()
-        # The block's own parts are this one's: they keep their names, and a site replaced in either is in both.
-        self._parameters, self._buffers, self._modules = block._parameters, block._buffers, block._modules
-        self.training = block.training
-        object.__setattr__(self, "block", block)
+        super().__init__(block)
         self.merging = merging
 
     def describe(self) -> dict[str, Any]:
         """What it merges."""
-        return {name: getattr(self.merging, name) for name in Merging.__slots__}
+        return {name: getattr(self.merging, name) for name in Merging.__slots__} | {"makers": [*self.merging.makers]}
 
     @classmethod
-    def blank(cls, spec: Description, original: nn.Module | None) -> Self:
-        """The same around the block that the architecture has here."""
-        if original is None:
-            raise TypeError("there is no block here")
-        return cls(original, Merging(**{name: spec[name] for name in Merging.__slots__}))
-
-    def __getattr__(self, name: str) -> Any:
-        """What is asked of a block beside its parts: networks look at some (Gemma at `attention_type`)."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["block"], name)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the block as well."""
-        self.__dict__["block"].training = mode
-        return super().train(mode)
+    def around(cls, inner: nn.Module, spec: Description) -> Self:
+        """Merge as described."""
+        told = {name: spec[name] for name in Merging.__slots__ if name in spec}
+        return cls(inner, Merging(**{**told, "makers": tuple(told.get("makers", ()))}))
 
     def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Merge, run the block, hand on what the next one needs."""
@@ -115,14 +105,15 @@ class MergingBlock(DescribedLayer):
         count = self.merging.of(hidden.shape[1])
         if count:
             hidden, trail = self._merged(hidden, trail, count)
-        if trail:
+        if trail or self.merging.keys > 1:
             args, kwargs = tuple(map(unmasked, args)), {name: unmasked(value) for name, value in kwargs.items()}
         sizes = trail.sizes if trail and self.merging.proportional else None
-        with Overheard(sizes) as attention:
-            given = self.__dict__["block"](hidden, *args, **kwargs)
+        makers = [self.get_submodule(name) for name in self.merging.makers]
+        with pooled_inputs(makers, self.merging.keys, sizes) as counted, Overheard(counted) as attention:
+            given = self.inner(hidden, *args, **kwargs)
         output, *others = given if isinstance(given, tuple) else (given,)
         if trail:
-            output = self._handed_on(output, trail, attention.keys)
+            output = self._handed_on(output, trail, attention.keys if self.merging.keys == 1 else None)
         return (output, *others) if isinstance(given, tuple) else output
 
     def _merged(self, hidden: Tensor, trail: Trail | None, count: int) -> tuple[Tensor, Trail]:
@@ -140,6 +131,30 @@ class MergingBlock(DescribedLayer):
             return whole
         setattr(output, TRAIL, trail._replace(metric=output if keys is None else keys.transpose(1, 2).mean(2)))
         return output
+
+
+@contextlib.contextmanager
+def pooled_inputs(makers: Sequence[nn.Module], width: int, sizes: Tensor | None = None) -> Iterator[Tensor | None]:
+    """While open, the makers read means of every `width` neighbours; gives how many tokens each key stands for.
+
+    None where each stands for as many: of an odd number of tokens the last then counts for two, and attention is
+    spared a weight for every score, which costs as much as a fifth of it. What all makers read is one tensor, pooled
+    once; ranges of inputs are measured behind it.
+    """
+    if width == 1 or not makers:
+        yield sizes
+        return
+    last: list[tuple[Tensor, Tensor]] = []
+
+    def read(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if not last or last[-1][0] is not args[0]:
+            last.append((args[0], pool(args[0], width, sizes)))
+        return (last[-1][1], *args[1:])
+
+    with contextlib.ExitStack() as hooks:
+        for maker in makers:
+            hooks.callback(maker.register_forward_pre_hook(read, prepend=True).remove)
+        yield None if sizes is None else pool_sums(sizes[:, :, None], width)[:, :, 0]
 
 
 def unmasked(value: Any) -> Any:

@@ -18,14 +18,15 @@ ATTENTION_DIMENSIONS = 4
 class Overheard(TorchFunctionMode):
     """While open, attention gives each token the weight of as many as it stands for: softmax(Q Kᵀ / √d + log s) V.
 
-    Equation 1 of arXiv:2210.09461, with `sizes` s (batch, n); None leaves attention alone. `keys` are those of the
-    first attention that was heard, (batch, heads, n, d): of the fused operator, or of a product of four dimensions and
-    the softmax behind it.
+    Equation 1 of arXiv:2210.09461, with `sizes` s (batch, n); None leaves attention alone. `keys` and `values` are
+    those of the first attention that was heard, (batch, heads, n, d): of the fused operator, or of a product of four
+    dimensions, the softmax behind it and the product behind that.
     """
 
     def __init__(self, sizes: Tensor | None = None) -> None:
         super().__init__()
         self.keys: Tensor | None = None
+        self.values: Tensor | None = None
         self._sizes = sizes
         self._right: Tensor | None = None
 
@@ -34,14 +35,17 @@ class Overheard(TorchFunctionMode):
     ) -> Any:
         """Called for every function of torch."""
         named = dict(kwargs or {})
-        if self.keys is not None:
+        if self.values is not None:
             return func(*args, **named)
-        if func is scaled_dot_product_attention:
-            self.keys = args[1]
+        if func is scaled_dot_product_attention and self.keys is None:
+            self.keys, self.values = args[1:3]
             return func(*args, **named) if self._sizes is None else self._attend(*args, **named)
         if func in PRODUCTS and args[1].dim() == ATTENTION_DIMENSIONS:
-            self._right = args[1]
-        elif func in SOFTMAX and self._right is not None:
+            if self.keys is None:
+                self._right = args[1]
+            else:
+                self.values = args[1]
+        elif func in SOFTMAX and self.keys is None and self._right is not None:
             self.keys = self._right.transpose(2, 3)
             args = (args[0] if self._sizes is None else args[0] + self._bias(), *args[1:])
         return func(*args, **named)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from penjing.layers.described import DescribedLayer, Description
 from penjing.layers.geometry import Geometry, convolution, resemble
+from penjing.layers.learned import LearnedGrid
 from penjing.layers.lower import dequantize, matmul_nbits
-from penjing.tensor.grid import Codes
+from penjing.tensor.grid import Codes, to_groups
 from penjing.tensor.pack import SLOT_BITS, pack_slots, unpack_slots
 
 LARGEST_BLOCK = 128
@@ -53,6 +54,7 @@ class IntTable(nn.Module):
         self.register_buffer("scales", torch.ones(rows, groups))
         zero_bytes = math.ceil(groups * self.slot_bits / 8)
         self.register_buffer("zeros", None if symmetric else torch.zeros(rows, zero_bytes, dtype=torch.uint8))
+        self.learned: LearnedGrid | None = None
         self._dense: Tensor | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -94,10 +96,33 @@ class IntTable(nn.Module):
 
     def dense(self) -> Tensor:
         """The weights the codes stand for, (rows, width) float32; kept, because calibration asks again and again."""
+        if self.learned is not None:
+            learned: Tensor = self.learned()
+            return learned.flatten(1)[:, : self.width]
         if self._dense is None:
             codes = unpack_slots(self.packed, self.slot_bits)
             self._dense = Codes(codes, self.scales, self.zero_points()).dequantize(self.width)
         return self._dense
+
+    def learn(self, rounds: bool, mask: Tensor | None = None) -> LearnedGrid:
+        """Let a learned grid stand in for the codes until `settle`; a mask (rows, width) is kept."""
+        repeats = 1 if self.group else self.scales.shape[1]
+        zeros = torch.full_like(self.scales, 2 ** (self.bits - 1)) if self.symmetric else self.zero_points()
+        scales, zeros = (part[:, ::repeats].unsqueeze(-1) for part in (self.scales, zeros))
+        learned = LearnedGrid(to_groups(self.dense(), self.group), scales, zeros, 2**self.bits - 1, rounds)
+        if mask is not None:
+            learned.hide(to_groups(mask.float(), self.group).bool())
+        self.release()
+        self.learned = learned
+        return learned
+
+    def settle(self) -> None:
+        """Take the codes that were learned."""
+        assert self.learned is not None
+        codes, scales = self.learned.settled()
+        zeros = self.learned.zeros
+        self.learned = None
+        self.store(Codes(codes.to(torch.uint8), scales.squeeze(-1), zeros.squeeze(-1)))
 
     def release(self) -> None:
         """Forget the float weights until they are asked for again."""
@@ -174,6 +199,8 @@ class IntEmbedding(DescribedLayer):
     def forward(self, ids: Tensor) -> Tensor:
         """Look rows up and dequantize only these, in the reference as in the graph."""
         table = self.table
+        if table.learned is not None:
+            return nn.functional.embedding(ids, table.dense()) * self.row_scale
         codes = nn.functional.embedding(ids, table.packed.flatten(1)).float()
         codes = _split_slots(codes, table.slot_bits).reshape(*ids.shape, table.scales.shape[1], table.block)
         scales = nn.functional.embedding(ids, table.scales).unsqueeze(-1)
@@ -212,6 +239,7 @@ class IntConv(DescribedLayer):
         self.register_buffer("scales", torch.ones(self.shape[0]))
         self.register_buffer("zeros", torch.zeros(self.shape[0], dtype=torch.int8))
         self.bias = None if like.bias is None else nn.Parameter(like.bias.detach().clone(), requires_grad=False)
+        self.learned: LearnedGrid | None = None
 
     def describe(self) -> dict[str, Any]:
         """Its bits; the rest is the original's."""
@@ -229,9 +257,29 @@ class IntConv(DescribedLayer):
         self.scales.copy_(found.scales[:, 0])
         self.zeros.copy_(found.zeros[:, 0] - half)
 
+    def learn(self, rounds: bool, mask: Tensor | None = None) -> LearnedGrid:
+        """Let a learned grid stand in for the codes until `settle`; a mask of the kernel's shape is kept."""
+        zeros = self.zeros.float() + 2 ** (self.bits - 1)
+        learned = LearnedGrid(self.weight.flatten(1), self.scales[:, None], zeros[:, None], 2**self.bits - 1, rounds)
+        if mask is not None:
+            learned.hide(mask)
+        self.learned = learned
+        return learned
+
+    def settle(self) -> None:
+        """Take the codes that were learned."""
+        assert self.learned is not None
+        codes, scales = self.learned.settled()
+        zeros = self.learned.zeros
+        self.learned = None
+        self.store(Codes(codes[:, None].to(torch.uint8), scales, zeros))
+
     @property
     def weight(self) -> Tensor:
         """The dequantized kernel."""
+        if self.learned is not None:
+            learned: Tensor = self.learned()
+            return learned.view(self.shape)
         column = (-1, *[1] * (len(self.shape) - 1))
         return (self.codes.float() - self.zeros.float().view(column)) * self.scales.view(column)
 

@@ -4,6 +4,7 @@ from penjing.methods.autoround import AutoRound
 from penjing.methods.awq import Awq
 from penjing.methods.base import METHODS, Aids, Method, known_methods, make, method
 from penjing.methods.depth import Depth
+from penjing.methods.distill import Distill
 from penjing.methods.float16 import Float16
 from penjing.methods.gptq import Gptq
 from penjing.methods.hqq import Hqq
@@ -25,6 +26,7 @@ __all__ = [
     "AutoRound",
     "Awq",
     "Depth",
+    "Distill",
     "Float16",
     "Gptq",
     "Hqq",

@@ -26,7 +26,8 @@ class Aids:
 
     `select` are batches kept apart from calibration: strengths and float sites are chosen on them. `tell` takes
     (what is being done, items done, items in all) where a method works for longer than a second between two notes.
-    `engine` will run the result; where it runs no graphs, `timed_by` is the one that would.
+    `engine` will run the result; where it runs no graphs, `timed_by` is the one that would. `teacher` opens the source
+    once more, as it was before any step.
     """
 
     model: Model
@@ -35,6 +36,7 @@ class Aids:
     scratch: Path
     tell: Tell = silent
     engine: Engine | None = None
+    teacher: Callable[[], Model] | None = None
 
     @property
     def timed_by(self) -> Engine:
@@ -53,7 +55,8 @@ class Method(BaseModel, ABC):
     compress: its notes say 32 bits. One that changes no weights (`changes_weights` false) has no sites: what it rounds
     is made while the model runs. After one that `restructures`, layers have other shapes or are others: towers and
     sites are found anew. After one that `renames_tokens`, numbers of tokens mean other ones: data is read anew, and
-    only what comes of texts can be compared with the source.
+    only what comes of texts can be compared with the source. One that `learns` trains what is there; shapes, masks and
+    grids stay, and its notes tell what sites are stored in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +68,7 @@ class Method(BaseModel, ABC):
     changes_weights: ClassVar[bool] = True
     restructures: ClassVar[bool] = False
     renames_tokens: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
 
     sites: tuple[str, ...] = Field((), description="globs of site names; all sites the method fits when empty")
 
@@ -76,6 +80,18 @@ class Method(BaseModel, ABC):
         """Compress every tower the step is for, one after the other."""
         for target in targets:
             yield from self.apply(target, batches, aids)
+
+    @property
+    def alters_prompts(self) -> str:
+        """How the tokens that a model is fed are others afterwards, so that data is read anew and outputs compare with
+        nothing; empty where they are the same.
+        """
+        return "gives tokens other numbers" if self.renames_tokens else ""
+
+    @property
+    def reads(self) -> str | None:
+        """The data set that the work reads by itself, by its name, if any; what judges may not be in it."""
+        return None
 
     @property
     def leaves_codes(self) -> bool:
@@ -104,6 +120,14 @@ class Method(BaseModel, ABC):
     def runs(self, items: int) -> float:
         """About how many runs of a tower the work takes with so many calibration items; for an estimate beforehand."""
         return 3.0 * items if self.needs_data else 0.0
+
+    def takes(self) -> float:
+        """Seconds that the settings give the work, whatever the model is; for an estimate beforehand."""
+        return 0.0
+
+    def keeps_bytes(self, model: Model, batches: Sequence[Batch], per_row: float) -> float:
+        """Bytes that the work keeps on disk beside the model; of data of its own, a row is `per_row` items."""
+        return 0.0
 
     def require(self, batches: Sequence[Batch]) -> None:
         """Refuse to go on without calibration data."""

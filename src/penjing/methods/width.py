@@ -2,61 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from penjing.calibrate.call import Call, real_calls
 from penjing.calibrate.gates import felt
 from penjing.calibrate.moments import Moments
 from penjing.calibrate.walk import walk
 from penjing.errors import RecipeError
 from penjing.layers.masked import mask_of
 from penjing.methods.base import Aids, Method, method, not_finite
-from penjing.models.expressible import Change, can_say, express
+from penjing.methods.hidden import narrow_hidden, plan_hidden, why_not_narrower
+from penjing.methods.narrowing import Score, energy, joined, magnitude, shape_text
+from penjing.methods.places import Place, has_stem, parts_beside, places_within, towers_of
+from penjing.models.expressible import Change, can_say, distinct, express
 from penjing.models.family import Model
-from penjing.models.inner import Inner, Kind, find_inner, is_convolution
+from penjing.models.inner import Inner, Kind, is_convolution
 from penjing.models.narrow import narrow, narrow_shapes
-from penjing.models.tower import Batch, Role, Site, Tower, find_places
+from penjing.models.open import refreshed
+from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.brain import output_error
-from penjing.tensor.importance import by_unit, most, output_energy, refit, squared_norms
+from penjing.tensor.importance import most, refit
 from penjing.values import Note
 
-Score = Literal["magnitude", "energy", "taylor", "cross_modal"]
 SMALLEST = 16
 """Channels of the smallest block that engines read weights in."""
 UNCACHED = "the cache is made for heads, and no setting can say fewer"
 UNSHARED = "its channels are made or read outside of its block"
 UNSAID = "no setting of the configuration says this width: the graphs have it, a checkpoint opens in penjing alone"
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Place:
-    """Inner channels, the block they are in, and how to run that block once."""
-
-    tower: Tower
-    block: nn.Module
-    inner: Inner
-    run: Callable[[], Any]
-
-    @property
-    def name(self) -> str:
-        return self.inner.reader.name
-
-    @property
-    def parents(self) -> list[nn.Module]:
-        """The modules of the block that hold the reader."""
-        reader = self.inner.reader.module
-        return [module for module in self.block.modules() if any(inner is reader for inner in module.modules())][:-1]
-
-    @property
-    def sites(self) -> list[Site]:
-        return [*(maker for maker, _ in self.inner.makers), self.inner.reader]
 
 
 @method("width")
@@ -79,6 +57,7 @@ class Width(Method):
     neurons: float = Field(0.0, ge=0, lt=1, description="share of each feed-forward part's neurons that goes")
     heads: float = Field(0.0, ge=0, lt=1, description="share of each attention's heads that goes")
     channels: float = Field(0.0, ge=0, lt=1, description="share of inner channels of convolutions that goes")
+    hidden: float = Field(0.0, ge=0, lt=1, description="share of the channels that all layers share that goes")
     score: Score = Field("energy", description="what the units that stay are chosen by")
     uneven: bool = Field(
         False, description="let blocks of a tower lose different numbers, as taylor or cross_modal says"
@@ -100,15 +79,25 @@ class Width(Method):
         """Float layers."""
         return site.kind in ("linear", "conv") and isinstance(site.module.weight, nn.Parameter)
 
+    def misfit(self, tower: Tower, model: Model) -> str:
+        """Towers whose hidden width nothing says, where that is all that is to go."""
+        only = self.hidden and tower.blocks and not any(self.shares.values())
+        return why_not_narrower(model, tower, self.hidden, self.multiple) if only else ""
+
     def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
         """Refuse a share that would leave a layer empty, or narrower than an engine's block."""
-        if not any(self.shares.values()):
-            raise RecipeError("width takes nothing away", hint="give neurons, heads or channels: a share such as 0.25")
+        if not any((*self.shares.values(), self.hidden)):
+            raise RecipeError(
+                "width takes nothing away", hint="give neurons, heads, channels or hidden: a share such as 0.25"
+            )
         if self.uneven and self.score not in ("taylor", "cross_modal"):
             raise RecipeError(
                 f"width: {self.score} does not compare blocks",
                 hint="give score: cross_modal or taylor where it is uneven",
             )
+        plans = plan_hidden(model, targets, self.hidden, self.multiple) if self.hidden else []
+        if plans and not any(plan.resize for plan in plans):
+            raise RecipeError(f"tower {plans[0].tower.name}: {plans[0].reason}", hint="leave hidden out for it")
         probe = model.family.probe(model.net, 0)
         for place in self._places(model, targets, [probe]):
             self._kept(place.inner)
@@ -122,57 +111,90 @@ class Width(Method):
     def apply_all(self, targets: Sequence[Tower], batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Narrow every tower, then let the configuration say so."""
         self.require(batches)
-        places = self._places(aids.model, targets, batches)
+        shapes = {site.name: tuple(site.weight.shape) for tower in aids.model.towers for site in tower.sites.values()}
+        notes: dict[str, Note] = {}
+        if self.hidden:
+            settings = self.hidden, self.multiple, self.score, self.refit
+            for note in narrow_hidden(targets, batches, aids, settings):
+                notes[note.site] = joined(None, note, shapes.get(note.site, ()))
+            aids = replace(aids, model=refreshed(aids.model))
+            targets = [one for one in aids.model.towers if any(one.name == other.name for other in targets)]
+        unsaid: set[str] = set()
+        if any(self.shares.values()):
+            unsaid = self._narrow_inner(targets, batches, aids, (shapes, notes))
+        for note in notes.values():
+            said = note.skipped or note.remark or f"{note.site}.weight" not in unsaid
+            yield note if said else replace(note, remark=UNSAID)
+        for target in targets:
+            for site in (site for site in self.chosen(target) if site.name not in notes):
+                yield Note(site.name, self.name, target.name, 32.0, skipped=UNSHARED)
+
+    def _narrow_inner(
+        self,
+        targets: Sequence[Tower],
+        batches: Sequence[Batch],
+        aids: Aids,
+        told: tuple[Mapping[str, tuple[int, ...]], dict[str, Note]],
+    ) -> set[str]:
+        """Narrow what blocks keep to themselves; adds to the notes, and returns the tensors that no setting says."""
+        shapes, notes = told
+        places = self._with_sharers(aids.model, self._places(aids.model, targets, batches), batches)
         places, unsaid_heads = self._sayable(aids.model, places)
         scores = self._scores(aids, places, batches)
-        shapes = {site.name: tuple(site.weight.shape) for place in places for site in place.sites}
-        notes: dict[str, Note] = {}
         changes: list[Change] = []
         for target in targets:
             for note, pair in self._narrow_tower(target, places, scores, batches, aids):
-                notes[note.site] = _joined(notes.get(note.site), note, shapes[note.site])
+                notes[note.site] = joined(notes.get(note.site), note, shapes[note.site])
                 changes += pair
-        unsaid = express(aids.model.net, [*dict.fromkeys(changes)]) if changes else set()
-        for note in notes.values():
-            yield note if note.skipped or f"{note.site}.weight" not in unsaid else replace(note, remark=UNSAID)
-        for note in unsaid_heads:
-            yield note
-        touched = {*notes, *(note.site for note in unsaid_heads)}
-        for target in targets:
-            for site in (site for site in self.chosen(target) if site.name not in touched):
-                yield Note(site.name, self.name, target.name, 32.0, skipped=UNSHARED)
+        notes.update({note.site: note for note in unsaid_heads if note.site not in notes})
+        return express(aids.model.net, distinct(changes)) if changes else set()
 
-    def _places(self, model: Model, targets: Sequence[Tower], batches: Sequence[Batch]) -> list[_Place]:
-        """The inner channels of all blocks that this step is to narrow."""
-        everything = [*find_places(model.net)]
-        found = []
-        for tower in targets:
-            wanted = {site.name for site in self.chosen(tower)}
-            for block in tower.blocks:
-                inside = {id(module) for module in block.modules()}
-                sites = [site for site in everything if id(site.parent) in inside]
-                call = next((one for batch in batches[:1] for one in real_calls(tower, block, batch)), None)
-                if call is None:
-                    continue
-                run = _again(block, call)
-                for inner in find_inner(block, run, sites):
-                    place = _Place(tower, block, inner, run)
-                    if self.shares[inner.kind] and wanted & {site.name for site in place.sites}:
-                        found.append(place)
+    def _places(self, model: Model, targets: Sequence[Tower], batches: Sequence[Batch]) -> list[Place]:
+        """The inner channels of all blocks, and of convolutions outside of them, that this step is to narrow."""
+        parts = {
+            tower.name: [*tower.blocks, *([tower.module] if self.channels and has_stem(tower) else [])]
+            for tower in targets
+        }
+        return [place for tower in targets for place in self._within(model, tower, parts[tower.name], batches)]
+
+    def _within(
+        self, model: Model, tower: Tower, parts: Sequence[nn.Module], batches: Sequence[Batch]
+    ) -> Iterator[Place]:
+        """Those inside of some parts of a tower."""
+        wanted = {site.name for site in self.chosen(tower)}
+        for place in places_within(model, tower, parts, batches):
+            if self.shares[place.inner.kind] and wanted & {site.name for site in place.sites}:
+                yield place
+
+    def _with_sharers(self, model: Model, places: Sequence[Place], batches: Sequence[Batch]) -> list[Place]:
+        """With feed-forward parts beside the blocks (a pooling head's), where one setting gives their width and theirs.
+
+        A configuration can say a narrower one only if both are; otherwise they stay as they are.
+        """
+        found = [*places]
+        for tower in towers_of(places) if not self.uneven else ():
+            mine = [place for place in places if place.tower is tower and place.inner.kind == "neurons"]
+            parts = parts_beside(tower, {place.inner.count for place in mine})
+            beside = [one for one in self._within(model, tower, parts, batches) if one.inner.kind == "neurons"]
+            if beside and not self._can_say(model, mine) and self._can_say(model, [*mine, *beside]):
+                found += beside
         return found
 
-    def _sayable(self, model: Model, places: Sequence[_Place]) -> tuple[list[_Place], list[Note]]:
+    def _can_say(self, model: Model, places: Sequence[Place]) -> bool:
+        """Whether settings can say that these places are narrower, and nothing else is."""
+        kept = [(place.inner, self._kept(place.inner)) for place in places]
+        shapes = {key: shape for inner, count in kept for key, shape in narrow_shapes(inner, count).items()}
+        changes = distinct(change for inner, count in kept for change in _changes(inner, count))
+        return can_say(model.net, changes, shapes)
+
+    def _sayable(self, model: Model, places: Sequence[Place]) -> tuple[list[Place], list[Note]]:
         """Leave heads of decoders alone that no setting can say: graphs and runtimes shape the cache by settings."""
-        left: list[_Place] = []
+        left: list[Place] = []
         notes: list[Note] = []
-        for tower in {id(place.tower): place.tower for place in places}.values():
+        for tower in towers_of(places):
             mine = [place for place in places if place.tower is tower]
             heads = [place for place in mine if place.inner.kind == "heads" and tower.role == "decoder"]
-            shapes = {
-                key: shape for one in heads for key, shape in narrow_shapes(one.inner, self._kept(one.inner)).items()
-            }
-            changes = [change for one in heads for change in _changes(one.inner, self._kept(one.inner))]
-            if heads and not can_say(model.net, [*dict.fromkeys(changes)], shapes):
+            if heads and not self._can_say(model, heads):
                 mine = [place for place in mine if place not in heads]
                 names = dict.fromkeys(site.name for one in heads for site in one.sites)
                 notes += [Note(name, self.name, tower.name, 32.0, skipped=UNCACHED) for name in names]
@@ -184,7 +206,7 @@ class Width(Method):
         share = self.shares[inner.kind]
         kept = (1 - share) * inner.count
         kept = round(kept / self._step(inner)) * self._step(inner)
-        least = 1 if inner.kind == "heads" else min(SMALLEST, self.multiple, inner.count)
+        least = 1 if inner.is_grouped else min(SMALLEST, self.multiple, inner.count)
         if kept < least:
             raise RecipeError(
                 f"{inner.reader.name}: {self.name} would leave {kept:g} of its {inner.count} {inner.kind}",
@@ -192,18 +214,18 @@ class Width(Method):
             )
         return int(kept)
 
-    def _scores(self, aids: Aids, places: Sequence[_Place], batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def _scores(self, aids: Aids, places: Sequence[Place], batches: Sequence[Batch]) -> dict[str, Tensor]:
         """Scores of units by the reader's name, as far as they do not wait for what a block sees."""
         if self.score in ("taylor", "cross_modal"):
             labels: Literal["data", "own"] = "data" if self.score == "taylor" else "own"
             inner = {place.name: place.inner for place in places}
             return felt(aids.model, inner, batches, labels, aids.tell) if inner else {}
-        return {place.name: _magnitude(place.inner) for place in places}
+        return {one.name: magnitude(one.inner.makers, one.inner.readers, one.inner.count) for one in places}
 
     def _narrow_tower(
         self,
         target: Tower,
-        places: Sequence[_Place],
+        places: Sequence[Place],
         scores: dict[str, Tensor],
         batches: Sequence[Batch],
         aids: Aids,
@@ -214,8 +236,9 @@ class Width(Method):
         done = 0
         if not mine:
             return
-        for stretch, _, stats in walk(target, batches, Moments, {place.name for place in mine}):
-            for place in (place for place in mine if place.block is stretch.module):
+        watched = {place.name for place in mine if not is_convolution(place.inner.reader.module)}
+        for stretch, _, stats in walk(target, batches, Moments, watched):
+            for place in (place for place in mine if place.is_in(stretch)):
                 seen = stats.get(place.name)
                 assert seen is None or isinstance(seen, Moments)
                 if seen is not None and not seen.finite:
@@ -226,7 +249,7 @@ class Width(Method):
                 done += 1
                 aids.tell(f"narrow {target.name}", done, len(mine))
 
-    def _numbers(self, places: Sequence[_Place], scores: dict[str, Tensor]) -> dict[str, int]:
+    def _numbers(self, places: Sequence[Place], scores: dict[str, Tensor]) -> dict[str, int]:
         """How many units stay at each place: the same share of each, or as all of a tower's together rank."""
         even = {place.name: self._kept(place.inner) for place in places}
         if not self.uneven:
@@ -245,16 +268,16 @@ class Width(Method):
         return scores.masked_fill(most(scores, self._step(inner)), torch.inf)
 
     def _step(self, inner: Inner) -> int:
-        """What numbers of units are a multiple of: heads, and what is too narrow for it, of one."""
-        return 1 if inner.kind == "heads" or inner.count < 2 * self.multiple else self.multiple
+        """What numbers of units are a multiple of: heads, groups, and what is too narrow for it, of one."""
+        return 1 if inner.is_grouped or inner.count < 2 * self.multiple else self.multiple
 
     def _score(self, inner: Inner, scores: dict[str, Tensor], seen: Moments | None) -> Tensor:
         gram = None if seen is None else seen.values
         if self.score != "energy" or gram is None or len(gram) != len(inner.read):
             return scores[inner.reader.name]
-        return by_unit(output_energy(inner.reader.weight, gram.diagonal()), inner.read, inner.count)
+        return energy(inner.readers, {inner.reader.name: gram.diagonal()}, inner.count)
 
-    def _cut(self, place: _Place, keep: Tensor, seen: Moments | None, model: Model) -> Iterator[Note]:
+    def _cut(self, place: Place, keep: Tensor, seen: Moments | None, model: Model) -> Iterator[Note]:
         """Take units away and refit their reader; a note for every site of theirs."""
         inner, reader = place.inner, place.inner.reader
         old, bias = reader.weight.detach().clone(), reader.bias
@@ -277,17 +300,7 @@ class Width(Method):
                 continue
             shape = tuple(site.weight.shape)
             own = error if site is reader else 0.0
-            yield Note(site.name, self.name, owner, 32.0, own, size_bytes=4 * prod(shape), change=_shape_text(shape))
-
-
-def _again(block: nn.Module, call: Call) -> Callable[[], Any]:
-    """Run a block once more on the same arguments."""
-
-    def run() -> Any:
-        copied = call.copy()
-        return block(*copied.args, **copied.kwargs)
-
-    return run
+            yield Note(site.name, self.name, owner, 32.0, own, size_bytes=4 * prod(shape), change=shape_text(shape))
 
 
 def _changes(inner: Inner, kept: int) -> list[Change]:
@@ -295,15 +308,8 @@ def _changes(inner: Inner, kept: int) -> list[Change]:
     sizes = dict.fromkeys((inner.count, *(len(units) for _, units in inner.makers)))
     shared = {len(units) for _, units in inner.makers}
     heads = [inner.count * max(shared) // least for least in shared] if inner.kind == "heads" else []
-    return [Change(size, size * kept // inner.count) for size in dict.fromkeys((*sizes, *heads))]
-
-
-def _magnitude(inner: Inner) -> Tensor:
-    """Squared norms of all weights that a unit has, each layer's counted as much."""
-    parts = [(squared_norms(maker.weight), units) for maker, units in inner.makers]
-    parts.append((squared_norms(inner.reader.weight, 1), inner.read))
-    sums = [by_unit(norms, units, inner.count) for norms, units in parts]
-    return torch.stack([one / one.mean().clamp_min(1e-12) for one in sums]).sum(0)
+    sites = frozenset(site.name for site, _ in (*inner.makers, *inner.readers))
+    return [Change(size, size * kept // inner.count, sites=sites) for size in dict.fromkeys((*sizes, *heads))]
 
 
 def _lost(old: Tensor, new: Tensor, gram: Tensor, stays: Tensor) -> float:
@@ -311,16 +317,3 @@ def _lost(old: Tensor, new: Tensor, gram: Tensor, stays: Tensor) -> float:
     spread = torch.zeros_like(old)
     spread[:, stays] = new
     return output_error(old, spread, gram)
-
-
-def _joined(earlier: Note | None, note: Note, shape: tuple[int, ...]) -> Note:
-    """One note of a site that reads inner channels and makes others, from the shape that it had."""
-    if note.skipped:
-        return note if earlier is None or earlier.skipped else earlier
-    error = max(note.error, earlier.error if earlier else 0.0)
-    return replace(note, error=error, change=f"{_shape_text(shape)} → {note.change}")
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    """out × in, as a person reads it."""
-    return " × ".join(map(str, shape))

@@ -18,6 +18,8 @@ from penjing.models.tower import Batch, Tower, find_sites
 from penjing.models.trunks import count_parameters, find_blocks
 
 NAME = "model"
+LABELS = "labels"
+"""Right classes that a batch may have beside the inputs, for methods that learn; the module never sees them."""
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
 """What a module is called with: one tensor, several, or by name."""
 
@@ -60,7 +62,7 @@ class AnyModule:
 
 def model_around(net: nn.Module, example: Batch) -> Model:
     """Describe a module that is already in memory."""
-    family = AnyModule(example)
+    family = AnyModule({name: value for name, value in example.items() if name != LABELS})
     source = {"id": type(net).__name__, "sha256": "", "parameters": count_parameters(net)}
     return Model(type(net).__name__, net, None, Path(), family, tuple(family.towers(net)), {}, source)
 
@@ -75,7 +77,7 @@ def batch_of(net: nn.Module, inputs: Any) -> Batch:
         if len(given) > len(names):
             raise DataError(
                 f"a batch of {len(given)} tensors, and {type(net).__name__} takes {len(names)}",
-                hint="give the inputs alone: no labels",
+                hint="give the inputs alone, or by name with `labels` beside them",
             )
         found = dict(zip(names, given, strict=False))
     for name, value in found.items():
@@ -87,5 +89,5 @@ def batch_of(net: nn.Module, inputs: Any) -> Batch:
 def _run(net: nn.Module, batch: Batch) -> Any:
     """Call the module, its first input by place: as a block, it is given its hidden states first."""
     first = next(iter(inspect.signature(net.forward).parameters))
-    named = {name: value for name, value in batch.items() if name != first}
+    named = {name: batch[name] for name in batch if name not in (first, LABELS)}
     return net(batch[first], **named) if first in batch else net(**named)

@@ -23,7 +23,7 @@ class _AnsweredError(Exception):
 def call(net: nn.Module, batch: Batch, *, use_cache: bool = False) -> Any:
     """Call a network with those keys of a batch that its forward knows."""
     known = inspect.signature(net.forward).parameters
-    inputs: dict[str, Any] = {name: value for name, value in batch.items() if name in known}
+    inputs: dict[str, Any] = {name: batch[name] for name in batch if name in known}
     if "use_cache" in known:
         inputs["use_cache"] = use_cache
     return net(**inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,14 +13,28 @@ from torch import nn
 from penjing.models.network import quiet
 
 Shapes = Mapping[str, tuple[int, ...]]
+Key = str | tuple[str, int]
+"""A setting, or a place in one that is a list."""
 
 
 class Change(NamedTuple):
-    """A number that some setting held and the one it should hold by now; of layers, the places of those that stay."""
+    """A number that some setting held and the one it should hold by now; of layers, the places of those that stay.
+
+    Where `sites` are named, a setting must say the shape of one of these: another may hold the number by chance.
+    """
 
     old: int
     new: int
     places: tuple[int, ...] = ()
+    sites: frozenset[str] = frozenset()
+
+
+def distinct(changes: Iterable[Change]) -> list[Change]:
+    """Each pair of numbers once, with the sites of all."""
+    found: dict[tuple[int, int, tuple[int, ...]], frozenset[str]] = {}
+    for old, new, places, sites in changes:
+        found[old, new, places] = found.get((old, new, places), frozenset()) | sites
+    return [Change(*key, sites) for key, sites in found.items()]
 
 
 def shapes_of(net: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -61,22 +75,49 @@ def _settings_for(net: Any, changes: Sequence[Change], wanted: Shapes) -> tuple[
     while progress:
         progress = False
         for holder, change, key in [*_candidates(config, changes)]:
-            kept = dict(vars(holder))
-            rest = _tried(net, config, wanted) if _set(holder, change, key) else None
-            if rest is not None and rest < left:
-                left, progress = rest, True
-            else:
-                vars(holder).update(kept)
+            rest = _rest_after(net, config, wanted, (holder, change, key), left)
+            left, progress = (left, progress) if rest is None else (rest, True)
     return config, left
 
 
-def _set(holder: Any, change: Change, key: str) -> bool:
+def _rest_after(
+    net: Any, config: Any, wanted: Shapes, setting: tuple[Any, Change, Key], left: set[str]
+) -> set[str] | None:
+    """What still differs once a setting has changed; None, and it is as it was, where that is not less than is left.
+
+    A list as long as there are layers may hold a value for each, or be that long by chance: both are tried.
+    """
+    holder, change, key = setting
+    kept = dict(vars(holder))
+    for places in dict.fromkeys((change.places, ())):
+        rest = _tried(net, config, wanted) if _set(holder, change, key, places) else None
+        if rest is not None and rest < left and _concern(left - rest, change.sites):
+            return rest
+        vars(holder).update(kept)
+    return None
+
+
+def _concern(tensors: Iterable[str], sites: frozenset[str]) -> bool:
+    return not sites or any(name.rpartition(".")[0] in sites for name in tensors)
+
+
+def _put(holder: Any, key: Key, value: int) -> None:
+    if isinstance(key, str):
+        setattr(holder, key, value)
+        return
+    name, place = key
+    values = [*vars(holder)[name]]
+    values[place] = value
+    vars(holder)[name] = type(vars(holder)[name])(values)
+
+
+def _set(holder: Any, change: Change, key: Key, places: Sequence[int]) -> bool:
     """Let a setting hold the new number, and lists of a value per layer the layers that stay."""
     try:
-        for name, value in [*vars(holder).items()] if change.places else ():
+        for name, value in [*vars(holder).items()] if places else ():
             if isinstance(value, (list, tuple)) and len(value) == change.old:
-                vars(holder)[name] = type(value)(value[place] for place in change.places)
-        setattr(holder, key, change.new)
+                vars(holder)[name] = type(value)(value[place] for place in places)
+        _put(holder, key, change.new)
     except Exception:  # whatever a configuration says of a value of a wrong kind
         return False
     return True
@@ -98,28 +139,31 @@ def _differences(one: Shapes, other: Shapes) -> set[str]:
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
-def _candidates(config: Any, changes: Sequence[Change]) -> Iterator[tuple[Any, Change, str]]:
-    """Settings that hold one of the old numbers, or nothing."""
-    for holder in _tree(config):
+def _candidates(config: Any, changes: Sequence[Change]) -> Iterator[tuple[Any, Change, Key]]:
+    """Settings that hold one of the old numbers, or nothing, and places of lists that hold one."""
+    for holder in tree(config):
         for key, value in [*vars(holder).items()]:
             for change in changes:
                 if value is None or (type(value) is int and value == change.old):
                     yield holder, change, key
+                elif isinstance(value, (list, tuple)):
+                    yield from ((holder, change, (key, place)) for place, held in enumerate(value)
+                                if type(held) is int and held == change.old)  # fmt: skip
 
 
-def _tree(config: Any) -> Iterator[Any]:
-    """A configuration and those inside it."""
+def tree(config: Any) -> Iterator[Any]:
+    """Yield a configuration and those inside it."""
     yield config
     for value in vars(config).values():
         if hasattr(value, "to_json_string"):
-            yield from _tree(value)
+            yield from tree(value)
 
 
 def _take_over(net: Any, config: Any) -> None:
     """Let the network have the changed settings, and its modules the numbers that are made of them."""
     before = dict(described_by(net, net.config).named_modules())
     after = dict(described_by(net, config).named_modules())
-    for holder, changed in zip(_tree(net.config), _tree(config), strict=True):
+    for holder, changed in zip(tree(net.config), tree(config), strict=True):
         vars(holder).update(_plain(vars(changed)))
     for name, module in net.named_modules():
         old, new = before.get(name), after.get(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -41,11 +41,21 @@ class Inner:
     followers: tuple[tuple[nn.Module, Tensor], ...] = ()
 
     @property
+    def readers(self) -> tuple[tuple[Site, Tensor], ...]:
+        """The one reader, as makers are."""
+        return ((self.reader, self.read),)
+
+    @property
     def kind(self) -> Kind:
-        """A unit that takes several channels of a maker is a head; of one, a neuron, or a channel of pictures."""
-        if any(self.count < len(units) for _, units in self.makers):
-            return "heads"
-        return "channels" if any(is_convolution(maker.module) for maker, _ in self.makers) else "neurons"
+        """What convolutions make are channels, or groups that a norm takes together; several of a layer are a head."""
+        if any(is_convolution(maker.module) for maker, _ in self.makers):
+            return "channels"
+        return "heads" if self.is_grouped else "neurons"
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether a unit takes several channels of a maker: a head, a group of a norm."""
+        return any(self.count < len(units) for _, units in self.makers)
 
     def channels(self, units: Tensor) -> Tensor:
         """Which input channels of the reader are of these units (bool, (units,)): bool, (in,)."""
@@ -61,7 +71,7 @@ _Key = Site | tuple[nn.Module, str]
 """A site, whose output is a leaf, or a parameter of something in between."""
 
 
-class _Leaf(NamedTuple):
+class Leaf(NamedTuple):
     """A tensor that gradients are taken of, and the axis of its channels."""
 
     values: Tensor
@@ -79,36 +89,40 @@ class _Leaf(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class _Run:
+class Run:
     """What one run of a block showed: inputs with their graph, and the leaves that gradients are taken of."""
 
-    hidden: list[_Leaf] = field(default_factory=list)
+    hidden: list[Leaf] = field(default_factory=list)
     entered: dict[Site, Tensor] = field(default_factory=dict)
-    given: dict[Site, _Leaf] = field(default_factory=dict)
-    small: dict[tuple[nn.Module, str], _Leaf] = field(default_factory=dict)
+    given: dict[Site, Leaf] = field(default_factory=dict)
+    small: dict[tuple[nn.Module, str], Leaf] = field(default_factory=dict)
     output: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
-def find_inner(block: nn.Module, call: Callable[[], Any], sites: Sequence[Site]) -> list[Inner]:
+def find_inner(
+    block: nn.Module, call: Callable[[], Any], sites: Sequence[Site], readers: Container[str] | None = None
+) -> list[Inner]:
     """Find the inner channels of a block, in order of execution.
 
-    `call` runs the block once; `sites` are its places. A reader whose channels come from the block's input, or reach
-    anything but this reader, has none.
+    `call` runs the block once; `sites` are its places, `readers` the names of those that are asked about (None: all). A
+    reader whose channels come from the block's input, or reach anything but this reader, has none.
     """
-    sites = [site for site in sites if _is_plain(site.module)]
-    found = _seen(block, call, sites, 0)
+    sites = [site for site in sites if is_plain(site.module)]
+    found = _seen(block, call, sites, readers, 0)
     for seed in range(1, MOST_RUNS):
         if not any(bool((units == UNREAD).any()) for one in found for _, units in one.makers):
             break
-        found = _merged(found, _seen(block, call, sites, seed))
+        found = _merged(found, _seen(block, call, sites, readers, seed))
     return found
 
 
-def _seen(block: nn.Module, call: Callable[[], Any], sites: Sequence[Site], seed: int) -> list[Inner]:
+def _seen(
+    block: nn.Module, call: Callable[[], Any], sites: Sequence[Site], readers: Container[str] | None, seed: int
+) -> list[Inner]:
     """What one run shows."""
-    with _watched(block, sites, seed) as run:
+    with watched(block, sites, seed, block) as run:
         run.output = _joined(call())
-        found = [_inner_of(site, run) for site in run.entered]
+        found = [inner_of(site, run) for site in run.entered if readers is None or site.name in readers]
         return [one for one in found if one is not None and _is_private(one, run)]
 
 
@@ -122,8 +136,8 @@ def _merged(found: Sequence[Inner], more: Sequence[Inner]) -> list[Inner]:
     ]
 
 
-def _is_plain(module: nn.Module) -> bool:
-    """Whether a module is a float layer whose channels can be taken away."""
+def is_plain(module: nn.Module) -> bool:
+    """Return whether a module is a float layer whose channels can be taken away."""
     return isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)) or is_transposed(module)
 
 
@@ -132,18 +146,18 @@ def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, (nn.Conv1d, nn.Conv2d)) and module.groups == module.in_channels == module.out_channels > 1
 
 
-def _inner_of(reader: Site, run: _Run) -> Inner | None:
-    """The units of a reader's inputs; None where there are fewer than two, or they come from outside."""
+def inner_of(reader: Site, run: Run) -> Inner | None:
+    """Find the units of a reader's inputs; None where there are fewer than two, or they come from outside."""
     values = run.entered[reader]
     if not values.requires_grad or getattr(reader.module, "groups", 1) > 1:
         return None
     axis = channel_axis(reader.module, values)
     width = values.shape[axis]
     every = torch.ones(width, dtype=torch.bool)
-    if any(bool(reached.any()) for reached in _reach(values, axis, every, run.hidden)):
+    if any(bool(reached.any()) for reached in reach(values, axis, every, run.hidden)):
         return None
-    leaves: dict[_Key, _Leaf] = dict([*run.given.items(), *run.small.items()])
-    close = [key for key, reached in zip(leaves, _reach(values, axis, every, [*leaves.values()]), strict=True)
+    leaves: dict[_Key, Leaf] = dict([*run.given.items(), *run.small.items()])
+    close = [key for key, reached in zip(leaves, reach(values, axis, every, [*leaves.values()]), strict=True)
              if bool(reached.any())]  # fmt: skip
     size = _unit_size(values, axis, [leaves[key] for key in close])
     units = _numbered(values, axis, size, [leaves[key] for key in close]) if size < width else None
@@ -154,25 +168,25 @@ def _inner_of(reader: Site, run: _Run) -> Inner | None:
     return Inner(reader, torch.arange(width) // size, width // size, makers, tuple(followers.values()))
 
 
-def _unit_size(values: Tensor, axis: int, leaves: Sequence[_Leaf]) -> int:
+def _unit_size(values: Tensor, axis: int, leaves: Sequence[Leaf]) -> int:
     """The smallest number of first channels that share no maker's channel with the rest."""
     width = values.shape[axis]
     for size in (size for size in range(1, width) if width % size == 0):
         first = torch.arange(width) < size
-        sides = [_reach(values, axis, side, leaves) for side in (first, ~first)]
+        sides = [reach(values, axis, side, leaves) for side in (first, ~first)]
         if not any(bool((one & other).any()) for one, other in zip(*sides, strict=True)):
             return size
     return width
 
 
-def _numbered(values: Tensor, axis: int, size: int, leaves: Sequence[_Leaf]) -> list[Tensor] | None:
+def _numbered(values: Tensor, axis: int, size: int, leaves: Sequence[Leaf]) -> list[Tensor] | None:
     """The unit of each channel of each leaf, read off bit by bit; None where a channel belongs to several units."""
     units = torch.arange(values.shape[axis]) // size
     numbers = [torch.zeros(leaf.channels, dtype=torch.int64) for leaf in leaves]
     read = [torch.zeros(leaf.channels, dtype=torch.bool) for leaf in leaves]
     for bit in range(max(1, math.ceil(math.log2(int(units[-1]) + 1)))):
         is_set = (units >> bit) & 1 == 1
-        ones, zeros = (_reach(values, axis, side, leaves) for side in (is_set, ~is_set))
+        ones, zeros = (reach(values, axis, side, leaves) for side in (is_set, ~is_set))
         if any(bool((one & zero).any()) for one, zero in zip(ones, zeros, strict=True)):
             return None
         numbers = [number + (one.long() << bit) for number, one in zip(numbers, ones, strict=True)]
@@ -180,7 +194,7 @@ def _numbered(values: Tensor, axis: int, size: int, leaves: Sequence[_Leaf]) -> 
     return [torch.where(seen, number, UNREAD) for number, seen in zip(numbers, read, strict=True)]
 
 
-def _is_private(one: Inner, run: _Run) -> bool:
+def _is_private(one: Inner, run: Run) -> bool:
     """Whether nothing but the reader reads the units' channels: neither another site nor what the block gives."""
     others = [values for site, values in run.entered.items() if site is not one.reader] + [run.output]
     leaves = [run.given[maker] for maker, _ in one.makers]
@@ -188,14 +202,14 @@ def _is_private(one: Inner, run: _Run) -> bool:
         if not values.requires_grad:
             continue
         every = torch.ones(values.shape[-1], dtype=torch.bool)
-        for reached, (_, units) in zip(_reach(values, -1, every, leaves), one.makers, strict=True):
+        for reached, (_, units) in zip(reach(values, -1, every, leaves), one.makers, strict=True):
             if bool((reached & (units != UNREAD)).any()):
                 return False
     return True
 
 
-def _reach(values: Tensor, axis: int, channels: Tensor, leaves: Sequence[_Leaf]) -> list[Tensor]:
-    """Which channels of each leaf these channels of a tensor depend on: bool, (channels of the leaf,)."""
+def reach(values: Tensor, axis: int, channels: Tensor, leaves: Sequence[Leaf]) -> list[Tensor]:
+    """Find which channels of each leaf these channels of a tensor depend on: bool, (channels of the leaf,)."""
     shape = [1] * values.dim()
     shape[axis] = -1
     direction = torch.randn(values.shape, generator=torch.Generator().manual_seed(1)) * channels.view(shape)
@@ -212,28 +226,29 @@ def channel_axis(module: nn.Module, values: Tensor) -> int:
 
 
 @contextlib.contextmanager
-def _watched(block: nn.Module, sites: Sequence[Site], seed: int) -> Iterator[_Run]:
-    """Record one run: inputs of sites as they are, outputs of sites and the hidden states replaced by leaves."""
-    run = _Run()
+def watched(root: nn.Module, sites: Sequence[Site], seed: int, block: nn.Module | None = None) -> Iterator[Run]:
+    """Record a run of `root`: inputs of sites as they are; outputs of sites, and what enters a block, become leaves."""
+    run = Run()
     noise = torch.Generator().manual_seed(seed)
 
     def like(values: Tensor) -> Tensor:
         return torch.randn(values.shape, generator=noise).requires_grad_()
 
     def begin(module: nn.Module, args: Any, kwargs: Any) -> Any:
-        run.hidden.append(_Leaf(like(args[0]), -1))
+        run.hidden.append(Leaf(like(args[0]), -1))
         return (run.hidden[-1].values, *args[1:]), kwargs
 
     def enter(site: Site, values: Tensor) -> None:
         run.entered[site] = values
 
     def leave(site: Site, output: Tensor) -> Tensor:
-        run.given[site] = _Leaf(like(output), channel_axis(site.module, output))
+        run.given[site] = Leaf(like(output), channel_axis(site.module, output))
         return run.given[site].values
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
-        stack.callback(block.register_forward_pre_hook(begin, with_kwargs=True).remove)
+        if block is not None:
+            stack.callback(block.register_forward_pre_hook(begin, with_kwargs=True).remove)
         for site in sites:
             if is_depthwise(site.module):
                 continue
@@ -241,12 +256,14 @@ def _watched(block: nn.Module, sites: Sequence[Site], seed: int) -> Iterator[_Ru
             stack.callback(hook.remove)
             hook = site.module.register_forward_hook(lambda module, args, output, site=site: leave(site, output))
             stack.callback(hook.remove)
-        for module in block.modules():
-            if any(module is site.module for site in sites) and not is_depthwise(module):
-                continue
+        standing = {id(site.module) for site in sites}
+        for module in root.modules():
+            if id(module) in standing and not is_depthwise(module) and not isinstance(module, nn.Embedding):
+                continue  # a table may be read without being called
             for name, values in module.named_parameters(recurse=False):
                 stack.callback(values.requires_grad_, values.requires_grad)
-                run.small[module, name] = _Leaf(values.requires_grad_(), 0)
+                if values.dim():
+                    run.small[module, name] = Leaf(values.requires_grad_(), 0)
         yield run
 
 

@@ -17,7 +17,7 @@ from penjing.tensor.grid import relative_error
 SAME = 1e-3
 """Relative difference that float32 rounding explains."""
 MISSED = "its block does not run with fewer of them"
-OUTPUTS = ("out_features", "out_channels", "num_features", "nf")
+OUTPUTS = ("out_features", "out_channels", "num_features", "num_channels", "nf")
 INPUTS = ("in_features", "in_channels", "nx")
 Undo = Callable[[], object]
 
@@ -79,6 +79,9 @@ def _cut(inner: Inner, keep: Tensor) -> Iterator[Undo]:
     for module, units in layers:
         stays = keep[units.clamp_min(0)] | (units == UNREAD)
         yield from _slice_outputs(module, stays)
+        if isinstance(module, nn.GroupNorm):
+            groups = module.num_groups * int(stays.sum()) // len(stays)
+            yield from _set(module, ("num_groups",), groups)
     yield from _slice_inputs(inner.reader.module, inner.channels(keep))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,16 +14,21 @@ from penjing.models.tower import Batch
 from penjing.values import FloatArray
 
 
+def float_tensors(output: Any) -> Iterator[Tensor]:
+    """Yield the float tensors of an output, whatever it holds them in."""
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield output
+    elif hasattr(output, "to_tuple"):
+        yield from float_tensors(output.to_tuple())
+    elif isinstance(output, (tuple, list)):
+        for part in output:
+            yield from float_tensors(part)
+
+
 def flat_output(output: Any) -> Tensor:
     """All float tensors of an output, of whatever shape it has, as one vector."""
-    if isinstance(output, Tensor):
-        return output.detach().float().flatten() if output.is_floating_point() else torch.zeros(0)
-    if hasattr(output, "to_tuple"):
-        output = output.to_tuple()
-    if isinstance(output, (tuple, list)):
-        parts = [flat_output(part) for part in output]
-        return torch.cat(parts) if parts else torch.zeros(0)
-    return torch.zeros(0)
+    return torch.cat([torch.zeros(0), *(part.detach().float().flatten() for part in float_tensors(output))])
 
 
 @torch.no_grad()

@@ -88,11 +88,24 @@ def stack_of(net: nn.Module, tower: Tower) -> Stack | None:
         return None
     beside = [row for row in rows if row not in blocks and not _holds_blocks(row, tower)]
     for stack in (Stack(tuple(blocks[:1])), Stack((*blocks[:1], *beside))):
-        fewer = range(stack.count - 1)
-        with stack.without({stack.count - 1}):
-            if not hasattr(net, "config") or can_say(net, [Change(stack.count, stack.count - 1, tuple(fewer))]):
-                return stack
+        if _can_be_fewer(net, stack):
+            return _fewest(net, stack)
     return None
+
+
+def _fewest(net: nn.Module, stack: Stack) -> Stack:
+    """Leave lists out that are of as many modules by chance: settings can say the network while they stay whole."""
+    for row in stack.rows[1:]:
+        rest = Stack(tuple(other for other in stack.rows if other is not row))
+        stack = rest if _can_be_fewer(net, rest) else stack
+    return stack
+
+
+def _can_be_fewer(net: nn.Module, stack: Stack) -> bool:
+    """Whether settings can say that there is a layer less; of a network without settings, yes."""
+    fewer = range(stack.count - 1)
+    with stack.without({stack.count - 1}):
+        return not hasattr(net, "config") or can_say(net, [Change(stack.count, stack.count - 1, tuple(fewer))])
 
 
 def _rows(net: nn.Module, count: int) -> Iterator[ModuleRow]:

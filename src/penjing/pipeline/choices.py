@@ -40,10 +40,10 @@ def choose(job: Job, model: Model) -> Choices:
     if task and ("onnx" in formats or job.parts):
         check_front_end(model)
     rows = job.parts.judge if job.parts and task else ()
-    renaming = next((step.method.name for step in recipe.steps if step.method.renames_tokens), "")
-    if renaming and not rows:
+    altering = next((step.method for step in recipe.steps if step.method.alters_prompts), None)
+    if altering and not rows:
         raise RecipeError(
-            f"{renaming} gives tokens other numbers, so outputs cannot be compared",
+            f"{altering.name} {altering.alters_prompts}, so outputs cannot be compared",
             hint="give --data to judge the task",
         )
     metrics: tuple[str, ...]

@@ -14,7 +14,7 @@ import penjing
 from penjing.artifact.checkpoint import Layout, save_portable, write_configuration
 from penjing.artifact.publish import publish, staging
 from penjing.data.content import content_key
-from penjing.data.split import Parts
+from penjing.data.split import Parts, check_disjoint
 from penjing.errors import GoalNotMet
 from penjing.judge.footprint import forget_peak, own_peak_bytes
 from penjing.models.family import Model
@@ -24,7 +24,7 @@ from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
-from penjing.pipeline.job import Format, Job, Options, plan_job
+from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job
 from penjing.pipeline.measure import (
     Comparison,
     compare,
@@ -33,12 +33,13 @@ from penjing.pipeline.measure import (
     exported,
     time_in_torch,
 )
-from penjing.pipeline.preflight import expect
+from penjing.pipeline.preflight import check_disk, expect
 from penjing.pipeline.stages import are_shown, watcher
 from penjing.pipeline.steps import Bench, Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
 from penjing.report.numbers import bytes_text, seconds_text
+from penjing.teach.rows import is_training_set, rows_to_learn
 from penjing.values import Tell, silent
 
 
@@ -47,11 +48,15 @@ def compress(
 ) -> dict[str, Any]:
     """Compress a model folder or hub id into the artifact `out`; returns the document of `compress --json`.
 
-    Raises GoalNotMet, with that document as its `document`, when the gate refuses; nothing is published then.
+    Raises GoalNotMet, with that document as its `document`, when the gate refuses; nothing is published then. Where a
+    launcher started several processes, they learn together, the first publishes, and the others return nothing.
     """
     start = time.perf_counter()
     job = plan_job(model, out, options or Options())
     torch.set_num_threads(job.engine.threads)
+    if helper_number():
+        help_to_learn(job)
+        return {}
     tell("open the model", 0, 0)
     opened = open_model(job.model)
     choices = choose(job, opened)
@@ -59,6 +64,7 @@ def compress(
     with staging(job.out, job.work, fresh=not job.resume) as folder:
         calibration = calibration_of(job, opened, choices.recipe, tell)
         before = prepare_source(job, opened, choices, tell)
+        check_disk(opened, choices.recipe, calibration, job.work)
         expected = expect(opened, choices.recipe, calibration)
         forget_peak()
         tell(
@@ -68,9 +74,8 @@ def compress(
         )
         watch = watcher(job.parts.select, job.engine, tell) if shown(job, choices) and job.parts else None
         first = watch(opened, "source") if watch else None
-        opened, done = run_steps(
-            opened, choices.recipe, calibration, Bench(job.work / "steps", job.engine), tell, watch
-        )
+        bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
+        opened, done = run_steps(opened, choices.recipe, calibration, bench, tell, watch)
         took = {**expected.as_json(), "seconds": sum(step.seconds for step in done), "peak_rss_bytes": own_peak_bytes()}
         layout = lower(opened, folder, choices.formats, tell)
         comparison = measure(job, opened, choices, before, folder, tell)
@@ -97,6 +102,18 @@ def compress(
     return result_json(document, job.out)
 
 
+def help_to_learn(job: Job) -> None:
+    """Run the steps up to the last that learns, as the first process does: the two share the items of every batch."""
+    model = open_model(job.model)
+    recipe = choose(job, model).recipe
+    last = max((place for place, step in enumerate(recipe.steps, 1) if step.method.learns), default=0)
+    with staging(job.out, job.work, fresh=not job.resume):
+        calibration = calibration_of(job, model, recipe, silent)
+        bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
+        run_steps(model, dataclasses.replace(recipe, steps=recipe.steps[:last]), calibration, bench, silent)
+    shutil.rmtree(job.work, ignore_errors=True)
+
+
 def shown(job: Job, choices: Choices) -> bool:
     """Whether the run is shown step by step: there are rows to show it on, and an engine to show it in."""
     return choices.in_engine and bool(choices.rows and job.parts and job.parts.select) and are_shown(choices.recipe)
@@ -105,10 +122,19 @@ def shown(job: Job, choices: Choices) -> bool:
 def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibration:
     """Inputs of the towers from the calibrate and select parts, if a step asks for any; judge rows are not touched."""
     parts = job.parts
+    if parts is not None:
+        check_apart(recipe, parts)
     if parts is None or not any(step.method.needs_data for step in recipe.steps):
         return Calibration((), (), "no data")
     tell("read calibration data", 0, 0)
     return Calibration((), (), rows_key(parts), (parts.calibrate, parts.select)).read_by(model)
+
+
+def check_apart(recipe: Recipe, parts: Parts) -> None:
+    """Refuse data that a step reads by itself and that judges: a set that was made to learn from never does."""
+    for name in {step.method.reads for step in recipe.steps} - {None}:
+        if name is not None and not is_training_set(name):
+            check_disjoint(Parts(tuple(rows_to_learn(name)), (), parts.judge))
 
 
 def rows_key(parts: Parts) -> str:

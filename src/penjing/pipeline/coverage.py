@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from penjing.layers.half import half_tensors
+from penjing.methods import known_methods
 from penjing.models.family import Model
 from penjing.models.tower import Site
 from penjing.pipeline.steps import StepDone
@@ -57,10 +58,18 @@ def coverage_table(model: Model, done: Sequence[StepDone], source: Mapping[str, 
 
 def _continued(note: Note, earlier: Note | None) -> Note:
     """A note that also tells what an earlier step changed of the site's shape."""
-    if earlier is None or not earlier.change or note.skipped:
+    learned = earlier is not None and not earlier.skipped and _only_learned(note)
+    if earlier is None or note.skipped or not (earlier.change or learned):
         return note
     method = note.method if note.method == earlier.method else f"{earlier.method}, {note.method}"
-    return replace(note, method=method, change="; ".join(dict.fromkeys(filter(None, (earlier.change, note.change)))))
+    change = "; ".join(dict.fromkeys(filter(None, (earlier.change, note.change))))
+    return replace(note, method=method, change=change, error=note.error or (earlier.error if learned else 0.0))
+
+
+def _only_learned(note: Note) -> bool:
+    """Whether a step only taught the site something: what is stored, and how, is the earlier step's work."""
+    kind = known_methods().get(note.method)
+    return kind is not None and kind.learns
 
 
 def _in_order(found: Mapping[str, Found], model: Model) -> list[tuple[str, Found]]:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from penjing.apps.search import Kept, artifact_of
 from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
 from penjing.errors import DataError, EngineError
 from penjing.evaluate.interval import measure_all
+from penjing.index.store import is_index
 from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.quality import check_answers, check_media, judge, liken, metric_names
 from penjing.judge.speed import item_latencies
@@ -88,8 +90,10 @@ def judge_rows(data: str) -> tuple[Row, ...]:
 
 
 def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
-    """Open an artifact, or a model: exported to float32 for the engine, or as it is for PyTorch."""
+    """Open an artifact, an index with its artifact, or a model: exported to float32, or as it is for PyTorch."""
     folder = Path(name)
+    if is_index(folder):
+        return _indexed(folder, engine, scratch, tell)
     artifact = is_artifact(folder)
     if artifact and engine.name != "torch":
         if not (folder / "onnx").is_dir():
@@ -97,8 +101,9 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
         return Opened(open_runner(folder, read_manifest(folder), engine), folder, model_bytes(folder))
     import torch
 
+    from penjing.calibrate.runner import reference_runner
     from penjing.models.open import open_model
-    from penjing.pipeline.graphs import check_front_end, export_graphs, reference_runner, runnable
+    from penjing.pipeline.graphs import check_front_end, export_graphs, runnable
 
     torch.set_num_threads(engine.threads)
     tell(f"open {name}", 0, 0)
@@ -115,6 +120,14 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
     export_graphs(model, scratch, name, tell)
     runnable(model, scratch)
     return Opened(open_runner(scratch, read_manifest(scratch), engine), scratch, size_bytes)
+
+
+def _indexed(folder: Path, engine: Engine, scratch: Path, tell: Tell) -> Opened:
+    """The artifact of an index, whose vectors are judged as the index keeps them."""
+    found = open_any(artifact_of(folder), engine, scratch, tell)
+    if not hasattr(found.runner, "embed_rows"):
+        raise DataError(f"the model of {folder} is judged by other things than search", hint="evaluate its artifact")
+    return found._replace(runner=Kept(found.runner, folder))
 
 
 def open_checkpoint(folder: Path) -> Model:

@@ -1,26 +1,18 @@
-"""A model as graphs in a folder that a runner opens, or as PyTorch modules behind the same interface."""
+"""A model as graphs in a folder that a runner opens."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from pathlib import Path
-from typing import Any
 
 from penjing.artifact.export import export_component
 from penjing.artifact.manifest import FORMAT, NAME, write_json
 from penjing.artifact.sharing import share_tables
+from penjing.calibrate.runner import TOKENIZER, reads_text, write_tokenizer
 from penjing.errors import ModelError
 from penjing.models.family import Component, Model
-from penjing.models.front_ends import TOKENIZER_FILES, open_fast
-from penjing.models.reference import TorchGraph
-from penjing.runtimes import runner_of
-from penjing.runtimes.decoder import DECODER
-from penjing.runtimes.decoding import GraphDecoder
+from penjing.models.front_ends import TOKENIZER_FILES
 from penjing.values import Tell
 
-TOKENIZER = "tokenizer.json"
 TEXT_TASKS = ("causal-lm", "encoder", "classifier")
 MOST_GRAPH_BYTES = 2_000_000_000
 
@@ -60,26 +52,6 @@ def runnable(model: Model, folder: Path) -> None:
     write_json(folder / NAME, {"format": FORMAT, "task": model.family.task, "settings": dict(model.settings)})
 
 
-def write_tokenizer(model: Model, folder: Path) -> Path:
-    """Copy the checkpoint's tokenizer.json, or make one from its older files; what has none is a ModelError.
-
-    A model that reads nothing needs none.
-    """
-    found, path = model.folder / TOKENIZER, folder / TOKENIZER
-    if not reads_text(model):
-        return path
-    if found.is_file():
-        shutil.copyfile(found, path)
-    else:
-        write_json(path, json.loads(open_fast(model.folder).backend_tokenizer.to_str()))
-    return path
-
-
-def reads_text(model: Model) -> bool:
-    """Return whether a model's task takes or gives text; a classifier of pictures does neither."""
-    return model.family.task != "classifier" or "text" in model.settings
-
-
 def check_front_end(model: Model) -> None:
     """Refuse a checkpoint whose graphs could not be fed: its tokenizer or its media front end is missing."""
     missing = ""
@@ -98,26 +70,3 @@ def check_front_end(model: Model) -> None:
             f"{model.name}: no {missing}, so nothing could be fed to its graphs",
             hint="copy it from the original model, or give --format checkpoint and no data",
         )
-
-
-def reference_runner(model: Model) -> Any:
-    """A runner of the model's task whose graphs are PyTorch modules."""
-    with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
-        return runner_of(_TorchParts(model, write_tokenizer(model, Path(folder))))
-
-
-class _TorchParts:
-    """The components of a model as graphs."""
-
-    def __init__(self, model: Model, tokenizer_path: Path) -> None:
-        self.task, self.settings, self.tokenizer_path = model.family.task or "", model.settings, tokenizer_path
-        self._graphs = {component.name: TorchGraph(component) for component in model.family.components(model.net)}
-
-    def graph(self, name: str) -> TorchGraph:
-        return self._graphs[name]
-
-    def decoder(self, name: str = DECODER) -> GraphDecoder:
-        return GraphDecoder(self._graphs[name], self.settings)
-
-    def kept_file(self, name: str, what: str) -> None:
-        return None

@@ -57,8 +57,14 @@ class Job:
 
     @property
     def work(self) -> Path:
-        """Where finished steps are kept until the artifact is published."""
-        return self.out.parent / f".{self.out.name}.penjing"
+        """Where finished steps are kept until the artifact is published; each process that helps has a place apart."""
+        number = helper_number()
+        return self.out.parent / f".{self.out.name}.penjing{f'.{number}' if number else ''}"
+
+
+def helper_number() -> int:
+    """Which process this is of those that a launcher (torchrun, accelerate) started; 0 is the one that publishes."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def plan_job(model: str | None, out: str | Path, options: Options) -> Job:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.artifact.manifest import model_bytes
+from penjing.calibrate.runner import reference_runner
 from penjing.data.row import Row
 from penjing.evaluate.interval import ItemScores, differences, measure_all
 from penjing.evaluate.similarity import cosine
@@ -16,7 +17,6 @@ from penjing.judge.quality import compare_outputs, judge, liken
 from penjing.judge.speed import graph_latencies, item_latencies
 from penjing.judge.tasks import SPEED_ROWS, Judged
 from penjing.models.family import Model
-from penjing.pipeline.graphs import reference_runner
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, Graph
 from penjing.values import Arrays, FloatArray, Latency, Measures, Metric, Tell

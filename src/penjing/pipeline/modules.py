@@ -77,7 +77,8 @@ def compress_module(
     chosen.check(model.towers)
     check_fit(chosen, model)
     before = _measured(metric, net)
-    model, notes = _run(model, chosen, given, tell)
+    source = copy.deepcopy(net) if any(step.method.learns for step in chosen.steps) else net
+    model, notes = _run(model, chosen, given, lambda: model_around(source, given[0]), tell)
     if not any(note.is_compressed for note in notes):
         reasons = sorted({note.skipped for note in notes if note.skipped}) or ["no step found a site"]
         raise RecipeError(f"nothing was changed: {'; '.join(reasons)}", hint="choose other methods or sites")
@@ -90,14 +91,16 @@ def _measured(metric: Measure | None, net: nn.Module) -> float | None:
     return None if metric is None else float(metric(net))
 
 
-def _run(model: Model, recipe: Recipe, given: Sequence[Batch], tell: Tell) -> tuple[Model, list[Note]]:
+def _run(
+    model: Model, recipe: Recipe, given: Sequence[Batch], teacher: Callable[[], Model], tell: Tell
+) -> tuple[Model, list[Note]]:
     select = given[::SELECTED]
     calibrate = [one for place, one in enumerate(given) if place % SELECTED] or given
     notes: list[Note] = []
     with tempfile.TemporaryDirectory() as scratch:
         for step in recipe.steps:
             tell(step.method.name, 0, 0)
-            aids = Aids(model, select, recipe.seed, Path(scratch), tell)
+            aids = Aids(model, select, recipe.seed, Path(scratch), tell, teacher=teacher)
             notes += step.method.apply_all(step.targets(model.towers), calibrate, aids)
             if step.method.restructures:
                 model = refreshed(model)

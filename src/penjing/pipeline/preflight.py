@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,6 +19,7 @@ from penjing.models.family import Model
 from penjing.models.tower import Batch, Tower
 from penjing.pipeline.steps import Calibration
 from penjing.recipe import Recipe
+from penjing.teach.cache import check_room
 
 ROUNDING_S_PER_WEIGHT = 0.3e-6
 """Of the methods that settle weights one after the other; measured on SmolLM2-135M with two threads."""
@@ -43,6 +45,7 @@ def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
     seconds, extra_bytes = 0.0, 0
     once: dict[str, float] = {}
     for step in recipe.steps:
+        seconds += step.method.takes()
         for tower in step.targets(model.towers):
             weights = sum(site.weight.numel() for site in step.method.chosen(tower))
             extra_bytes = max(extra_bytes, _largest_site(tower))
@@ -56,6 +59,15 @@ def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
                     extra_bytes, _kept_bytes(tower, batches[0], len(batches)) + _moments(tower, step.method)
                 )
     return Expected(seconds, psutil.Process().memory_info().rss + extra_bytes)
+
+
+def check_disk(model: Model, recipe: Recipe, calibration: Calibration, folder: Path) -> None:
+    """Refuse, before any step, what the disk has no room for."""
+    batches, rows = calibration.batches, calibration.rows[0]
+    per_row = len(batches) / len(rows) if rows else 1.0
+    for step in recipe.steps:
+        size_bytes = step.method.keeps_bytes(model, batches, per_row)
+        check_room(folder, int(size_bytes), f"step {step.method.name}: what it keeps while it works")
 
 
 def _run_seconds(tower: Tower, batch: Batch) -> float:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ SCRATCH = "scratch"
 class Calibration:
     """Inputs of the towers: for statistics, and for choices made on rows kept apart. `key` identifies the rows.
 
-    `rows` are those that both were made of, to be read anew by another tokenizer.
+    `rows` are those that both were made of, to be read anew where a step alters the prompts.
     """
 
     batches: Sequence[Batch]
@@ -48,10 +48,14 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where steps work: the folder that keeps what is finished, and the engine that will run the result."""
+    """Where steps work: the folder that keeps what is finished, the engine that will run the result.
+
+    `teacher` opens the source once more, for steps that learn from it.
+    """
 
     folder: Path
     engine: Engine | None = None
+    teacher: Callable[[], Model] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def run_steps(
     done = _finished(recipe, keys, work)
     if done:
         model = _taken_up(model, done, work / keys[len(done) - 1])
-    if any(step.step.method.renames_tokens for step in done):
+    if any(step.step.method.alters_prompts for step in done):
         calibration = calibration.read_by(model)
     for place in range(len(done), len(recipe.steps)):
         step = recipe.steps[place]
@@ -94,7 +98,7 @@ def run_steps(
             done[-1] = replace(done[-1], stage=watch(model, method.name))
         _keep(model, done[-1], kept)
         model = replace(model, folder=kept) if method.restructures else model
-        if method.renames_tokens:
+        if method.alters_prompts:
             calibration = calibration.read_by(model)
     return model, done
 
@@ -119,7 +123,7 @@ def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, ben
     def told(what: str, done: int, of: int) -> None:
         tell(f"{method.name}: {what}", done, of)
 
-    aids = Aids(model, calibration.select, seed, scratch, told, bench.engine)
+    aids = Aids(model, calibration.select, seed, scratch, told, bench.engine, bench.teacher)
     for note in method.apply_all(targets, calibration.batches, aids):
         notes.append(note)
         tell(label, len(notes), total)

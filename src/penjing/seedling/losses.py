@@ -11,33 +11,19 @@ place 17% were answered right before places were named, although colours were at
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_gather
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 
 from penjing.seedling.batches import Sounds, Texts, TrainingBatch, Written
 from penjing.seedling.model import SeedlingModel, unit
 from penjing.seedling.towers import Features
+from penjing.train.launch import gathered, mean_over_all
 
 WEIGHTS = {
     "image-text": 0.2, "image-audio": 0.2, "text-audio": 0.2,
     "things": 1.0, "alignment": 1.0,
     "caption": 2.0, "answer": 2.0, "spoken answer": 1.5, "transcript": 1.0,
 }  # fmt: skip
-
-
-def gathered(values: Tensor) -> Tensor:
-    """The rows of all processes, which hold equally many; gradients flow back to each."""
-    return torch.cat(all_gather(values)) if distributed.is_initialized() else values
-
-
-def mean_over_all(summed: Tensor, count: Tensor) -> Tensor:
-    """A mean over the items of all processes, as each process's share: their average is the mean."""
-    if distributed.is_initialized():
-        count = count.clone().float()
-        distributed.all_reduce(count)
-        count /= distributed.get_world_size()
-    return summed / count.clamp(min=1)
 
 
 def contrastive(first: Tensor, second: Tensor, first_group: Tensor, second_group: Tensor, scale: Tensor) -> Tensor:

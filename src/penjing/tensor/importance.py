@@ -11,6 +11,9 @@ from torch import Tensor
 DAMPING = 1e-4
 """Share of the mean energy added to every channel's, so that the normal equations can be solved."""
 
+RIDGE = 1e-2
+"""The same for weights that are fitted to what another network gave."""
+
 
 def by_unit(values: Tensor, units: Tensor, count: int) -> Tensor:
     """Sum values of channels over their units: (channels,) -> (count,). A unit of -1 counts nowhere."""
@@ -53,6 +56,24 @@ def refit(
     if bias is None:
         return moved.float(), None
     return moved[:, :-1].float(), moved[:, -1].float()
+
+
+def refit_to(weight: Tensor, bias: Tensor | None, seen: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Weights (out, in) and bias (out,) of least ‖seen Wᵀ + b − wanted‖², seen (tokens, in), wanted (tokens, out).
+
+    Ridge regression towards the weights as they are: few tokens move them little.
+    """
+    seen, missing = seen.double(), wanted.double() - seen.double() @ weight.detach().double().T
+    if bias is not None:
+        seen = torch.cat([seen, torch.ones(len(seen), 1).double()], 1)
+        missing = missing - bias.detach().double()
+    square = seen.T @ seen
+    level = max(RIDGE * float(square.diagonal().mean()), 1e-12)
+    square = square + torch.diag(torch.full((len(square),), level).double())
+    moved = torch.linalg.solve(square, seen.T @ missing).T.float()
+    if bias is None:
+        return weight.detach() + moved, None
+    return weight.detach() + moved[:, :-1], bias.detach() + moved[:, -1]
 
 
 def most(scores: Tensor, kept: int) -> Tensor:

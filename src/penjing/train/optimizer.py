@@ -8,20 +8,35 @@ AdamW's 48%, and in 84% after 300 steps at four times the rate.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
-
-from penjing.seedling.schedule import Schedule
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 """What the two keep of each parameter."""
 
 
-class Optimizers:
-    """Both of them, as one."""
+class Rates(Protocol):
+    """A schedule: the rate of every step."""
 
-    def __init__(self, objective: nn.Module, schedule: Schedule) -> None:
-        named = dict(objective.named_parameters())
+    @property
+    def peak_rate(self) -> float:
+        """The highest rate."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Share of the rate by which matrices shrink at every step."""
+
+    def rate(self, step: int) -> float:
+        """Rate of a step."""
+
+
+class Optimizers:
+    """Both of them, as one, for the parameters of a module that are to be trained."""
+
+    def __init__(self, objective: nn.Module, schedule: Rates) -> None:
+        named = {name: value for name, value in objective.named_parameters() if value.requires_grad}
         layers = [value for name, value in named.items() if _is_layer_matrix(name, value)]
         chosen = {id(value) for value in layers}
         rest = [value for value in named.values() if id(value) not in chosen]
@@ -31,10 +46,11 @@ class Optimizers:
             {"params": [value for value in rest if value.ndim <= 2], "weight_decay": 0.0},
         ]
         self._schedule = schedule
-        self._both: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(layers, rate, decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(groups, rate, (0.9, 0.98), fused=True),
-        )
+        self._both: list[torch.optim.Optimizer] = []
+        if layers:
+            self._both.append(torch.optim.Muon(layers, rate, decay, adjust_lr_fn="match_rms_adamw"))
+        if rest:
+            self._both.append(torch.optim.AdamW(groups, rate, (0.9, 0.98), fused=True))
         self._names: dict[Tensor, str] = {value: name for name, value in named.items()}
 
     def advance(self, step: int) -> None:
@@ -44,6 +60,10 @@ class Optimizers:
                 group["lr"] = self._schedule.rate(step)
             optimizer.step()
             optimizer.zero_grad()
+
+    def follow(self, schedule: Rates) -> None:
+        """Take the rates of another schedule from now on."""
+        self._schedule = schedule
 
     def moments(self) -> dict[str, Tensor]:
         """`moment/parameter` -> what is kept of it."""

@@ -1,0 +1,211 @@
+"""Rows to learn from: of any data set, or made for it: pictures drawn anew, scenes drawn and told, novels read aloud.
+
+What is spoken is made once, into a folder of the user's cache, from seeds; espeak-ng speaks. What built-in sets judge
+by is not in them: neither its sentences nor its scenes, nor the voices that nobody trains on.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from penjing.data import pictures
+from penjing.data.pictures import pick
+from penjing.data.row import Row
+from penjing.data.source import load_dataset
+from penjing.errors import DataError
+from penjing.scenes.captions import caption
+from penjing.scenes.holdout import held_out
+from penjing.scenes.questions import Question, questions, reworded
+from penjing.scenes.scene import Scene, draw, imagine
+from penjing.seedling.speech import (
+    ESPEAK_VOICES,
+    LONGEST_S,
+    RATE_HZ,
+    Speaker,
+    SpeechCache,
+    Utterance,
+    utterance,
+)
+from penjing.values import Tell, silent
+
+FORMAT = 1
+FIRST_SCENE = 600_000_000
+"""Seeds from here on are neither of scenes that the seedling was trained on aloud nor of those that are built in."""
+FIRST_PICTURE = 700_000_000
+TYPED = 3
+FEWEST_WORDS, MOST_WORDS = 4, 24
+SENTENCE = re.compile(r"[A-Z][A-Za-z ,;:'.-]*[a-z][.!?]")
+ABBREVIATED = ("Mr.", "Mrs.", "Dr.", "St.")
+DEFAULTS = {"pictures-train": 1000, "scenes-train": 300, "speech-train": 400}
+"""How many pictures, scenes or sentences there are where the name does not say: `scenes-train:1000` does."""
+ROWS = {"pictures-train": 1, "scenes-train": 2 + TYPED, "speech-train": 1}
+"""Rows of a picture, a scene, and a sentence."""
+SPOKEN = ("scenes-train", "speech-train")
+
+
+def is_training_set(name: str) -> bool:
+    """Whether a name is of one of these sets."""
+    return name.partition(":")[0] in DEFAULTS
+
+
+def rows_to_learn(name: str, tell: Tell = silent) -> Iterator[Row]:
+    """Rows of a set made for it, or of any other those that neither judge nor select, as far as the set says."""
+    if is_training_set(name):
+        return training_rows(name, tell)
+    return iter(_own_rows(name))
+
+
+def check_rows(name: str) -> None:
+    """Refuse, before any work, the name of a set that is not there or cannot be made."""
+    if is_training_set(name):
+        _count_of(name)
+        if name.partition(":")[0] in SPOKEN:
+            Speaker()
+    else:
+        load_dataset(name)
+
+
+def count_rows(name: str) -> int:
+    """How many rows there are, at most in a set that is made for it; none is made now."""
+    if is_training_set(name):
+        return _count_of(name) * ROWS[name.partition(":")[0]]
+    return len(_own_rows(name))
+
+
+def _own_rows(name: str) -> list[Row]:
+    """Rows of a data set that neither judge nor select, as far as the set says."""
+    data = load_dataset(name)
+    return [row for row in data.rows if data.parts.get(row.id, "calibrate") == "calibrate"]
+
+
+def training_rows(name: str, tell: Tell = silent) -> Iterator[Row]:
+    """The rows of a set, made now if they were not yet."""
+    kind, count = name.partition(":")[0], _count_of(name)
+    if kind not in SPOKEN:
+        return _picture_rows(count)
+    rows: Callable[[SpeechCache, int], Iterator[Row]] = _scene_rows if kind == "scenes-train" else _speech_rows
+    script = _told_scenes(count) if kind == "scenes-train" else _told_sentences(count)
+    told = [*script]
+    cache = SpeechCache(folder_of(kind, count))
+    if len(cache.utterances) < len(told):
+        say = Speaker().say
+        for done in cache.fill(told, say):
+            tell(f"speak {name}", done, len(told))
+    return rows(cache, count)
+
+
+def _count_of(name: str) -> int:
+    """How many pictures, scenes or sentences a name asks for."""
+    kind, _, wanted = name.partition(":")
+    if (wanted and not wanted.isdigit()) or wanted == "0":
+        raise DataError(f"{name}: {wanted!r} is no number of items", hint=f"write `{kind}:{DEFAULTS[kind]}`")
+    return int(wanted) if wanted else DEFAULTS[kind]
+
+
+def folder_of(kind: str, count: int) -> Path:
+    """Where the speech of a set is kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "penjing" / f"{kind}-{count}-v{FORMAT}"
+
+
+def _picture_rows(count: int) -> Iterator[Row]:
+    """Drawings with their captions, none that means the same as a built-in one."""
+    known, seed, left = {scene.meaning for scene in pictures.frozen().values()}, FIRST_PICTURE, count
+    while left:
+        if pictures.imagine(seed).meaning not in known:
+            image, text = pictures.draw(seed)
+            left -= 1
+            yield Row(f"train-{seed}", {"text": text}, "image", _encoded(image))
+        seed += 1
+
+
+def _scenes(count: int) -> Iterator[tuple[Scene, str, Question]]:
+    """Scenes, what is told of each and what is asked aloud; none held out."""
+    seed, left = FIRST_SCENE, count
+    while left:
+        scene = imagine(seed)
+        text = caption(scene)
+        asked = [one for one in questions(scene, 4 * TYPED, seed) if not held_out(one.text)]
+        if not held_out(text) and asked:
+            left -= 1
+            yield scene, text, pick(random.Random(seed + 7), asked)
+        seed += 1
+
+
+def _told_scenes(count: int) -> Iterator[Utterance]:
+    """The caption and the question of each scene, by voices in turn."""
+    for scene, text, asked in _scenes(count):
+        dice = random.Random(scene.seed + 3)
+        yield utterance(text, "caption", scene.seed, pick(dice, ESPEAK_VOICES), dice)
+        yield utterance(asked.text, "question", scene.seed, pick(dice, ESPEAK_VOICES), dice)
+
+
+def _scene_rows(cache: SpeechCache, count: int) -> Iterator[Row]:
+    """Five rows a scene, as the built-in set has them; of sounds too long for the model none."""
+    for place, (scene, text, asked) in enumerate(_scenes(count)):
+        name, picture = f"train-{scene.seed}", _encoded(draw(scene))
+        if max(cache.seconds(2 * place), cache.seconds(2 * place + 1)) > LONGEST_S:
+            continue
+        told, questioned = (_wav(cache, 2 * place + one) for one in range(2))
+        yield Row(name, {"text": text}, "image", picture, told)
+        spoken = {"question": asked.text, "answer": asked.answer}
+        yield Row(f"{name}/spoken", spoken, "image", picture, questioned)
+        dice = random.Random(scene.seed + 5)
+        typed = [one for one in questions(scene, 4 * TYPED, scene.seed) if not held_out(one.text)]
+        for number, one in enumerate(typed[:TYPED], 1):
+            fields = {"question": reworded(one.text, dice), "answer": one.answer}
+            yield Row(f"{name}/{number}", fields, "image", picture)
+
+
+def sentences() -> Iterator[str]:
+    """Sentences of the novels' passages that calibrate, in order, each once; none that the set `speech` has."""
+    spoken = {_plain(row.fields["text"]) for row in load_dataset("speech").rows}
+    data = load_dataset("text")
+    for row in data.rows:
+        if data.parts[row.id] != "calibrate":
+            continue
+        for text in re.split(r"(?<=[.!?])\s+", " ".join(row.fields["text"].replace('"', " ").split())):
+            plain = _plain(text)
+            fits = FEWEST_WORDS <= len(plain.split()) <= MOST_WORDS
+            if fits and plain not in spoken and SENTENCE.fullmatch(text) and not text.endswith(ABBREVIATED):
+                spoken.add(plain)
+                yield text
+
+
+def _told_sentences(count: int) -> Iterator[Utterance]:
+    """So many sentences; once all are spoken, they come again in other voices."""
+    for number, text in enumerate(islice(cycle([*sentences()]), count)):
+        dice = random.Random(number)
+        yield utterance(text, "sentence", number, pick(dice, ESPEAK_VOICES), dice)
+
+
+def _speech_rows(cache: SpeechCache, count: int) -> Iterator[Row]:
+    for place, one in enumerate(cache.utterances[:count]):
+        yield Row(f"train-{place}", {"text": one.text, "language": "en"}, "audio", _wav(cache, place))
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
+
+
+def _encoded(image: Image.Image) -> bytes:
+    """As PNG."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _wav(cache: SpeechCache, place: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.asarray(cache.samples(place)), RATE_HZ, format="WAV", subtype="PCM_16")
+    return file.getvalue()

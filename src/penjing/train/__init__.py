@@ -1,0 +1,1 @@
+"""How anything is trained, whatever it is: optimizers, schedules, averages, a run that survives being killed."""

@@ -1,0 +1,37 @@
+"""Where training runs: here, or in as many processes as a launcher started; and what they tell one another."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor, distributed
+from torch.distributed.nn.functional import all_gather
+
+
+def new_accelerator(cpu: bool = False, bfloat16: bool = False) -> Accelerator:
+    """How a loop runs: here, or in as many processes as its launcher started; with `bfloat16`, products in that type.
+
+    While one part learns alone, processes must not wait for gradients of the others.
+    """
+    parts_apart = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if bfloat16 else "no", kwargs_handlers=[parts_apart])
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the chip has instructions for it; without them bfloat16 takes twice as long as float32."""
+    chip = torch.cpu.get_capabilities()
+    return bool(chip.get("avx512_bf16") or chip.get("amx_bf16"))
+
+
+def gathered(values: Tensor) -> Tensor:
+    """The rows of all processes, which hold equally many; gradients flow back to each."""
+    return torch.cat(all_gather(values)) if distributed.is_initialized() else values
+
+
+def mean_over_all(summed: Tensor, count: Tensor) -> Tensor:
+    """A mean over the items of all processes, as each process's share: their average is the mean."""
+    if distributed.is_initialized():
+        count = count.clone().float()
+        distributed.all_reduce(count)
+        count /= distributed.get_world_size()
+    return summed / count.clamp(min=1)

@@ -1,0 +1,123 @@
+"""Items that go through a model together answer as they do one by one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from penjing.calibrate.proxy import verdicts
+from penjing.models.family import Model
+from penjing.teach.answers import SPOKEN, Answers
+from penjing.teach.joining import grouped, joined, kind_of, shape_of
+from penjing.teach.teacher import weights_key
+
+MODELS = ("seedling", "whisper", "clip", "llama", "vit")
+
+
+def items_of(model: Model, count: int = 6) -> list:
+    """Probes, whose words are of different lengths."""
+    items = []
+    for seed in range(count):
+        item = dict(model.family.probe(model.net, seed))
+        key = "decoder_input_ids" if "decoder_input_ids" in item else "input_ids"
+        if key in item and seed % 2:
+            item[key] = item[key][:, :-2]
+            if "attention_mask" in item:
+                item["attention_mask"] = item["attention_mask"][:, :-2]
+        items.append(item)
+    return items
+
+
+def all_layers(model: Model) -> dict[str, range]:
+    return {tower.name: range(len(tower.blocks)) for tower in model.towers if tower.blocks}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_together_is_as_one_by_one(name, fresh):
+    model = fresh(name)
+    items = items_of(model)
+    with torch.no_grad():
+        asked = Answers(model, items, all_layers(model), True)
+        assert asked.runs
+        assert all(run.together for run in asked.runs), [(run.name, run.together) for run in asked.runs]
+        together = asked.ask(items)
+        apart = [asked.ask([item])[0] for item in items]
+    for one, other in zip(together, apart, strict=True):
+        assert one.embeddings.keys() == other.embeddings.keys()
+        assert one.hidden.keys() == other.hidden.keys()
+        pairs = [(one.hidden[key], other.hidden[key]) for key in one.hidden]
+        pairs += [(one.embeddings[key], other.embeddings[key]) for key in one.embeddings]
+        if one.logits is not None:
+            pairs.append((one.logits, other.logits))
+        for left, right in pairs:
+            assert left.shape == right.shape
+            assert torch.allclose(left, right, rtol=1e-3, atol=1e-4)
+    assert together[0].hidden
+
+
+@pytest.mark.parametrize("name", ["seedling", "whisper", "llama"])
+def test_words_are_what_the_proxy_hears(name, fresh):
+    model = fresh(name)
+    items = items_of(model, 2)
+    with torch.no_grad():
+        asked = Answers(model, items, {}, False)
+        assert [run.name for run in asked.runs] == [SPOKEN]
+        for item, answer in zip(items, asked.ask(items), strict=True):
+            said = [one for one in verdicts(model, [item]) if one.targets is not None and len(one.targets) > 1]
+            assert torch.allclose(answer.logits[:-1], said[-1].logits, atol=1e-4)
+
+
+def test_words_of_different_lengths_go_together(fresh):
+    """Behind a causal decoder's words zeros change nothing; how many runs there are is counted."""
+    model = fresh("whisper")
+    asked = Answers(model, items_of(model), {}, False)
+    runs = []
+    call = asked.runs[0].call
+    asked.runs[0].call = lambda batch: runs.append(len(batch["decoder_input_ids"])) or call(batch)
+    with torch.no_grad():
+        asked.ask(items_of(model))
+    assert runs == [6]
+
+
+def test_what_cannot_be_padded_is_not(fresh):
+    """Where a later word changes what an earlier one is answered, only words of one length go together."""
+    model = fresh("whisper")
+    items = items_of(model)
+
+    class Backwards:
+        towers = ()
+
+    def spoken(batch):
+        ids = batch["decoder_input_ids"].float()
+        return (ids + ids.shape[1] + ids.sum(1, keepdim=True))[..., None].expand(-1, -1, 5)
+
+    from penjing.teach.answers import Run
+
+    asked = Answers(model, items, {}, False)
+    run = Run(SPOKEN, spoken, ())
+    run.together = run.pads = asked._agree(run, items)
+    assert not run.pads
+    run.together = asked._agree(run, items)
+    assert run.together
+
+
+def test_joining():
+    one = {"a": torch.ones(1, 3), "flags": torch.tensor([True, False])}
+    two = {"a": torch.zeros(1, 5), "flags": torch.tensor([True, False])}
+    padded = frozenset({"a"})
+    assert shape_of(one, ["a", "flags"]) != shape_of(two, ["a", "flags"])
+    assert shape_of(one, ["a", "flags"], padded) == shape_of(two, ["a", "flags"], padded)
+    both = joined([one, two], ["a", "flags"], padded)
+    assert both["a"].tolist() == [[1, 1, 1, 0, 0], [0, 0, 0, 0, 0]]
+    assert both["flags"].tolist() == [True, False]
+    assert kind_of(one) == kind_of(two)
+    assert kind_of(one) != kind_of({**one, "flags": torch.tensor([True, True])})
+    assert grouped(["x", "y", "x"]) == [[0, 2], [1]]
+
+
+def test_the_key_of_weights_changes_with_any_of_them(fresh):
+    model = fresh("clip")
+    before = weights_key(model)
+    assert weights_key(fresh("clip")) == before
+    next(model.net.parameters()).data.view(-1)[0] += 1e-3
+    assert weights_key(model) != before

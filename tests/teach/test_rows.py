@@ -1,0 +1,112 @@
+"""Sets made to learn from: the same every time, and nothing in them that judges."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from penjing.data.audio import read_audio
+from penjing.data.pictures import frozen, imagine
+from penjing.data.source import load_dataset
+from penjing.errors import DataError, MissingExtra
+from penjing.scenes.holdout import held_out
+from penjing.seedling.speech import ESPEAK_VOICES, HELD_OUT_VOICE, SpeechCache
+from penjing.teach import rows
+from penjing.teach import rows as room
+from penjing.teach.rows import check_rows, count_rows, folder_of, rows_to_learn, sentences
+
+SPOKEN = shutil.which("espeak-ng") is not None
+speaks = pytest.mark.skipif(not SPOKEN, reason="espeak-ng is not installed")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "penjing"
+
+
+@speaks
+def test_scenes_are_as_the_built_in_set_has_them_and_none_of_them_is_in_it(cache):
+    found = [*rows_to_learn("scenes-train:6")]
+    assert len(found) == 30
+    assert len({row.id for row in found}) == 30
+    told = [row for row in found if "text" in row.fields]
+    asked = [row for row in found if "question" in row.fields]
+    assert len(told) == 6
+    assert all(row.image and row.sound for row in told)
+    assert sum(row.sound is not None for row in asked) == 6
+    assert not any(held_out(row.fields["text"]) for row in told)
+    judged = {row.fields.get("text") for row in load_dataset("scenes").rows}
+    assert not judged & {row.fields["text"] for row in told}
+    spoken = {row.fields["question"] for row in asked if row.sound}
+    assert not any(held_out(text) for text in spoken)
+    assert read_audio(told[0].sound, 16000).size > 16000
+
+
+@speaks
+def test_they_are_spoken_once_and_the_same_every_time(cache, monkeypatch):
+    first = [*rows_to_learn("speech-train:8")]
+    assert folder_of("speech-train", 8) == cache / "speech-train-8-v1"
+    monkeypatch.setattr(rows, "Speaker", lambda: pytest.fail("it is spoken again"))
+    assert [*rows_to_learn("speech-train:8")] == first
+
+
+@speaks
+def test_several_voices_speak_and_none_that_judges(cache):
+    assert len([*rows_to_learn("speech-train:12")]) == 12
+    voices = {one.voice for one in SpeechCache(folder_of("speech-train", 12)).utterances}
+    assert len(voices) >= 3
+    assert voices <= set(ESPEAK_VOICES)
+    assert HELD_OUT_VOICE not in voices
+
+
+def test_more_sentences_than_there_are_come_again_in_other_voices(monkeypatch):
+    monkeypatch.setattr(room, "sentences", lambda: iter(["One.", "Two."]))
+    told = [*room._told_sentences(6)]
+    assert [one.text for one in told] == ["One.", "Two."] * 3
+    assert len({one.voice for one in told[::2]}) > 1
+
+
+def test_pictures_mean_nothing_that_a_built_in_one_means():
+    found = [*rows_to_learn("pictures-train:40")]
+    assert [*rows_to_learn("pictures-train:40")] == found
+    seeds = [int(row.id.removeprefix("train-")) for row in found]
+    assert not {imagine(seed).meaning for seed in seeds} & {scene.meaning for scene in frozen().values()}
+    assert [row.fields["text"] for row in found] == [imagine(seed).caption for seed in seeds]
+    assert all(row.media == "image" and row.file for row in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("scenes-train:3", 15), ("speech-train:7", 7), ("pictures-train:9", 9), ("pictures-train", 1000)]
+)
+def test_rows_are_counted_before_they_are_made(name, rows, monkeypatch):
+    monkeypatch.setattr(room, "SpeechCache", None)
+    assert count_rows(name) == rows
+
+
+def test_sentences_are_whole_and_none_is_in_the_set_that_judges():
+    found = [*sentences()]
+    assert len(found) > 500
+    assert len({text.lower() for text in found}) == len(found)
+    judged = {row.fields["text"].lower().strip(".?!") for row in load_dataset("speech").rows}
+    assert not judged & {text.lower().strip(".?!") for text in found}
+    assert all(text[0].isupper() and text[-1] in ".!?" and '"' not in text for text in found)
+
+
+def test_of_any_other_set_what_judges_and_selects_is_left_out():
+    data = load_dataset("pictures")
+    found = {row.id for row in rows_to_learn("pictures")}
+    assert found == {row.id for row in data.rows if data.parts[row.id] == "calibrate"}
+
+
+@pytest.mark.parametrize("name", ["scenes-train:0", "speech-train:some", "scenes-train:-3"])
+def test_a_number_that_is_none_is_refused(name):
+    with pytest.raises(DataError, match="is no number of items"):
+        check_rows(name)
+
+
+def test_where_nobody_can_speak_it_is_said_before_work(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(MissingExtra, match="espeak-ng"):
+        check_rows("speech-train")
