@@ -46,12 +46,17 @@ def silent_frames(frames: int, settings: Mapping[str, Any]) -> int:
     return min(int(SILENCE_S * audio["sampling_rate"] / audio["hop_length"]), int(settings["max_frames"]) - frames)
 
 
-def prompt_tokens(generation: Mapping[str, Any], language: str | None, task: str = "transcribe") -> list[int]:
-    """Start, language, task and no-timestamps tokens. An English-only model knows neither languages nor tasks."""
+def prompt_tokens(
+    generation: Mapping[str, Any], language: str | None, task: str = "transcribe", *, times: bool = False
+) -> list[int]:
+    """Start, language, task and, unless `times` are wanted, no-timestamps tokens.
+
+    An English-only model knows neither languages nor tasks.
+    """
     tokens = [generation["start"]]
     if generation["languages"]:
         tokens += [language_token(generation, language or ENGLISH), generation["tasks"][task]]
-    if generation["no_timestamps"] is not None:
+    if generation["no_timestamps"] is not None and not times:
         tokens.append(generation["no_timestamps"])
     return tokens
 

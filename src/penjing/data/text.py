@@ -51,6 +51,10 @@ class TextFrontEnd:
         }
         return {name: np.asarray(columns[name], dtype=np.int64).reshape(len(texts), -1) for name in self.inputs}
 
+    def count(self, text: str) -> int:
+        """Tokens of a text as it is read: cut, those around it counted, padding not."""
+        return sum(self.tokenizer.encode(_lowered(text) if self.lower else text).attention_mask)
+
 
 def _lowered(item: Item) -> Item:
     return item.lower() if isinstance(item, str) else (item[0].lower(), item[1].lower())

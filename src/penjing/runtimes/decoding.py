@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from penjing.runtimes.engine import Graph
+from penjing.runtimes.sampling import Pick, likeliest
 from penjing.values import Array, Arrays, FloatArray
 
 LOOP_TURNS = 3
@@ -51,6 +52,10 @@ def token_inputs(tokens: Fed, past: int) -> dict[str, Array]:
         "attention_mask": np.ones((1, past + count), np.int64),
         "position_ids": np.arange(past, past + count, dtype=np.int64)[None],
     }
+
+
+Allowed = Callable[[FloatArray, Sequence[int]], FloatArray]
+"""Takes logits and the tokens before, and sets to minus infinity, in place, what must not follow."""
 
 
 class GraphDecoder:
@@ -99,15 +104,15 @@ class Spelled:
     looped: bool
 
 
-def greedy(decoder: Decoder, prompt: Sequence[int], end: int, limit: int, banned: Banned | None = None) -> Spelled:
+def greedy(decoder: Decoder, prompt: Sequence[int], end: int, limit: int, banned: Allowed | None = None) -> Spelled:
     """Take the most likely token until `end`, until `limit` tokens, or until the same words come round and round."""
     tokens: list[int] = []
     scored, log_likelihood = 0, 0.0
     logits = decoder.step(prompt)
     for place in range(limit):
-        allowed = banned(logits, first=place == 0) if banned else logits
+        allowed = banned(logits, tokens) if banned else logits
         best = int(allowed.argmax())
-        log_likelihood += float(allowed[best] - _log_sum_exp(allowed))
+        log_likelihood += float(allowed[best] - log_sum_exp(allowed))
         scored = place + 1
         if best == end:
             break
@@ -121,11 +126,13 @@ def greedy(decoder: Decoder, prompt: Sequence[int], end: int, limit: int, banned
     return Spelled(tuple(tokens), log_likelihood / max(scored, 1), False)
 
 
-def greedy_tokens(decoder: Decoder, prompt: Fed, ends: Collection[int], limit: int) -> Iterator[int]:
-    """Yield the most likely token each time, as soon as it is known, until one of `ends` or until `limit` tokens."""
+def written_tokens(
+    decoder: Decoder, prompt: Fed, ends: Collection[int], limit: int, pick: Pick = likeliest
+) -> Iterator[int]:
+    """Yield the picked token each time, as soon as it is known, until one of `ends` or until `limit` tokens."""
     logits = decoder.step(prompt)
     for place in range(limit):
-        token = int(logits.argmax())
+        token = pick(logits)
         if token in ends:
             return
         yield token
@@ -154,12 +161,13 @@ class Banned:
         self._always = np.array(sorted(always), np.int64)
         self._at_first = np.array(sorted({*always, *at_first}), np.int64)
 
-    def __call__(self, logits: FloatArray, *, first: bool) -> FloatArray:
-        """Change the logits in place and return them."""
-        logits[self._at_first if first else self._always] = -np.inf
+    def __call__(self, logits: FloatArray, tokens: Sequence[int]) -> FloatArray:
+        """Change the logits of what follows these tokens in place and return them."""
+        logits[self._always if tokens else self._at_first] = -np.inf
         return logits
 
 
-def _log_sum_exp(logits: FloatArray) -> float:
-    top = logits.max()
-    return float(top + np.log(np.exp(logits - top).sum()))
+def log_sum_exp(logits: FloatArray) -> float:
+    """log Σ exp of logits (n,); minus infinity of none, or where none is allowed."""
+    top = float(logits.max(initial=-np.inf))
+    return top + float(np.log(np.exp(logits - top).sum())) if np.isfinite(top) else -np.inf

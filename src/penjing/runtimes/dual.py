@@ -39,6 +39,11 @@ class DualRunner:
 
             self._mel = ClapMel(settings["audio"])
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it embeds."""
+        return (self.media, "text")
+
     def embed(self, items: Sequence[Any], modality: str | None = None) -> FloatArray:
         """Items of one modality (text, image or audio) -> (items, width) unit vectors.
 
@@ -47,30 +52,47 @@ class DualRunner:
         """
         items = listed(items, "items")
         modality = modality or modality_of(items, self.media)
-        verbs = {"text": self.embed_texts, "image": self.embed_images, "audio": self.embed_sounds}
-        check_modality(modality, verbs)
-        return verbs[modality](items)
+        for item in items if modality == "image" else ():
+            check_image(item)  # what is none is told before any is read
+        return self.embed_read([self.read(item, modality) for item in items], modality)
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Texts -> (texts, width) unit vectors."""
-        return self._run("text", self._text([check_text(text) for text in listed(texts, "texts")]))
+        return self.embed(listed(texts, "texts"), "text")
 
     def embed_images(self, images: Sequence[Any]) -> FloatArray:
         """Pictures (paths, encoded bytes or PIL images) -> (images, width) unit vectors."""
-        if self._image is None:
-            raise DataError("this model hears, it does not see", hint="give it sounds")
-        checked = [check_image(image) for image in listed(images, "images")]
-        read = [self._image(as_image(image)) for image in checked]
-        return self._run("image", {"pixel_values": np.stack(read)})
+        return self.embed(listed(images, "images"), "image")
 
     def embed_sounds(self, sounds: Sequence[Any]) -> FloatArray:
         """Sounds (paths, encoded bytes or mono samples at the model's rate) -> (sounds, width) unit vectors."""
+        return self.embed(listed(sounds, "sounds"), "audio")
+
+    def read(self, item: Any, modality: str) -> Any:
+        """An item as its encoder takes it: a text itself, pixels, features. Several threads may read at once."""
+        check_modality(modality, ("text", "image", "audio"))
+        if modality == "text":
+            return check_text(item)
+        if modality == "image":
+            if self._image is None:
+                raise DataError("this model hears, it does not see", hint="give it sounds")
+            return self._image(as_image(item))
         if self._mel is None:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
-        rate_hz = self.settings["audio"]["sampling_rate"]
-        heard = [self._mel(read_sound(sound, rate_hz)) for sound in listed(sounds, "sounds")]
-        features = np.stack([one.input_features for one in heard])
-        longer = np.array([[one.is_longer] for one in heard], dtype=bool)
+        return self._mel(read_sound(item, self.settings["audio"]["sampling_rate"]))
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text as the model reads it."""
+        return self._text.count(text)
+
+    def embed_read(self, read: Sequence[Any], modality: str) -> FloatArray:
+        """Items that were read -> (items, width) unit vectors."""
+        if modality == "text":
+            return self._run("text", self._text(read))
+        if modality == "image":
+            return self._run("image", {"pixel_values": np.stack(read)})
+        features = np.stack([one.input_features for one in read])
+        longer = np.array([[one.is_longer] for one in read], dtype=bool)
         return self._run("audio", {"input_features": features, "is_longer": longer})
 
     def embed_rows(self, rows: Sequence[Row]) -> FloatArray:

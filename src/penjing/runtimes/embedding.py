@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,10 @@ def modality_of(items: Sequence[Any], media: str) -> str:
     return "text" if True in texts else media
 
 
-def check_modality(modality: str, known: Mapping[str, Any]) -> None:
+def check_modality(modality: str, known: Iterable[str]) -> None:
     """Refuse a modality that a runner does not have."""
-    if modality not in known:
-        raise DataError(f"no modality called {modality!r}", hint=did_you_mean(modality, [*known]))
+    if modality not in (names := [*known]):
+        raise DataError(f"no modality called {modality!r}", hint=did_you_mean(modality, names))
 
 
 def check_text(text: Any) -> str:

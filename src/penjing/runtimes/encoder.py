@@ -46,6 +46,7 @@ class EncoderRunner:
     """Embeds texts as unit vectors whose product is the cosine."""
 
     task = "encoder"
+    modalities = ("text",)
 
     def __init__(self, graph: Graph, settings: Mapping[str, Any], tokenizer_path: Path) -> None:
         self.settings = settings
@@ -59,13 +60,25 @@ class EncoderRunner:
 
     def embed(self, items: Sequence[str], modality: str | None = None) -> FloatArray:
         """Texts -> (texts, width) unit vectors; the only modality is text."""
-        check_modality(modality or "text", {"text": self.embed_texts})
-        return self.embed_texts(listed(items, "items"))
+        read = [self.read(item, modality or "text") for item in listed(items, "items")]
+        return self.embed_read(read, "text")
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Texts -> (texts, width) unit vectors."""
-        checked = [check_text(text) for text in listed(texts, "texts")]
-        parts = [checked[start : start + TEXTS_AT_ONCE] for start in range(0, len(checked), TEXTS_AT_ONCE)]
+        return self.embed(listed(texts, "texts"))
+
+    def read(self, item: Any, modality: str) -> str:
+        """A text as the encoder takes it."""
+        check_modality(modality, self.modalities)
+        return check_text(item)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text as the model reads it."""
+        return self._text.count(text)
+
+    def embed_read(self, read: Sequence[str], modality: str) -> FloatArray:
+        """Texts -> (texts, width) unit vectors."""
+        parts = [read[start : start + TEXTS_AT_ONCE] for start in range(0, len(read), TEXTS_AT_ONCE)]
         return np.concatenate([self._embed(part) for part in parts])
 
     def embed_rows(self, rows: Sequence[Row]) -> FloatArray:

@@ -11,7 +11,7 @@ from PIL import Image
 from penjing.data.image import ImageFrontEnd
 from penjing.data.text import TextFrontEnd
 from penjing.errors import DataError
-from penjing.runtimes.decoding import Decoder, greedy_tokens
+from penjing.runtimes.decoding import Decoder, written_tokens
 from penjing.runtimes.embedding import as_image, check_asked
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
@@ -51,7 +51,7 @@ class _Describer:
         generation = self.settings["generation"]
         self._decoder.start(heard)
         limit = min(max_tokens, self.settings["context_tokens"] - 1)
-        tokens = greedy_tokens(self._decoder, [generation["start"]], generation["eos"], limit)
+        tokens = written_tokens(self._decoder, [generation["start"]], generation["eos"], limit)
         text: str = self._words.decode([*tokens], skip_special_tokens=True)
         return text.strip()
 

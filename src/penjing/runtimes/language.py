@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from penjing.data.chat import Message, written_out
 from penjing.data.text import open_tokenizer
 from penjing.errors import DataError
-from penjing.runtimes.decoding import Decoder, greedy_tokens
+from penjing.runtimes.decoding import Decoder, written_tokens
 from penjing.runtimes.parts import Parts
+from penjing.runtimes.sampling import Sampling
 from penjing.values import FloatArray
 
 GRAPH = "model"
 MOST_TOKENS = 256
+LIKELIEST = Sampling()
 UNFINISHED = "\ufffd"
 """What a tokenizer shows of a character whose last bytes are still to come."""
 
@@ -31,24 +34,58 @@ class LanguageRunner:
         self._words.no_truncation()  # whoever saved it may have cut and padded last
         self._words.no_padding()
         self._ends = frozenset(settings["generation"]["eos"])
+        added = self._words.get_added_tokens_decoder().values()
+        self._own = [token.content for token in added if token.special]
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of a text, with those that the model's tokenizer puts around it."""
         ids: list[int] = self._words.encode(text).ids
         return ids
 
+    def prompt_tokens(self, prompt: str | Sequence[Message]) -> list[int]:
+        """The tokens of a text, or of a conversation as the chat template writes it."""
+        return self.tokens(prompt) if isinstance(prompt, str) else self._conversation(prompt)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text without any around it."""
+        return len(self._words.encode(text, add_special_tokens=False).ids)
+
     def logits(self, tokens: Sequence[int]) -> FloatArray:
         """Logits (tokens, vocabulary) of what follows each of these tokens, read from the start."""
         self._decoder.start({})
         return self._decoder.read(tokens)
 
-    def generate(self, prompt: str, max_tokens: int = MOST_TOKENS) -> Iterator[str]:
-        """Write on from a prompt, the most likely token each time; yields the text piece by piece."""
-        tokens = self.tokens(prompt)
+    def generate(
+        self,
+        prompt: str | Sequence[Message],
+        max_tokens: int = MOST_TOKENS,
+        sampling: Sampling = LIKELIEST,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Write on from a text, or answer in a conversation; yields what is written piece by piece.
+
+        Writing ends where the model ends, after `max_tokens`, or before any of the `stop` texts.
+        """
+        tokens = self.prompt_tokens(prompt)
         check_prompt(tokens, self.context_tokens)
         limit = min(max_tokens, self.context_tokens - len(tokens))
         self._decoder.start({})
-        yield from pieces_of(self._words, greedy_tokens(self._decoder, tokens, self._ends, limit))
+        written = written_tokens(self._decoder, tokens, self._ends, limit, sampling.picker())
+        yield from until(stop, pieces_of(self._words, written))
+
+    def _conversation(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens of a conversation, as the chat template writes it.
+
+        Tokens of the model's own are the template's to write: a message that holds one could speak for others.
+        """
+        chat = self.settings.get("chat")
+        for message in messages:
+            held = next((token for token in self._own if token in message.text), None)
+            if held is not None:
+                raise DataError(f"a message holds {held}, a token of the model's own", hint="leave it out")
+        text = written_out(messages, chat)
+        ids: list[int] = self._words.encode(text, add_special_tokens=bool(chat and chat["special"])).ids
+        return ids
 
     def begin(self, tokens: Sequence[int]) -> None:
         """Read a context, so that `write_one` can be timed."""
@@ -89,6 +126,26 @@ def pieces_of(tokenizer: Any, tokens: Iterable[int]) -> Iterator[str]:
         if not text.endswith(UNFINISHED):
             yield text[len(shown) :]
             shown = text
+
+
+def until(stop: Sequence[str], pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces up to the first of these texts, which may begin in one piece and end in another."""
+    if not all(stop):
+        raise DataError("an empty text stops everything", hint="leave it out")
+    held = ""
+    for piece in pieces:
+        held += piece
+        found = [held.index(text) for text in stop if text in held]
+        if found:
+            if held[: min(found)]:
+                yield held[: min(found)]
+            return
+        kept = max((size for text in stop for size in range(1, len(text)) if held.endswith(text[:size])), default=0)
+        if len(held) > kept:
+            yield held[: len(held) - kept]
+            held = held[len(held) - kept :]
+    if held:
+        yield held
 
 
 def open_language(parts: Parts) -> LanguageRunner:

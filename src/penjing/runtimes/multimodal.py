@@ -33,6 +33,8 @@ class MultimodalRunner:
     """Embeds, captions, answers and transcribes, one item at a time."""
 
     task = "multimodal"
+    tells_times = False
+    modalities = ("image", "text", "audio")
 
     def __init__(
         self, graphs: Mapping[str, Graph], decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path
@@ -40,7 +42,7 @@ class MultimodalRunner:
         self.settings = settings
         self.sampling_rate_hz: int = settings["audio"]["sampling_rate"]
         self.languages: list[str] = []
-        self._graphs, self._decoder = graphs, decoder
+        self.graphs, self.decoder = graphs, decoder
         self._see, self._hear = ImageFrontEnd(settings["image"]), NormalMel(settings["audio"])
         self._read = TextFrontEnd(tokenizer_path, settings["text"])
         self._words = open_tokenizer(tokenizer_path)
@@ -59,31 +61,49 @@ class MultimodalRunner:
         items = listed(items, "items")
         if modality is None:
             modality = modality_of(items, _media(items[0]))
-        verbs = {"text": self._text, "image": self._image, "audio": self._sound}
-        check_modality(modality, verbs)
-        return unit(np.concatenate([verbs[modality](item)[f"{modality}_embeds"] for item in items]))
+        return self.embed_read([self.read(item, modality) for item in items], modality)
+
+    def read(self, item: Any, modality: str) -> dict[str, Array]:
+        """An item as its tower takes it. Several threads may read at once."""
+        check_modality(modality, self.modalities)
+        if modality == "image":
+            return {"pixel_values": self._see(as_image(item))[None]}
+        if modality == "audio":
+            return {"input_features": self._hear(read_sound(item, self.sampling_rate_hz))[None]}
+        words = self._read([check_text(item)])
+        if not words["input_ids"].size:
+            raise DataError(f"nothing to read in {item!r}: an empty text", hint="write something")
+        return words
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text as the model reads it."""
+        return self._read.count(text)
+
+    def embed_read(self, read: Sequence[Mapping[str, Array]], modality: str) -> FloatArray:
+        """Items that were read -> (items, width) unit vectors."""
+        return unit(np.concatenate([self.graphs[modality](one)[f"{modality}_embeds"] for one in read]))
 
     def caption(self, image: Any) -> str:
         """A sentence about a picture: a path, encoded bytes or a PIL image."""
-        return self._write("caption", [self._image(image)["image_tokens"]])
+        return self._write("caption", [self._tokens(image, "image")])
 
     def ask(self, image: Any, question: Any) -> str:
         """The answer to a question about a picture, typed (a string) or spoken (a `Path`, encoded bytes or samples)."""
         for what, given in (("picture", image), ("question", question)):
             if given is None:
                 raise DataError(f"ask needs a {what}", hint="give a picture and a question, typed or spoken")
-        seen = self._image(image)["image_tokens"]
+        seen = self._tokens(image, "image")
         if isinstance(question, str):
-            read = self._text(question)["text_tokens"]
+            read = self._tokens(question, "text")
             self._check_words(question)
             return self._write("answer", [seen, read])
-        return self._write("answer", [seen, self._sound(question)["audio_tokens"]])
+        return self._write("answer", [seen, self._tokens(question, "audio")])
 
     def transcribe(self, sound: Any, language: str | None = None) -> Transcription:
         """What is said in a sound: a path, encoded bytes, or mono samples (n,) at `sampling_rate_hz`."""
         self.check_language(language)
         samples = read_sound(sound, self.sampling_rate_hz)
-        text = self._write("transcribe", [self._sound(samples)["audio_tokens"]])
+        text = self._write("transcribe", [self._tokens(samples, "audio")])
         seconds = samples.size / self.sampling_rate_hz
         return Transcription(text, None, seconds, (Segment(0.0, seconds, text),))
 
@@ -102,27 +122,19 @@ class MultimodalRunner:
 
         picture = Image.new("RGB", (64, 64), (120, 90, 60))
         noise = np.random.default_rng(0).normal(0, 0.01, 4 * self.sampling_rate_hz).astype(np.float32)
-        self._write("answer", [self._image(picture)["image_tokens"], self._text("a red star")["text_tokens"]])
-        self._write("transcribe", [self._sound(noise)["audio_tokens"]])
+        self._write("answer", [self._tokens(picture, "image"), self._tokens("a red star", "text")])
+        self._write("transcribe", [self._tokens(noise, "audio")])
 
-    def _image(self, image: Any) -> dict[str, Array]:
-        return self._graphs["image"]({"pixel_values": self._see(as_image(image))[None]})
-
-    def _text(self, text: Any) -> dict[str, Array]:
-        words = self._read([check_text(text)])
-        if not words["input_ids"].size:
-            raise DataError(f"nothing to read in {text!r}: an empty text", hint="write something")
-        return self._graphs["text"](words)
-
-    def _sound(self, sound: Any) -> dict[str, Array]:
-        return self._graphs["audio"]({"input_features": self._hear(read_sound(sound, self.sampling_rate_hz))[None]})
+    def _tokens(self, item: Any, modality: str) -> Array:
+        """What a tower hands the fusion: (1, tokens, width)."""
+        return self.graphs[modality](self.read(item, modality))[f"{modality}_tokens"]
 
     def _write(self, task: str, tokens: Sequence[Array]) -> str:
         """Fuse the tokens (1, n, width) of each modality and write about them, word piece by word piece."""
         generation = self.settings["generation"]
-        self._decoder.start(self._graphs["fusion"]({"tokens": np.concatenate(tokens, 1)}))
+        self.decoder.start(self.graphs["fusion"]({"tokens": np.concatenate(tokens, 1)}))
         start = generation["tasks"][task]
-        spelled = greedy(self._decoder, [start], generation["eos"], generation["max_tokens"] - 1)
+        spelled = greedy(self.decoder, [start], generation["eos"], generation["max_tokens"] - 1)
         text: str = self._words.decode(list(spelled.tokens), skip_special_tokens=True)
         return text.strip()
 

@@ -25,6 +25,7 @@ from penjing.runtimes.decoding import Banned, Decoder, Spelled, greedy
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.silence import Silence
+from penjing.runtimes.stamps import Stamped, stretches
 from penjing.values import Array, Arrays, FloatArray
 
 MAX_TOKENS_PER_S = 12
@@ -39,22 +40,30 @@ SHORTEST_WINDOW = 3 / 7
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What was heard in one window: the text, its tokens, the language and the mean log-likelihood of a token."""
-
-    text: str
-    tokens: tuple[int, ...]
-    language: str | None
-    mean_log_likelihood: float
-
-
-@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of a sound and what was said in it."""
 
     start_s: float
     end_s: float
     text: str
+
+    def later(self, seconds: float) -> Segment:
+        """The same, so much later."""
+        return Segment(self.start_s + seconds, self.end_s + seconds, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was heard in one window: the text, its tokens, the language and the mean log-likelihood of a token.
+
+    `segments` say when, in seconds from where the window begins; there are none where nobody asked for times.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    language: str | None
+    mean_log_likelihood: float
+    segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +111,28 @@ class SpeechRunner:
         """Language codes the model knows; empty for a model of one language."""
         return [*self.settings["generation"]["languages"]]
 
-    def transcribe(self, sound: str | Path | bytes | FloatArray, language: str | None = None) -> Transcription:
+    @property
+    def tells_times(self) -> bool:
+        """Whether the model can say when things are said."""
+        return self.settings["generation"]["no_timestamps"] is not None
+
+    def transcribe(
+        self, sound: str | Path | bytes | FloatArray, language: str | None = None, *, times: bool = False
+    ) -> Transcription:
         """Transcribe sound of any length: a path, an encoded file, or mono samples (n,) at `sampling_rate_hz`.
 
         What is longer than the model hears is cut where it is quietest. One sound, one language: without a given one,
-        it is what the model guesses from the first window.
+        it is what the model guesses from the first window. A window is a segment; with `times`, a phrase is.
         """
         self.check_language(language)
         samples = read_sound(sound, self.sampling_rate_hz)
         segments: list[Segment] = []
         longest_s = min(LONGEST_WINDOW_S, self.longest_s)
         for first, last in windows(samples, self.sampling_rate_hz, longest_s, longest_s * SHORTEST_WINDOW):
-            heard = self.hear(samples[first:last], language)
+            heard = self.hear(samples[first:last], language, times=times)
             language = heard.language
-            segments.append(Segment(first / self.sampling_rate_hz, last / self.sampling_rate_hz, heard.text))
+            begin_s, end_s = first / self.sampling_rate_hz, last / self.sampling_rate_hz
+            segments += [part.later(begin_s) for part in heard.segments] or [Segment(begin_s, end_s, heard.text)]
         text = " ".join(segment.text for segment in segments if segment.text)
         return Transcription(text, language, samples.size / self.sampling_rate_hz, tuple(segments))
 
@@ -124,30 +141,44 @@ class SpeechRunner:
         if language is not None:
             check_language(self.settings["generation"], language)
 
-    def hear(self, samples: FloatArray, language: str | None = None) -> Heard:
+    def hear(self, samples: FloatArray, language: str | None = None, *, times: bool = False) -> Heard:
         """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.
 
         A decoder that begins to loop, which it does now and then on little silence, hears the clip once more at the
         model's full length.
         """
         frames = frames_for(samples.size, self.settings)
-        heard, spelled = self._spell(samples, frames, language)
+        heard, spelled = self._spell(samples, frames, language, times)
         if spelled.looped and frames < self.settings["max_frames"]:
-            heard, spelled = self._spell(samples, self.settings["max_frames"], language)
-        text = self._tokenizer.decode(list(spelled.tokens), skip_special_tokens=True).strip()
-        return Heard(text, spelled.tokens, heard, spelled.mean_log_likelihood)
+            heard, spelled = self._spell(samples, self.settings["max_frames"], language, times)
+        clip_s = samples.size / self.sampling_rate_hz
+        said = stretches(spelled.tokens, self._first_time, clip_s) if times else []
+        segments = tuple(Segment(one.start_s, one.end_s, self._words(one.tokens)) for one in said)
+        text = " ".join(one.text for one in segments if one.text) if times else self._words(spelled.tokens)
+        return Heard(text, spelled.tokens, heard, spelled.mean_log_likelihood, segments)
 
-    def _spell(self, samples: FloatArray, frames: int, language: str | None) -> tuple[str | None, Spelled]:
+    @property
+    def _first_time(self) -> int:
+        """The token of 0 s, which comes after the one that says: no times."""
+        no_times: int = self.settings["generation"]["no_timestamps"]
+        return no_times + 1
+
+    def _words(self, tokens: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text.strip()
+
+    def _spell(self, samples: FloatArray, frames: int, language: str | None, times: bool) -> tuple[str | None, Spelled]:
         """Run encoder and decoder once; returns the language spoken, given or guessed, and what was spelled."""
         generation = self.settings["generation"]
         self._decoder.start(self._with_silence(self._listen(samples, frames), frames))
         if generation["languages"] and language is None:
             language = self._guess_language()
-        prompt = prompt_tokens(generation, language)
+        prompt = prompt_tokens(generation, language, times=times)
         limit = generation["max_tokens"] // 2 - len(prompt)
         seconds = samples.size / self.sampling_rate_hz
         limit = min(limit, max(MIN_TOKEN_LIMIT, int(seconds * MAX_TOKENS_PER_S)))
-        return language, greedy(self._decoder, prompt, generation["eos"], limit, self._banned)
+        allowed = Stamped(self._banned, self._first_time, generation["eos"], seconds) if times else self._banned
+        return language, greedy(self._decoder, prompt, generation["eos"], limit, allowed)
 
     def _listen(self, samples: FloatArray, frames: int) -> dict[str, Array]:
         return self._encoder({"input_features": self._mel(samples, frames)[None]})

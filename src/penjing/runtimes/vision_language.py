@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from penjing.data.chat import Message
 from penjing.data.vision_prompt import Prompt, VisionPrompt
-from penjing.runtimes.decoding import Decoder, Fed, greedy_tokens
+from penjing.errors import ArtifactError
+from penjing.runtimes.decoding import Decoder, Fed, written_tokens
 from penjing.runtimes.embedding import as_image, check_asked, check_text
 from penjing.runtimes.engine import Graph
-from penjing.runtimes.language import check_prompt, pieces_of
+from penjing.runtimes.language import LIKELIEST, check_prompt, pieces_of, until
 from penjing.runtimes.parts import Parts
+from penjing.runtimes.sampling import Sampling
 from penjing.values import FloatArray
 
 GRAPHS = {"vision": "vision_encoder", "words": "embed_tokens"}
@@ -73,11 +76,19 @@ class VisionLanguageRunner:
         """A sentence about a picture: a path, encoded bytes or a PIL image."""
         return "".join(self._answer(as_image(image), self._prompt.caption_request, max_tokens)).strip()
 
-    def generate(self, prompt: str, max_tokens: int = MOST_TOKENS) -> Iterator[str]:
-        """Write on from a text alone, the most likely token each time; yields the text piece by piece."""
+    def generate(
+        self,
+        prompt: str | Sequence[Message],
+        max_tokens: int = MOST_TOKENS,
+        sampling: Sampling = LIKELIEST,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Write on from a text alone; yields what is written piece by piece, up to any of the `stop` texts."""
+        if not isinstance(prompt, str):
+            raise ArtifactError("this model talks about pictures alone", hint="penjing ask ARTIFACT PICTURE QUESTION")
         tokens = self._words.encode(check_text(prompt)).ids
         check_prompt(tokens, self.context_tokens)
-        yield from self._write(tokens, len(tokens), max_tokens)
+        yield from until(stop, self._write(tokens, len(tokens), max_tokens, sampling))
 
     def logits(self, image: Any, question: str, answer: str = "") -> tuple[FloatArray, tuple[int, ...]]:
         """Logits (tokens, vocabulary) after each token of a prompt with its answer, and those tokens."""
@@ -97,10 +108,10 @@ class VisionLanguageRunner:
         prompt = self._prompt(image, question)
         return self._write(self._fed(prompt), len(prompt.tokens), max_tokens)
 
-    def _write(self, fed: Fed, count: int, max_tokens: int) -> Iterator[str]:
+    def _write(self, fed: Fed, count: int, max_tokens: int, sampling: Sampling = LIKELIEST) -> Iterator[str]:
         limit = min(max_tokens, self.context_tokens - count)
         self._reader.start({})
-        return pieces_of(self._words, greedy_tokens(self._reader, fed, self._ends, limit))
+        return pieces_of(self._words, written_tokens(self._reader, fed, self._ends, limit, sampling.picker()))
 
     def _fed(self, prompt: Prompt) -> FloatArray:
         """Embeddings (tokens, width) of a prompt, with what was seen in the places of the image tokens.

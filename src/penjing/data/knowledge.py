@@ -1,0 +1,112 @@
+"""What an assistant knows: a folder of texts and tables, cut into passages that can be found and cited."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from penjing.errors import DataError
+
+HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$", re.MULTILINE)
+FENCE = re.compile(r"^(```|~~~).*?^\1[^\S\n]*$", re.MULTILINE | re.DOTALL)
+TEXTS = (".md", ".markdown", ".txt")
+TABLES = (".csv", ".tsv")
+QUESTION, ANSWER = "question", "answer"
+MOST_WORDS = 200
+"""A longer section is cut between its paragraphs: a passage is what is read out and cited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of knowledge. `id` is its file within the folder and its title; `text` has no title."""
+
+    id: str
+    file: str
+    title: str
+    text: str
+
+    @property
+    def whole(self) -> str:
+        """Title and text, as they are read and compared."""
+        return titled(self.title, self.text)
+
+
+def titled(title: str, text: str) -> str:
+    """A text under its title, where it has one."""
+    return f"{title}\n{text}" if title else text
+
+
+def read_knowledge(folder: str | Path) -> list[Passage]:
+    """All passages below a folder, by file and in order: sections of Markdown, paragraphs of text, rows of tables.
+
+    Tables have the columns `question` and `answer`. Files of other kinds are left out; a folder without any passage, a
+    file that is no UTF-8 or a table without these columns is a DataError.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"{folder} is not a folder", hint="give a folder of .md, .txt or .csv files")
+    found = [passage for path in sorted(root.rglob("*")) if path.is_file() for passage in passages_in(path, root)]
+    if not found:
+        raise DataError(f"{folder} holds nothing to know", hint="put .md, .txt or .csv files there")
+    return [*_with_own_ids(found)]
+
+
+def passages_in(path: Path, root: Path) -> Iterator[Passage]:
+    """Passages of one file below a root; none of a file of another kind."""
+    name, ending = path.relative_to(root).as_posix(), path.suffix.lower()
+    if ending not in (*TEXTS, *TABLES):
+        return
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}", hint="save it as UTF-8") from error
+    parts = _rows(text, path) if ending in TABLES else _sections(text) if ending != ".txt" else [("", text)]
+    for title, body in parts:
+        for piece in _pieces(body):
+            yield Passage(f"{name}#{title}" if title else name, name, title, piece)
+
+
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    """Title and body of each section; what stands before the first heading has the title of nothing."""
+    fences = [match.span() for match in FENCE.finditer(text)]
+    headings = [match for match in HEADING.finditer(text) if not any(a <= match.start() < b for a, b in fences)]
+    ends = [*(match.start() for match in headings), len(text)]
+    yield "", text[: ends[0]]
+    for match, end in zip(headings, ends[1:], strict=True):
+        yield match.group(2), text[match.end() : end]
+
+
+def _rows(text: str, path: Path) -> Iterator[tuple[str, str]]:
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    if not {QUESTION, ANSWER} <= {*(table.fieldnames or ())}:
+        raise DataError(f"{path} has no columns `question` and `answer`", hint="name its columns so")
+    for row in table:
+        yield (row[QUESTION] or "").strip(), row[ANSWER] or ""
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces of whole paragraphs, of so many words at most where paragraphs allow it."""
+    piece: list[str] = []
+    words = 0
+    for paragraph in filter(None, (part.strip() for part in re.split(r"\n\s*\n", text))):
+        count = len(paragraph.split())
+        if piece and words + count > MOST_WORDS:
+            yield "\n\n".join(piece)
+            piece, words = [], 0
+        piece.append(paragraph)
+        words += count
+    if piece:
+        yield "\n\n".join(piece)
+
+
+def _with_own_ids(passages: list[Passage]) -> Iterator[Passage]:
+    """Number the passages of one file that have one title."""
+    seen: dict[str, int] = {}
+    for one in passages:
+        seen[one.id] = seen.get(one.id, 0) + 1
+        number = f" ({seen[one.id]})" if seen[one.id] > 1 else ""
+        yield Passage(one.id + number, one.file, one.title, one.text)

@@ -1,0 +1,71 @@
+"""Knowledge in passages: sections, paragraphs, rows, each with a name to be cited by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import penjing
+from penjing.data.knowledge import MOST_WORDS, Passage, read_knowledge
+from penjing.errors import DataError
+
+pytestmark = pytest.mark.shop
+
+SUPPORT = Path(penjing.__file__).parent / "data" / "builtin" / "support"
+
+
+def test_sections_rows_and_paragraphs(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.md").write_text("before\n\n# One\n\n## Two #\nsecond\n\n```\n# no heading\n```\n# One\nagain\n")
+    (tmp_path / "deep" / "b.csv").write_text('question,answer,more\n"Why, then?","Because,\nof that",x\nNot?,\n')
+    (tmp_path / "deep" / "c.txt").write_text("\ufeffall of it")
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    assert read_knowledge(tmp_path) == [
+        Passage("a.md", "a.md", "", "before"),
+        Passage("a.md#Two", "a.md", "Two", "second\n\n```\n# no heading\n```"),
+        Passage("a.md#One", "a.md", "One", "again"),
+        Passage("deep/b.csv#Why, then?", "deep/b.csv", "Why, then?", "Because,\nof that"),
+        Passage("deep/c.txt", "deep/c.txt", "", "all of it"),
+    ]
+
+
+def test_long_sections_are_cut_between_paragraphs_and_numbered(tmp_path):
+    paragraphs = [" ".join([name] * 90) for name in "abc"]
+    (tmp_path / "long.md").write_text("# All\n\n" + "\n\n".join(paragraphs))
+    found = read_knowledge(tmp_path)
+    assert [one.id for one in found] == ["long.md#All", "long.md#All (2)"]
+    assert "\n\n".join(one.text for one in found) == "\n\n".join(paragraphs)
+    assert all(len(one.text.split()) <= MOST_WORDS for one in found)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "holds nothing to know"),
+        ({"a.md": b"# Only a title"}, "holds nothing to know"),
+        ({"a.md": b"\xff\xfe\x00bad"}, "cannot read"),
+        ({"a.csv": b"q,a\n1,2\n"}, "no columns `question` and `answer`"),
+    ],
+)
+def test_what_is_no_knowledge(files, message, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_knowledge(tmp_path)
+    with pytest.raises(DataError, match="is not a folder"):
+        read_knowledge(tmp_path / "gone")
+
+
+def test_every_question_of_the_built_in_desk_names_a_passage_or_none():
+    ids = {one.id for one in read_knowledge(SUPPORT / "knowledge")}
+    lines = (SUPPORT / "questions.jsonl").read_text(encoding="utf8").splitlines()
+    questions = [json.loads(line) for line in lines]
+    assert {one["passage"] for one in questions if one["passage"]} == ids
+    unanswerable = [one for one in questions if one["passage"] is None]
+    assert len(questions) >= 120
+    assert len(unanswerable) * 2 == len(questions)
+    assert len({one["question"] for one in questions}) == len(questions)
+    for part in ("tune", "score"):
+        assert sum(one["part"] == part for one in unanswerable) * 4 == len(questions)
