@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 import penjing
-from penjing.apps.transcribe import check_files, transcribe_file, transcribe_files, warm_up
+from penjing.apps.transcribe import check_files, sound_files, transcribe_file, transcribe_files, warm_up
 from penjing.errors import ArtifactError, DataError
 from penjing.runtimes.speech import Heard, SpeechRunner
 from tiny_speech import RATE_HZ, sound
@@ -40,7 +40,7 @@ class Echo(SpeechRunner):
         self.windows: list[tuple[int, str | None]] = []
         self.warmed: list[float] = []
 
-    def hear(self, samples: Any, language: str | None = None) -> Heard:
+    def hear(self, samples: Any, language: str | None = None, *, times: bool = False) -> Heard:
         self.windows.append((len(samples), language))
         return Heard(f"part {len(self.windows)}", (), language or "de", 0.0)
 
@@ -148,6 +148,25 @@ def test_json_has_the_keys_of_the_contract(runner, tmp_path):
     found = transcribe_file(runner, write(tmp_path / "clip.wav", sound(1)), "en").as_json()
     assert list(found) == ["file", "text", "language", "seconds", "audio_seconds", "segments"]
     assert found["segments"] == [{"start": 0.0, "end": 1.0, "text": found["text"]}]
+
+
+def test_folders_stand_for_the_sounds_in_them_however_deep(tmp_path):
+    (tmp_path / "calls" / "old").mkdir(parents=True)
+    (tmp_path / "calls" / "notes.txt").write_text("no sound")
+    names = [write(tmp_path / "calls" / name, sound(1)) for name in ("b.wav", "old/c.ogg", "a.flac")]
+    alone = write(tmp_path / "z.wav", sound(1))
+    assert sound_files([alone, str(tmp_path / "calls")]) == [alone, names[2], names[0], names[1]]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no sound files"):
+        sound_files([str(tmp_path / "empty")])
+
+
+def test_a_real_runner_tells_times_within_the_sound(runner, tmp_path):
+    found = transcribe_file(runner, write(tmp_path / "clip.wav", sound(3)), "en", times=True)
+    times = [time for part in found.segments for time in (part.start_s, part.end_s)]
+    assert times == sorted(times)
+    assert times
+    assert max(times) <= 3.0
 
 
 def test_missing_files_are_refused_before_the_model_is_loaded(tmp_path):

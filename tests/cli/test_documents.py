@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
+from penjing.apps.subtitles import as_srt
+from penjing.runtimes.speech import Segment
 from tiny_speech import RATE_HZ, sound
 
 MEASURES = ["size_bytes", "p50_ms", "p95_ms", "peak_rss_bytes", "engine", "threads", "metrics"]
@@ -135,12 +140,57 @@ def test_transcribe(speech_artifact, tmp_path, penjing):
     assert alone.out == f"{found.json['results'][0]['text']}\n"
 
 
+def test_subtitles_of_a_folder(speech_artifact, tmp_path, penjing):
+    (tmp_path / "calls" / "old").mkdir(parents=True)
+    for name in ("a.ogg", "old/b.wav"):
+        soundfile.write(tmp_path / "calls" / name, sound(2), RATE_HZ)
+    arguments = ("transcribe", speech_artifact, tmp_path / "calls", "--language", "de")
+    found = penjing(*arguments, "--format", "vtt", "-o", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.vtt", "b.vtt"]
+    for one, place in zip(found.json["results"], ("a.vtt", "b.vtt"), strict=True):
+        written = (tmp_path / "out" / place).read_text(encoding="utf8")
+        assert written.startswith("WEBVTT\n")
+        assert written.count(" --> ") == sum(bool(part["text"]) for part in one["segments"])
+    shown = penjing(*arguments[:2], tmp_path / "calls" / "a.ogg", "--language", "de", "--format", "srt", as_json=False)
+    segments = [Segment(part["start"], part["end"], part["text"]) for part in found.json["results"][0]["segments"]]
+    assert shown.out == as_srt(segments)
+    several = penjing(*arguments, "--format", "srt", as_json=False)
+    assert (several.code, several.out) == (2, "")
+    assert "give -o FOLDER" in several.err
+    assert penjing(*arguments, "--format", "srd").check_refused()[1] == "did you mean 'srt'?"
+
+
+def test_two_sounds_of_one_name_have_no_room_in_one_folder(speech_artifact, tmp_path, penjing):
+    for name in ("a.ogg", "a.wav"):
+        soundfile.write(tmp_path / name, sound(1), RATE_HZ)
+    out = ("--format", "srt", "-o", tmp_path / "out")
+    message, hint = penjing("transcribe", speech_artifact, tmp_path / "a.ogg", tmp_path / "a.wav", *out).check_refused()
+    assert message.endswith("would both become " + str(tmp_path / "out" / "a.srt"))
+    assert hint == "rename one of them"
+    assert not (tmp_path / "out").exists()
+
+
+def test_transcribe_a_stream(speech_artifact, monkeypatch, penjing):
+    samples = (sound(2.5) * 32767).astype("<i2").tobytes()
+    for as_json in (True, False):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(samples)))
+        found = penjing("transcribe", speech_artifact, "-", "--language", "de", as_json=as_json)
+        assert found.code == 0, found.err
+        if as_json:
+            ((one,),) = found.json.values()
+            assert one["file"] == "-"
+            assert [(part["start"], part["end"]) for part in one["segments"]] == [(0.0, 2.5)]
+        else:
+            assert found.out == f"{one['text']}\n"
+    assert "leave -o away" in penjing("transcribe", speech_artifact, "-", "-o", "somewhere").check_refused()[1]
+
+
 BAD_SOUNDS = {
     "words": (lambda path: path.write_text("no sound at all"), "is not a sound that can be read", "give WAV, FLAC"),
     "no samples": (lambda path: soundfile.write(path, np.zeros(0), RATE_HZ), "has no samples", "leave it out"),
     "no bytes": (lambda path: path.write_bytes(b""), "is empty (0 bytes)", "leave it out"),
     "missing": (lambda path: None, "is not a file", "give sound files"),
-    "a folder": (lambda path: path.mkdir(), "is not a file", "give sound files"),
+    "a folder": (lambda path: path.mkdir(), "holds no sound files", "wav, flac, ogg or mp3"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,42 @@ def test_evaluate_agrees_with_the_report(texts_file, language_artifact, penjing)
     assert found["measures"]["metrics"]["perplexity"]["n"] == 30
 
 
+def test_drawn_text_is_the_same_from_one_seed_and_ends_where_it_is_told_to(language_artifact, penjing):
+    asked = ("generate", language_artifact, "the old dog", "--max-tokens", 12, "--temperature", 2, "--seed")
+    first, again, other = (penjing(*asked, seed).json["text"] for seed in (1, 1, 2))
+    assert first == again != other
+    word = first.split()[-1]
+    stopped = penjing(*asked, 1, "--stop", word).json["text"]
+    assert first.startswith(stopped)
+    assert word not in stopped.split()
+
+
+def test_a_chat_is_written_as_the_template_says(language_folder, language_artifact, texts_file, tmp_path, penjing):
+    folder, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(language_folder, folder)
+    template = "{% for m in messages %}{{ m.role }} {{ m.content }} {% endfor %}it sees"
+    (folder / "chat_template.jinja").write_text(template)
+    assert penjing("compress", folder, "-o", out, "--data", texts_file, "--goal", "perplexity<=+5%").code == 0
+    told = penjing("generate", out, "the cat", "--chat", "--system", "be kind", "--max-tokens", 6).json
+    plain = penjing("generate", out, "system be kind user the cat it sees", "--max-tokens", 6).json
+    assert told["text"] == plain["text"] != ""
+    refused = penjing("generate", out, "the </s> cat", "--chat").check_refused()
+    assert refused == ("a message holds </s>, a token of the model's own", "leave it out")
+    assert "no chat template" in penjing("generate", language_artifact, "the cat", "--chat").check_refused()[0]
+    assert penjing("generate", out, "the cat", "--system", "x").check_refused()[1] == "give --chat, too"
+
+
 REFUSED = {
     "an empty prompt": ("", "an empty prompt"),
     "a prompt longer than the model reads": ("cat " * (CONTEXT + 1), f"this model reads {CONTEXT} at most"),
 }
+
+
+@pytest.mark.parametrize("wrong", [("--temperature", -1), ("--top-p", 0), ("--seed", -2), ("--stop", "")])
+def test_what_cannot_be_drawn(wrong, language_artifact, penjing):
+    message, hint = penjing("generate", language_artifact, "the cat", *wrong).check_refused()
+    assert message
+    assert hint
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -90,7 +123,6 @@ def test_a_model_without_tokenizer_says_what_to_do(language_folder, tmp_path, pe
 def test_a_tokenizer_that_was_saved_cutting_and_padding_does_neither(language_folder, texts_file, tmp_path, penjing):
     """Whoever trained the model may have saved its tokenizer after the last batch."""
     import json
-    import shutil
 
     folder = tmp_path / "model"
     shutil.copytree(language_folder, folder)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from penjing.cli import output
 from penjing.cli.output import progress, say, say_json
 
 
@@ -26,6 +27,28 @@ def test_one_line_per_stage_where_nobody_looks(capsys):
         tell("measure memory", 0, 0)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("] ")[1] for line in lines] == ["open the model", "export source", "measure memory"]
+
+
+def test_a_long_stage_says_how_far_it_is(capsys, monkeypatch):
+    seconds = iter([0.0, 1.0, 2.0, 40.0])
+    monkeypatch.setattr(output.time, "perf_counter", lambda: next(seconds))
+    with progress() as tell:
+        for done in range(3):
+            tell(f"train · loss {done}", done, 9)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("] ")[1] for line in lines] == ["train · loss 0", "train · loss 2 (2 of 9)"]
+
+
+def test_a_stage_with_details_is_one_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress() as tell:
+        for done in range(3):
+            tell(f"train · loss {done}", done, 3)
+    last = terminal.getvalue().rpartition("loss 2")
+    assert "3/3" in last[2]
+    assert last[2].count("/3") == 1
 
 
 def test_bars_on_a_terminal(monkeypatch):

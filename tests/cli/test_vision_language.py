@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -155,6 +156,44 @@ def test_four_bits_in_the_decoder(method, models, scenes, tmp_path, penjing):
     assert bits == {5.0}  # and a scale in 32 bits for every 32 of them
 
 
+FEWER = ("--goal", "size_bytes<=120%", "--format", "onnx", "--format", "checkpoint")
+
+
+def test_fewer_tokens_of_a_picture(models, scenes, picture, tmp_path, penjing):
+    """From the recipe to an answer: the shop writes the prompts that the step made shorter."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("version: 1\nsteps: [{method: tokens, towers: [connector], keep: 2}]")
+    source = shutil.copytree(models["smolvlm"], tmp_path / "source")
+    (source / "processor_config.json").write_text(
+        json.dumps({"image_seq_len": 4, "processor_class": "SmolVLMProcessor"})
+    )
+    made = ("compress", source, "-o", tmp_path / "out", "--recipe", recipe, *FEWER)
+    said, hint = penjing(*made).check_refused()
+    assert said == "tokens lets a picture take fewer tokens, so outputs cannot be compared"
+    assert hint == "give --data to judge the task"
+    ran = penjing(*made, "--data", scenes)
+    assert ran.code == 0, ran.err
+    changes = {row["site"]: row["change"] for row in ran.json["coverage"] if row["change"]}
+    assert changes == {"model.connector": "4 → 2 tokens"}
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest["settings"]["prompt"]["image"]["count"] == 2
+    assert "merging of tokens" in manifest["checkpoint"]["note"]
+    for folder in (tmp_path / "out", tmp_path / "out" / "checkpoint"):
+        assert json.loads((folder / "processor_config.json").read_text())["image_seq_len"] == 2
+    for engine in ("onnxruntime", "openvino"):
+        assert penjing("ask", tmp_path / "out", picture, QUESTION, "--engine", engine).json["text"]
+    assert penjing("inspect", tmp_path / "out").code == 0
+
+
+@pytest.mark.parametrize("keep", [4, 5])
+def test_as_many_tokens_as_there_are(keep, models, scenes, tmp_path, penjing):
+    (tmp_path / "recipe.yaml").write_text(f"version: 1\nsteps: [{{method: tokens, towers: [connector], keep: {keep}}}]")
+    ran = penjing(
+        "compress", models["smolvlm"], "-o", tmp_path / "out", "--data", scenes, "--recipe", tmp_path / "recipe.yaml"
+    )
+    assert f"it gives 4 tokens of a picture: to keep {keep} takes none away" in ran.check_refused()[0]
+
+
 @pytest.mark.parametrize("goal", ["caption/bleu>=+50", pytest.param("vqa/accuracy>=+0.9", marks=pytest.mark.slow)])
 def test_each_task_is_gated_by_itself(goal, models, scenes, tmp_path, penjing):
     ran = penjing(
@@ -228,8 +267,6 @@ def test_an_answerer_does_not_caption(artifact, picture, penjing):
 
 
 def test_a_model_without_its_template_says_what_to_do(models, tmp_path, penjing):
-    import shutil
-
     bare = shutil.copytree(models["smolvlm"], tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
     message, hint = penjing("compress", bare, "-o", tmp_path / "out").check_refused()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.data.audio import audio_length, decode_audio
+from penjing.data.rows import media_of
 from penjing.errors import ArtifactError, DataError
 from penjing.runtimes.speech import Transcription
 
@@ -36,6 +37,20 @@ class Transcript(Transcription):
         }
 
 
+def sound_files(names: Sequence[str]) -> list[str]:
+    """The files among these names, and in the folders among them all sounds, however deep, by name."""
+    found: list[str] = []
+    for name in names:
+        if not Path(name).is_dir():
+            found.append(name)
+            continue
+        inside = sorted(str(path) for path in Path(name).rglob("*") if path.is_file() and media_of(path) == "audio")
+        if not inside:
+            raise DataError(f"{name} holds no sound files", hint="wav, flac, ogg or mp3")
+        found += inside
+    return found
+
+
 def check_files(files: Sequence[str]) -> None:
     """Refuse what is missing or no sound before the model is loaded; a header that can be read is believed."""
     for name in files:
@@ -51,18 +66,25 @@ def warm_up(runner: Any, files: Sequence[str]) -> None:
     runner.warm_up([min(count / max(rate_hz, 1), runner.longest_s) for count, rate_hz in lengths])
 
 
-def transcribe_files(runner: Any, files: Sequence[str], language: str | None = None) -> Iterator[Transcript]:
-    """Transcribe file after file."""
+def check_hears(runner: Any) -> None:
+    """Refuse an artifact of a task that hears nothing."""
     if runner.task not in HEARING:
         raise ArtifactError(f"this artifact does {runner.task}, not speech recognition", hint="give a Whisper artifact")
+
+
+def transcribe_files(
+    runner: Any, files: Sequence[str], language: str | None = None, *, times: bool = False
+) -> Iterator[Transcript]:
+    """Transcribe file after file; with `times` in phrases, where the model can tell when they are said."""
+    check_hears(runner)
     runner.check_language(language)
     for name in files:
-        yield transcribe_file(runner, name, language)
+        yield transcribe_file(runner, name, language, times=times)
 
 
-def transcribe_file(runner: Any, name: str, language: str | None = None) -> Transcript:
+def transcribe_file(runner: Any, name: str, language: str | None = None, *, times: bool = False) -> Transcript:
     """Read and transcribe a file, and take the time of both."""
     start = time.perf_counter()
-    found = runner.transcribe(name, language)
+    found = runner.transcribe(name, language, times=True) if times else runner.transcribe(name, language)
     seconds = time.perf_counter() - start
     return Transcript(found.text, found.language, found.audio_seconds, found.segments, name, seconds)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from penjing.errors import ArtifactError
+from penjing.data.chat import Message
+from penjing.errors import ArtifactError, DataError
+from penjing.runtimes.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,30 @@ class Written:
         return asdict(self)
 
 
-def write(runner: Any, prompt: str, max_tokens: int, show: Callable[[str], None] | None = None) -> Written:
-    """Write on from a prompt; `show` hears every piece of text as soon as it is there."""
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How it is written: how many tokens at most, how they are drawn, before which texts it ends.
+
+    With `chat` the prompt is what a user says, and what is written the answer, after what the `system` was told.
+    """
+
+    max_tokens: int = 256
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+    chat: bool = False
+    system: str | None = None
+
+    def prompt(self, text: str) -> str | list[Message]:
+        """What a runner is given."""
+        if not self.chat:
+            if self.system is not None:
+                raise DataError("a system message is a part of a conversation", hint="give --chat, too")
+            return text
+        return [*([Message("system", self.system)] if self.system is not None else []), Message("user", text)]
+
+
+def write(runner: Any, prompt: str, manner: Manner, show: Callable[[str], None] | None = None) -> Written:
+    """Write on from a prompt, or answer it; `show` hears every piece of text as soon as it is there."""
     if not hasattr(runner, "generate"):
         raise ArtifactError(
             f"this artifact is of the task {runner.task}, it does not write on from text",
@@ -33,7 +57,7 @@ def write(runner: Any, prompt: str, max_tokens: int, show: Callable[[str], None]
         )
     started = time.perf_counter()
     pieces = []
-    for piece in runner.generate(prompt, max_tokens):
+    for piece in runner.generate(manner.prompt(prompt), manner.max_tokens, manner.sampling, manner.stop):
         pieces.append(piece)
         if show:
             show(piece)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from penjing.cli import seek
+from penjing.cli.options import Data, Debug, Engine, Json, Threads
 from penjing.cli.output import progress, say, say_json
 
 app = typer.Typer(
@@ -16,12 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-Engine = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")]
-Threads = Annotated[int | None, typer.Option(help="Threads; all cores by default.")]
-Data = Annotated[str | None, typer.Option(help="Folder, .jsonl, .parquet, hub dataset or built-in name.")]
+app.add_typer(seek.app, name="search")
 
 
 @app.callback(invoke_without_command=True)
@@ -92,6 +89,8 @@ def compress(  # noqa: PLR0913, PLR0917 - the options of the contract
             overwrite=overwrite,
             tell=tell,
         )
+    if not found:  # a process that helped another one to learn
+        return
     if json:
         say_json(found)
     else:
@@ -100,7 +99,7 @@ def compress(  # noqa: PLR0913, PLR0917 - the options of the contract
 
 @app.command()
 def evaluate(  # noqa: PLR0913, PLR0917 - the options of the contract
-    model: Annotated[str, typer.Argument(help="Artifact, model folder or hub id.")],
+    model: Annotated[str, typer.Argument(help="Artifact, index, model folder or hub id.")],
     data: Annotated[str, typer.Option(help="Folder, .jsonl, .parquet, hub dataset or built-in name.")],
     against: Annotated[
         str | None, typer.Option(help="Another model or artifact, measured in turns with the first.")
@@ -143,28 +142,29 @@ def report(artifact: str, json: Json = False, debug: Debug = False) -> None:
 @app.command()
 def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
     artifact: Annotated[str, typer.Argument(help="An artifact that hears, or seedling.")],
-    files: Annotated[list[str], typer.Argument(help="Sound files: wav, flac, ogg, mp3, any rate.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Sound files (wav, flac, ogg, mp3, any rate), folders of them, or - for a stream."),
+    ],
     language: Annotated[str | None, typer.Option(help="Language code; guessed by multilingual models.")] = None,
+    format: Annotated[str, typer.Option(help="text, srt or vtt.")] = "text",
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="Folder for a file of text or subtitles per sound.")
+    ] = None,
+    times: Annotated[bool, typer.Option("--times", help="Segments of phrases, as subtitles have them.")] = False,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write down what is said in sound files."""
-    import penjing
-    from penjing.apps.transcribe import check_files, transcribe_files, warm_up
+    """Write down what is said in sound files, or in a stream while it is spoken."""
+    from penjing.cli.hear import Wanted, hear_files, hear_stream
 
-    check_files(files)
-    runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
-    if len(files) > 1:
-        warm_up(runner, files)
-    results = []
-    for found in transcribe_files(runner, files, language):
-        results.append(found.as_json())
-        if not json:
-            print(f"{found.file}: {found.text}" if len(files) > 1 else found.text, flush=True)
-    if json:
-        say_json({"results": results})
+    wanted = Wanted(artifact, language, format, out, times or format != "text", engine, threads, json)
+    if files == ["-"]:
+        hear_stream(wanted)
+    else:
+        hear_files(wanted, files)
 
 
 @app.command()
@@ -218,21 +218,81 @@ def generate(  # noqa: PLR0913, PLR0917 - the options of the contract
     artifact: Annotated[str, typer.Argument(help="An artifact of a language model.")],
     prompt: Annotated[str, typer.Argument(help="Text to write on from.")],
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 256,
+    chat: Annotated[bool, typer.Option("--chat", help="Answer the text, as the model's chat template has it.")] = False,
+    system: Annotated[str | None, typer.Option(help="What the model is told before a chat.")] = None,
+    temperature: Annotated[float, typer.Option(help="0: the likeliest token; higher: more chance.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Share of likely tokens that are drawn from.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Draw the same text again.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text; repeatable.")] = None,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write on from a text, shown as it is written."""
+    """Write on from a text, or answer it, shown as it is written."""
     import penjing
-    from penjing.apps.write import write
+    from penjing.apps.write import Manner, write
+    from penjing.runtimes.sampling import Sampling
 
+    manner = Manner(max_tokens, Sampling(temperature, top_p, seed), tuple(stop or ()), chat, system)
+    manner.prompt(prompt)
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
-    found = write(runner, prompt, max_tokens, None if json else lambda piece: print(piece, end="", flush=True))
+    found = write(runner, prompt, manner, None if json else lambda piece: print(piece, end="", flush=True))
     if json:
         say_json(found.as_json())
     else:
         print()
+
+
+@app.command()
+def assist(  # noqa: PLR0913, PLR0917 - the options of the contract
+    knowledge: Annotated[
+        str, typer.Argument(help="Folder of what is known: .md, .txt, and .csv of questions and answers.")
+    ],
+    asked: Annotated[
+        list[str] | None, typer.Argument(help="A question, a sound, a picture; else standard input, line by line.")
+    ] = None,
+    embeds: Annotated[str | None, typer.Option(help="Artifact that finds passages by meaning: MiniLM.")] = None,
+    writes: Annotated[
+        str | None, typer.Option(help="Artifact of a chat model that answers; else passages are quoted.")
+    ] = None,
+    hears: Annotated[str | None, typer.Option(help="Artifact that transcribes spoken questions.")] = None,
+    sees: Annotated[str | None, typer.Option(help="Artifact that captions pictures.")] = None,
+    questions: Annotated[
+        str | None, typer.Option(help="Table of questions with and without an answer, to learn when to hand over.")
+    ] = None,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Answer customers from a folder of knowledge, with sources; hand over to a person where nothing answers."""
+    from penjing.cli.desk import Wanted
+    from penjing.cli.desk import assist as begin
+
+    begin(knowledge, asked or [], Wanted(embeds, writes, hears, sees, questions, engine, threads, json))
+
+
+@app.command()
+def serve(  # noqa: PLR0913, PLR0917 - the options of the contract
+    artifacts: Annotated[list[str] | None, typer.Argument(help="Artifacts, served under their folders' names.")] = None,
+    index: Annotated[str | None, typer.Option(help="Folder of an index to search.")] = None,
+    knowledge: Annotated[str | None, typer.Option(help="Folder that the model `assistant` answers from.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Serve artifacts over HTTP as the OpenAI API does, with a page to try them at /.
+
+    Where PENJING_API_KEY is set, requests must bring it. With --json, address and models are a document on stdout.
+    """
+    from penjing.cli.offer import offer
+
+    goods = {"artifacts": artifacts or [], "index": index, "knowledge": knowledge, "engine": engine, "threads": threads}
+    offer(goods, host, port, as_json=json)
 
 
 @app.command()

@@ -9,8 +9,13 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from penjing.values import DETAIL
+
 if TYPE_CHECKING:
     from penjing.values import Tell
+
+REPEAT_S = 30.0
+"""Where nobody looks, a stage that takes long says so often how far it is."""
 
 
 def say(text: str) -> None:
@@ -31,13 +36,16 @@ def progress() -> Iterator[Tell]:
 
 
 def _lines() -> Tell:
-    """One line when a stage begins, with the seconds since the start."""
-    start, seen = time.perf_counter(), set[str]()
+    """One line when a stage begins, and one every half minute that it lasts, with the seconds since the start."""
+    start = time.perf_counter()
+    told: dict[str, float] = {}
 
     def tell(what: str, done: int, total: int) -> None:
-        if what not in seen:
-            seen.add(what)
-            say(f"[{time.perf_counter() - start:6.1f} s] {what}")
+        stage, now = what.partition(DETAIL)[0], time.perf_counter() - start
+        begins = stage not in told
+        if begins or (total and now - told[stage] >= REPEAT_S):
+            told[stage] = now
+            say(f"[{now:6.1f} s] {what}" + ("" if begins else f" ({done} of {total})"))
 
     return tell
 
@@ -63,10 +71,11 @@ def _bars() -> Iterator[Tell]:
                 bars.update(task.id, total=task.total or 1, completed=task.total or 1)
 
         def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
+            stage = what.partition(DETAIL)[0]
+            if stage not in tasks:
                 finish()
-                tasks[what] = bars.add_task(what, total=total or None)
-            bars.update(tasks[what], completed=done, total=total or None)
+                tasks[stage] = bars.add_task(what, total=total or None)
+            bars.update(tasks[stage], description=what, completed=done, total=total or None)
 
         yield tell
         finish()

@@ -1,0 +1,151 @@
+"""A support desk: a customer writes, speaks or shows a picture; what is known is found, cited and answered from.
+
+Where nothing that is known answers well enough, it says so and hands over to a person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penjing.apps.answering import quoted, written
+from penjing.apps.confidence import Asked, Confidence, learn
+from penjing.apps.retrieval import Evidence, Found, Retriever, stems
+from penjing.data.chat import Message
+from penjing.data.knowledge import Passage, read_knowledge
+from penjing.errors import ArtifactError, DataError
+
+FOLLOWS = re.compile(r"(and|or|but|also|then|what about|how about)\b", re.IGNORECASE)
+"""How a question begins that may be about what was said before; one of a single word may be, too."""
+REMEMBERED = 2
+"""Questions and answers that a writer is told again."""
+NOT_KNOWN = "I have found nothing that answers this, so I hand you over to a person."
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Models of the desk, each of any artifact of its role; none is needed.
+
+    `embeds` texts, `writes` in conversations, `hears` speech, `sees` pictures: captions them.
+    """
+
+    embeds: Any = None
+    writes: Any = None
+    hears: Any = None
+    sees: Any = None
+
+    def check(self) -> None:
+        """Refuse models of another role."""
+        for name, model, what in (
+            ("embeds", self.embeds, "embed_read"), ("writes", self.writes, "generate"),
+            ("hears", self.hears, "transcribe"), ("sees", self.sees, "caption"),
+        ):  # fmt: skip
+            if model is not None and not hasattr(model, what):
+                raise ArtifactError(f"the model that {name} does {model.task}", hint="give an artifact of that role")
+        if self.embeds is not None and "text" not in self.embeds.modalities:
+            raise ArtifactError("the model that embeds reads no texts", hint="give an encoder of texts")
+        if self.writes is not None and not self.writes.settings.get("chat"):
+            raise ArtifactError("the model that writes has no chat template", hint="give one that was taught to chat")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the desk says. `heard` is what was asked, as it was understood; `confidence` that there is an answer."""
+
+    heard: str
+    text: str
+    handed_over: bool
+    confidence: float
+    sources: tuple[Found, ...]
+    is_quoted: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return a plain dict."""
+        sources = [
+            {"id": one.passage.id, "file": one.passage.file, "title": one.passage.title, "text": one.passage.text,
+             "score": one.score}
+            for one in self.sources
+        ]  # fmt: skip
+        return {"heard": self.heard, "text": self.text, "handed_over": self.handed_over, "quoted": self.is_quoted,
+                "confidence": self.confidence, "sources": sources}  # fmt: skip
+
+
+@dataclass(eq=False, slots=True)
+class Assistant:
+    """A desk with what it knows. One conversation is a `Talk`."""
+
+    retriever: Retriever
+    confidence: Confidence
+    tools: Tools
+
+    def talk(self) -> Talk:
+        """Begin a conversation."""
+        return Talk(self)
+
+
+@dataclass(eq=False, slots=True)
+class Talk:
+    """A conversation: what was asked and answered so far is remembered."""
+
+    desk: Assistant
+    asked: list[str] = field(default_factory=list)
+    said: list[Message] = field(default_factory=list)
+
+    def ask(self, question: str = "", sound: Any = None, picture: Any = None) -> Reply:
+        """Answer what is written, spoken or shown; of several, all of it together."""
+        heard = " ".join(filter(None, (question.strip(), self._spoken(sound), self._shown(picture))))
+        if not heard.strip():
+            raise DataError("nothing was asked", hint="write a question, or give a sound or a picture")
+        evidence, sure = self._found(heard)
+        if sure < self.desk.confidence.threshold:
+            self._remember(heard, NOT_KNOWN)
+            return Reply(heard, NOT_KNOWN, True, sure, evidence.found, False)
+        text = self._written(heard, evidence.found)
+        answer = text or quoted(heard, evidence.found)
+        self._remember(heard, answer)
+        return Reply(heard, answer, False, sure, evidence.found, text is None)
+
+    def _spoken(self, sound: Any) -> str:
+        if sound is None:
+            return ""
+        if self.desk.tools.hears is None:
+            raise DataError("this desk does not hear", hint="give --hears, an artifact that transcribes")
+        return str(self.desk.tools.hears.transcribe(sound).text)
+
+    def _shown(self, picture: Any) -> str:
+        if picture is None:
+            return ""
+        if self.desk.tools.sees is None:
+            raise DataError("this desk does not see", hint="give --sees, an artifact that captions pictures")
+        return str(self.desk.tools.sees.caption(picture))
+
+    def _found(self, heard: str) -> tuple[Evidence, float]:
+        """Passages, and how sure they answer; a question that may follow is also asked behind the one before."""
+        asked = [heard]
+        if self.asked and (FOLLOWS.match(heard) or len(stems(heard)) <= 1):
+            asked.append(f"{self.asked[-1]} {heard}")
+        found = [self.desk.retriever.find(one) for one in asked]
+        sure = [self.desk.confidence.of(one.signs) for one in found]
+        best = max(range(len(found)), key=lambda place: sure[place])
+        return found[best], sure[best]
+
+    def _written(self, heard: str, found: Sequence[Found]) -> str | None:
+        if self.desk.tools.writes is None:
+            return None
+        return written(self.desk.tools.writes, heard, found, self.said[-2 * REMEMBERED :])
+
+    def _remember(self, heard: str, answer: str) -> None:
+        self.asked.append(heard)
+        self.said += [Message("user", heard), Message("assistant", answer)]
+
+
+def open_desk(knowledge: str | Path, tools: Tools, questions: Sequence[Asked] | None = None) -> Assistant:
+    """A desk that knows a folder. How sure it must be is learned from questions about it, or from the built-in ones."""
+    tools.check()
+    passages: list[Passage] = read_knowledge(knowledge)
+    retriever = Retriever(passages, tools.embeds)
+    confidence = learn(tools.embeds, questions, retriever if questions is not None else None)
+    return Assistant(retriever, confidence, tools)

@@ -1,0 +1,95 @@
+"""Speech recognition on a stream: what was heard so far at once, what is settled as soon as it is."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import soxr
+
+from penjing.data.windows import windows
+from penjing.errors import DataError
+from penjing.runtimes.speech import Segment
+from penjing.values import FloatArray
+
+EVERY_S = 1.0
+"""So much new sound is waited for before all that is not settled is heard anew."""
+LONGEST_S = 12.0
+"""More than this is cut where it is quietest, and the first part is settled."""
+RIFF, PCM, DATA = b"RIFF", 1, b"data"
+SAMPLE = np.dtype("<i2")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a stream: settled, or what it sounds like so far."""
+
+    segment: Segment
+    settled: bool
+
+
+def listen(runner: Any, stream: BinaryIO, language: str | None = None, *, early: bool = True) -> Iterator[Part]:
+    """Hear a stream to its end: 16-bit samples, mono and at the model's rate unless a WAV header says otherwise.
+
+    The last part of every stretch is the settled one; unless `early` parts are wanted, there are no others. Without a
+    given language the first settled stretch decides.
+    """
+    rate_hz = runner.sampling_rate_hz
+    longest_s = min(LONGEST_S, runner.longest_s)
+    kept, begun = np.zeros(0, np.float32), 0
+    for samples in _heard(stream, rate_hz):
+        kept = np.concatenate([kept, samples])
+        while kept.size > longest_s * rate_hz:
+            _, end = windows(kept, rate_hz, longest_s, longest_s / 3)[0]
+            part, language = _part(runner, kept[:end], begun, language, settled=True)
+            yield part
+            begun, kept = begun + end, kept[end:]
+        if kept.size and early:
+            yield _part(runner, kept, begun, language, settled=False)[0]
+    if kept.size:
+        yield _part(runner, kept, begun, language, settled=True)[0]
+
+
+def _part(
+    runner: Any, samples: FloatArray, begun: int, language: str | None, *, settled: bool
+) -> tuple[Part, str | None]:
+    found = runner.transcribe(samples, language)
+    rate_hz = runner.sampling_rate_hz
+    segment = Segment(begun / rate_hz, (begun + samples.size) / rate_hz, found.text)
+    return Part(segment, settled), found.language
+
+
+def _heard(stream: BinaryIO, rate_hz: int) -> Iterator[FloatArray]:
+    """Mono samples at a rate, about a second at a time; the rest when the stream ends."""
+    head = stream.read(4)
+    channels, own_hz = _header(stream) if head == RIFF else (1, rate_hz)
+    left = b"" if head == RIFF else head
+    resample = None if own_hz == rate_hz else soxr.ResampleStream(own_hz, rate_hz, 1, dtype="float32")
+    size = SAMPLE.itemsize * channels
+    while read := stream.read(int(EVERY_S * own_hz) * size):
+        left += read
+        whole = len(left) // size * size
+        values = np.frombuffer(left[:whole], SAMPLE).reshape(-1, channels).mean(1) / 32768
+        left = left[whole:]
+        samples = values.astype(np.float32)
+        yield resample.resample_chunk(samples) if resample else samples
+    if resample:
+        yield resample.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _header(stream: BinaryIO) -> tuple[int, int]:
+    """Channels and rate that the header of a WAV stream tells; the stream stands at its samples afterwards."""
+    stream.read(8)  # length and "WAVE"
+    told: tuple[int, ...] = ()
+    while len(chunk := stream.read(8)) == 8:
+        name, length = struct.unpack("<4sI", chunk)
+        if name == DATA:
+            break
+        body = stream.read(min(length + length % 2, 1 << 16))
+        told = struct.unpack("<HHIIHH", body[:16]) if name == b"fmt " and len(body) >= 16 else told
+    if not told or told[0] != PCM or told[5] != 8 * SAMPLE.itemsize or not told[1] or not told[2]:
+        raise DataError("the stream is no 16-bit WAV", hint="pipe 16-bit PCM, as `arecord -f S16_LE -r 16000` gives it")
+    return told[1], told[2]

@@ -1,0 +1,94 @@
+"""`penjing assist`: one question, or a conversation on standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import penjing
+from penjing.apps.assistant import Assistant, Reply, Talk, Tools, open_desk
+from penjing.apps.confidence import read_questions
+from penjing.cli.output import say, say_json
+from penjing.data.rows import media_of
+from penjing.errors import DataError, UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for: artifacts by role, questions to learn from, how to show."""
+
+    embeds: str | None
+    writes: str | None
+    hears: str | None
+    sees: str | None
+    questions: str | None
+    engine: str
+    threads: int | None
+    json: bool
+
+    def open(self, knowledge: str) -> Assistant:
+        """The desk; an artifact of several roles is opened once."""
+        opened: dict[str, Any] = {}
+
+        def tool(path: str | None) -> Any:
+            if path is None:
+                return None
+            if path not in opened:
+                opened[path] = penjing.load(path, engine=self.engine, threads=self.threads, warm_up=False)
+            return opened[path]
+
+        asked = read_questions(self.questions) if self.questions else None
+        tools = Tools(tool(self.embeds), tool(self.writes), tool(self.hears), tool(self.sees))
+        return open_desk(knowledge, tools, asked)
+
+
+def assist(knowledge: str, asked: list[str], wanted: Wanted) -> None:
+    """Answer what is asked on the command line, in turn; else what comes on standard input, line by line."""
+    talk = wanted.open(knowledge).talk()
+    replies = []
+    for words in [asked] if asked else _lines():
+        try:
+            reply = reply_to(talk, words)
+        except UserError as error:
+            if asked:
+                raise
+            say(f"{error.message} ({error.hint})")
+            continue
+        replies.append(reply.as_json())
+        if not wanted.json:
+            _show(reply)
+    if wanted.json:
+        say_json({"replies": replies})
+
+
+def reply_to(talk: Talk, words: list[str]) -> Reply:
+    """Ask what was given: texts, and files of sounds and pictures."""
+    files = [word for word in words if media_of(word)]
+    missing = next((name for name in files if not Path(name).is_file()), None)
+    if missing is not None:
+        raise DataError(f"{missing} is not a file", hint="give a sound or a picture that is there")
+    by_kind = {kind: [Path(name) for name in files if media_of(name) == kind] for kind in ("audio", "image")}
+    if any(len(some) > 1 for some in by_kind.values()):
+        raise DataError("one sound and one picture at a time", hint="ask about the others afterwards")
+    text = " ".join(word for word in words if word not in files)
+    sound, picture = (next(iter(by_kind[kind]), None) for kind in ("audio", "image"))
+    return talk.ask(text, sound, picture)
+
+
+def _lines() -> Iterator[list[str]]:
+    """Lines of standard input, each a question or the path of a file."""
+    if sys.stdin.isatty():
+        say("Ask; an empty line ends.")
+    for line in sys.stdin:
+        if not line.strip():
+            return
+        yield [line.strip()]
+
+
+def _show(reply: Reply) -> None:
+    print(reply.text, flush=True)
+    for number, one in enumerate(() if reply.handed_over else reply.sources, 1):
+        print(f"  [{number}] {one.passage.id}", flush=True)

@@ -1,0 +1,97 @@
+"""`penjing search`: an index made and asked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from penjing.cli.options import Debug, Engine, Json, Threads
+from penjing.cli.output import progress, say, say_json
+from penjing.errors import DataError
+
+app = typer.Typer(help="Search pictures, sounds and texts by words, a picture or a voice.", no_args_is_help=True)
+
+SHOWN_FAULTS = 5
+NAMES = {"image": "pictures", "audio": "sounds", "text": "texts"}
+
+
+@app.command("index")
+def make_index(  # noqa: PLR0913, PLR0917 - the options of the contract
+    artifact: Annotated[str, typer.Argument(help="An artifact that embeds: dual encoder, text encoder, seedling.")],
+    places: Annotated[list[str], typer.Argument(help="Folders and files of pictures, sounds and texts.")],
+    index: Annotated[str, typer.Option("--index", help="Folder of the index; made, or brought up to date.")],
+    recall: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Smallest form that finds this share of what exact search finds."),
+    ] = None,
+    form: Annotated[str | None, typer.Option(help="Keep vectors in this form, whatever it finds.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Forget what is in the index and read all anew.")] = False,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Index folders: what is new or has changed is read, what is gone leaves, what cannot be read is named."""
+    import penjing
+    from penjing.apps import search
+    from penjing.index.choice import Wanted
+    from penjing.runtimes.engine import available_cores
+
+    wanted = Wanted(recall, form=form, threads=threads or available_cores())
+    runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
+    with progress() as tell:
+        found = search.index(search.Embedding(runner, artifact), places, index, wanted, anew=rebuild, tell=tell)
+    if json:
+        say_json(found.as_json())
+        return
+    for path, reason in [*found.faults.items()][:SHOWN_FAULTS]:
+        say(f"left out: {reason if path in reason else f'{path}: {reason}'}")
+    if len(found.faults) > SHOWN_FAULTS:
+        say(f"left out: {len(found.faults) - SHOWN_FAULTS} more, see --json")
+    items = ", ".join(f"{NAMES[kind]}: {count}" for kind, count in found.items.items()) or "nothing"
+    print(f"{index} has {items} (files read: {found.read}, unchanged: {found.unchanged}, gone: {found.removed})")
+    if found.form:
+        one = found.form
+        print(f"{one.form}: {one.bytes_per_item:.0f} bytes an item, {one.p50_ms:.2f} ms a query, "
+              f"{one.recall:.1%} of the nearest {one.at} of exact search")  # fmt: skip
+
+
+@app.command()
+def query(  # noqa: PLR0913, PLR0917 - the options of the contract
+    index: Annotated[str, typer.Argument(help="Folder of an index.")],
+    asked: Annotated[str, typer.Argument(help="Words, a picture or a sound file.")],
+    count: Annotated[int, typer.Option("-k", "--count", min=1, help="Items to show.")] = 10,
+    path: Annotated[str | None, typer.Option(help="Only paths that match a pattern, as in '*/2024/*.jpg'.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only image, audio or text.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only items whose metadata say so, as in label=cat; repeatable.")
+    ] = None,
+    artifact: Annotated[str | None, typer.Option(help="The artifact of the index, if it has moved.")] = None,
+    engine: Engine = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find what is nearest to words, a picture or a sound."""
+    import penjing
+    from penjing.apps import search
+
+    given = search.as_query(asked)
+    only = search.Filter(path, kind, dict(_pair(one) for one in where or []))
+    artifact = artifact or search.artifact_of(index)
+    runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
+    hits = search.Searcher(index, search.Embedding(runner, artifact)).find(given, count, only)
+    if json:
+        say_json({"query": asked, "hits": [hit.as_json() for hit in hits]})
+        return
+    for hit in hits:
+        said = f"  {hit.title or ' '.join(hit.text.split())[:80]}" if hit.kind == "text" else ""
+        print(f"{hit.score:6.3f}  {hit.path}{said}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, is_pair, value = text.partition("=")
+    if not is_pair or not key:
+        raise DataError(f"--where {text!r} says nothing", hint="write a column and its value, as in label=cat")
+    return key, value

@@ -1,0 +1,71 @@
+"""The support desk as a model among others: its conversations are those of `/v1/chat/completions`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from penjing.apps.assistant import Assistant, Reply, Talk, Tools, open_desk
+from penjing.data.chat import Message
+
+NAME = "assistant"
+TASK = "assistant"
+
+
+class Guarded:
+    """A runner that several threads use, one at a time."""
+
+    def __init__(self, runner: Any, lock: threading.Lock) -> None:
+        self._runner, self._lock = runner, lock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._runner, name)
+        if name == "generate":
+            return partial(self._generate, found)
+        return partial(self._call, found) if callable(found) else found
+
+    def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return function(*args, **kwargs)
+
+    def _generate(self, function: Any, *args: Any, **kwargs: Any) -> Iterator[str]:
+        with self._lock:
+            yield from function(*args, **kwargs)
+
+
+class DeskRunner:
+    """Answers conversations from what a folder knows."""
+
+    task = TASK
+
+    def __init__(self, desk: Assistant) -> None:
+        self._desk = desk
+        self.settings: dict[str, Any] = {}
+        self.sampling_rate_hz = getattr(desk.tools.hears, "sampling_rate_hz", 16000)
+
+    def reply(self, messages: Sequence[Message], sound: Any = None, picture: Any = None) -> Reply:
+        """Answer the last message; those before are what was said."""
+        said = [message for message in messages[:-1] if message.role != "system"]
+        talk = Talk(self._desk, [message.text for message in said if message.role == "user"], said)
+        return talk.ask(messages[-1].text, sound, picture)
+
+
+def open_assistant(knowledge: str, models: Sequence[Any]) -> DeskRunner:
+    """A desk whose tools are the first models that can do what it needs; each is a `Served`."""
+
+    def first(ability: str, *tasks: str) -> Any:
+        able = [model for model in models if ability in model.abilities and (not tasks or model.runner.task in tasks)]
+        return Guarded(able[0].runner, able[0].worker.lock) if able else None
+
+    hears = first("transcribe", "speech-seq2seq") or first("transcribe")
+    tools = Tools(first("embed", "encoder"), first("chat"), hears, first("caption"))
+    return DeskRunner(open_desk(knowledge, tools))
+
+
+def told(reply: Reply) -> str:
+    """A reply as one text: the answer, and below it what it is from."""
+    if reply.handed_over:
+        return reply.text
+    return "\n".join([reply.text, "", *(f"[{place}] {one.passage.id}" for place, one in enumerate(reply.sources, 1))])

@@ -1,0 +1,183 @@
+"""`/v1/chat/completions`: conversations with a language model, questions about a picture, at once or piece by piece."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from penjing.data.chat import Message
+from penjing.errors import UserError
+from penjing.runtimes.sampling import Sampling
+from penjing.serve.assistant import told
+from penjing.serve.desk import Desk
+from penjing.serve.media import decoded, from_base64, picture, samples
+from penjing.serve.refusals import Refusal, mistaken, wrong_model
+from penjing.serve.shelf import Served
+from penjing.serve.wire import Chat, Document, Said, texts_of
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a conversation holds: its messages as texts, pictures as bytes, sounds as bytes."""
+
+    messages: list[Message]
+    pictures: list[bytes] = field(default_factory=list)
+    sounds: list[bytes] = field(default_factory=list)
+
+
+def routes(desk: Desk) -> APIRouter:
+    """The route."""
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions", response_model=None)
+    async def chat(asked: Chat) -> StreamingResponse | dict[str, Any]:
+        """Answer."""
+        served = desk.shelf[asked.model]
+        heard = heard_in(asked.messages)
+        begin = await desk.aside(lambda: answering(served, heard, asked, desk))
+        turn = Turn(served, heard, asked, _most(asked, desk))
+        pieces = _checked(served.worker.stream(begin))
+        if not asked.stream:
+            return turn.whole("".join([piece async for piece in pieces]))
+        first = await anext(pieces, None)  # what is wrong is told by a status, before anything is sent
+        return StreamingResponse(turn.events(first, pieces), media_type="text/event-stream")
+
+    return router
+
+
+def heard_in(messages: list[Said]) -> Heard:
+    """Take messages apart."""
+    found = Heard([])
+    for said in messages:
+        role = "system" if said.role == "developer" else said.role
+        if said.content is None or isinstance(said.content, str):
+            found.messages.append(Message(role, said.content or ""))
+            continue
+        texts = []
+        for part in said.content:
+            if part.type == "text":
+                texts.append(part.text or "")
+            elif part.image_url is not None:
+                kind, content = decoded(part.image_url.url, "messages")
+                (found.pictures if kind == "image" else found.sounds).append(content)
+            elif part.input_audio is not None:
+                found.sounds.append(from_base64(part.input_audio.data, "messages"))
+            else:
+                raise Refusal(400, f"a part of type {part.type} without its content", param="messages")
+        found.messages.append(Message(role, "\n".join(texts)))
+    return found
+
+
+def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable[[], Iterator[str]]:
+    """What begins to answer, once the model is free."""
+    runner, can = served.runner, served.abilities
+    try:
+        if "assist" in can:
+            seen = picture(heard.pictures[0], desk.limits) if heard.pictures else None
+            spoken = samples(heard.sounds[0], runner.sampling_rate_hz, desk.limits) if heard.sounds else None
+            return lambda: iter([told(runner.reply(heard.messages, spoken, seen))])
+        if heard.pictures:
+            if "ask" not in can and "caption" not in can:
+                raise wrong_model(served.name, "see")
+            if len(heard.pictures) > 1 or len([one for one in heard.messages if one.role == "user"]) > 1:
+                raise Refusal(400, "one picture and one question about it are answered", param="messages")
+            seen, question = picture(heard.pictures[0], desk.limits), heard.messages[-1].text.strip()
+            if heard.sounds and not question and "transcribe" in can:
+                spoken = samples(heard.sounds[0], runner.sampling_rate_hz, desk.limits)
+                return lambda: iter([runner.ask(seen, spoken)])
+            if not question:
+                return lambda: iter([runner.caption(seen)])
+            if "ask" not in can:
+                raise wrong_model(served.name, "answer questions")
+            return lambda: iter([runner.ask(seen, question)])
+        if heard.sounds:
+            raise Refusal(400, "sounds are heard beside a picture, or at /v1/audio/transcriptions", param="messages")
+        if "chat" not in can:
+            raise wrong_model(served.name, "chat")
+        sampling = Sampling(asked.temperature, asked.top_p, asked.seed)
+    except UserError as error:
+        raise mistaken(error, "messages") from error
+    most = _most(asked, desk)
+    return lambda: runner.generate(heard.messages, most, sampling, texts_of(asked.stop))
+
+
+def _most(asked: Chat, desk: Desk) -> int:
+    return min(asked.max_completion_tokens or asked.max_tokens or desk.limits.tokens, desk.limits.tokens)
+
+
+async def _checked(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Pieces; what the model says is wrong with the question is a refusal."""
+    try:
+        async for piece in pieces:
+            yield piece
+    except UserError as error:
+        raise mistaken(error, "messages") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An answer as it is told, at once or in events, of at most so many tokens."""
+
+    served: Served
+    heard: Heard
+    asked: Chat
+    most: int
+    id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def whole(self, text: str) -> Document:
+        """The document of an answer."""
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": self._reason(text)}
+        return {**self._head("chat.completion"), "choices": [choice], **self._usage(text)}
+
+    async def events(self, first: str | None, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+        """Server-sent events, as the OpenAI API has them."""
+        yield self._event({"role": "assistant", "content": ""})
+        text = first or ""
+        try:
+            if first is not None:
+                yield self._event({"content": first})
+            async for piece in rest:
+                text += piece
+                yield self._event({"content": piece})
+        except Refusal as refusal:
+            yield _sent(refusal.as_json())
+            return
+        yield self._event({}, self._reason(text))
+        if self.asked.stream_options is not None and self.asked.stream_options.include_usage:
+            yield _sent({**self._head("chat.completion.chunk"), "choices": [], **self._usage(text)})
+        yield "data: [DONE]\n\n"
+
+    def _event(self, delta: dict[str, Any], reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        return _sent({**self._head("chat.completion.chunk"), "choices": [choice]})
+
+    def _head(self, kind: str) -> Document:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.asked.model}
+
+    def _reason(self, text: str) -> str:
+        """Whether the answer ended, or was cut."""
+        return "length" if self._written(text) >= self.most else "stop"
+
+    def _written(self, text: str) -> int:
+        count = getattr(self.served.runner, "count_tokens", None)
+        return count(text) if count and "chat" in self.served.abilities else 0
+
+    def _usage(self, text: str) -> Document:
+        """Tokens read and written, of models that can count them."""
+        if "chat" not in self.served.abilities or self.heard.pictures:
+            return {}
+        read, written = len(self.served.runner.prompt_tokens(self.heard.messages)), self._written(text)
+        return {"usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}
+
+
+def _sent(document: Document) -> str:
+    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"

@@ -1,0 +1,31 @@
+"""What all routes share: models, limits, and threads in which requests are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from penjing.runtimes.engine import available_cores
+from penjing.serve.limits import Limits
+from penjing.serve.shelf import Shelf
+
+Made = TypeVar("Made")
+
+
+class Desk:
+    """Where requests come in."""
+
+    def __init__(self, shelf: Shelf, limits: Limits) -> None:
+        self.shelf, self.limits = shelf, limits
+        self._readers = ThreadPoolExecutor(available_cores(), thread_name_prefix="reader")
+
+    async def aside(self, read: Callable[[], Made]) -> Made:
+        """Decode something in a thread, so that others are heard meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+
+    def close(self) -> None:
+        """Let all threads end."""
+        self._readers.shutdown(wait=True)
+        self.shelf.close()

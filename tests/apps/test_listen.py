@@ -1,0 +1,110 @@
+"""Speech while it is spoken: parts that grow, parts that are settled, every sample heard once in the end."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from penjing.apps.listen import LONGEST_S, listen
+from penjing.errors import DataError
+from penjing.runtimes.speech import Transcription
+
+pytestmark = pytest.mark.shop
+
+RATE_HZ = 16000
+
+
+def sound(seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:
+    """A low tone that swells twice a second; (n,) float32."""
+    times = np.arange(int(seconds * rate_hz)) / rate_hz
+    return (0.3 * np.sin(2 * np.pi * 200 * times) * np.sin(2 * np.pi * times) ** 2).astype(np.float32)
+
+
+class Echo:
+    """Tells how many samples it was given, and the language."""
+
+    sampling_rate_hz, longest_s = RATE_HZ, 30.0
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[np.ndarray, str | None]] = []
+
+    def transcribe(self, samples: Any, language: str | None = None) -> Transcription:
+        self.heard.append((samples, language))
+        return Transcription(f"{len(samples)}", language or "de", len(samples) / RATE_HZ, ())
+
+
+def raw(samples: np.ndarray) -> io.BytesIO:
+    return io.BytesIO((samples * 32767).astype("<i2").tobytes())
+
+
+def test_what_is_not_settled_grows_by_a_second_and_is_settled_at_the_end():
+    parts = [*listen(Echo(), raw(sound(3.5)))]
+    ends = [(part.settled, part.segment.end_s) for part in parts]
+    assert [settled for settled, _ in ends] == [False, False, False, False, True]
+    assert [end for _, end in ends] == pytest.approx([1.0, 2.0, 3.0, 3.5, 3.5], abs=1e-3)
+
+
+def test_where_nobody_looks_only_what_is_settled_is_heard():
+    echo = Echo()
+    parts = [*listen(echo, raw(sound(31)), early=False)]
+    assert all(part.settled for part in parts)
+    assert len(echo.heard) == len(parts)
+    assert sum(samples.size for samples, _ in echo.heard) == sound(31).size
+
+
+def test_a_long_stream_is_settled_in_parts_that_touch_and_hold_every_sample():
+    samples, echo = sound(31), Echo()
+    settled = [part.segment for part in listen(echo, raw(samples)) if part.settled]
+    assert len(settled) >= 3
+    assert settled[0].start_s == 0
+    assert settled[-1].end_s == pytest.approx(31)
+    assert all(one.end_s == other.start_s for one, other in itertools.pairwise(settled))
+    assert all(one.end_s - one.start_s <= LONGEST_S for one in settled)
+    assert sum(int(one.text) for one in settled) == samples.size
+
+
+def test_the_first_settled_part_decides_the_language():
+    echo = Echo()
+    [*listen(echo, raw(sound(26)))]
+    first = next(place for place, (_, language) in enumerate(echo.heard) if language == "de")
+    assert {language for _, language in echo.heard[:first]} == {None}
+    assert {language for _, language in echo.heard[first:]} == {"de"}
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(RATE_HZ, 1), (44100, 2), (8000, 1)])
+def test_a_wav_stream_says_its_rate_and_channels(rate_hz, channels):
+    samples, file, echo = sound(2.0, rate_hz=rate_hz), io.BytesIO(), Echo()
+    soundfile.write(file, np.stack([samples] * channels, 1), rate_hz, format="WAV", subtype="PCM_16")
+    file.seek(0)
+    last = [*listen(echo, file)][-1]
+    assert last.settled
+    assert last.segment.end_s == pytest.approx(2.0, abs=0.02)
+    same = sound(2.0)
+    heard = echo.heard[-1][0]
+    count = min(len(same), len(heard))
+    assert np.corrcoef(same[:count], heard[:count])[0, 1] > 0.9 or rate_hz < RATE_HZ
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT"])
+def test_other_samples_are_refused(subtype):
+    file = io.BytesIO()
+    soundfile.write(file, sound(1.0), RATE_HZ, format="WAV", subtype=subtype)
+    file.seek(0)
+    with pytest.raises(DataError, match="no 16-bit WAV"):
+        [*listen(Echo(), file)]
+
+
+@pytest.mark.parametrize("data", [b"", b"R", b"RIF"])
+def test_a_stream_that_ends_before_a_sample_says_nothing(data):
+    assert [*listen(Echo(), io.BytesIO(data))] == []
+
+
+@pytest.mark.parametrize("data", [b"RIFF", b"RIFF1234WAVEfmt \xff\xff\xff\xff", b"RIFF1234WAVEdata\x04\0\0\0abcd"])
+def test_half_a_header_is_refused(data):
+    with pytest.raises(DataError, match="no 16-bit WAV"):
+        [*listen(Echo(), io.BytesIO(data))]

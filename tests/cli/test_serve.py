@@ -1,0 +1,104 @@
+"""`penjing serve` as a process: it says where it is, answers, asks for its key, and ends when told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from penjing.apps.confidence import builtin_folder
+
+
+@contextmanager
+def served(*arguments: object, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and its address."""
+    command = [sys.executable, "-m", "penjing", "serve", *map(str, arguments), "--port", "0", "--threads", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    assert process.stderr is not None
+    try:
+        said = ""
+        while "http://" not in said:
+            said = process.stderr.readline()
+            assert said, "it ended"
+        yield process, re.findall(r"http://\S+", said)[0]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def get(address: str, key: str = "") -> tuple[int, dict]:
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}"} if key else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_a_server_from_beginning_to_end(encoder_artifact):
+    knowledge = builtin_folder() / "knowledge"
+    with served(encoder_artifact, "--knowledge", knowledge, PENJING_API_KEY="secret") as (process, address):
+        assert get(f"{address}/health")[1]["status"] == "ok"
+        assert get(f"{address}/v1/models")[0] == 401
+        names = [model["id"] for model in get(f"{address}/v1/models", "secret")[1]["data"]]
+        assert names == [Path(encoder_artifact).name, "assistant"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in (0, -signal.SIGTERM)
+        assert process.stderr is not None
+        lines = [json.loads(line) for line in process.stderr.read().splitlines() if line.startswith("{")]
+        assert [line["status"] for line in lines] == [200, 401, 200]
+
+
+def test_mistakes_before_anything_is_served(penjing, encoder_artifact, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for arguments, said in (
+            ([], "nothing to serve"),
+            ([tmp_path], "penjing.json"),
+            (["nowhere"], "is not a folder"),
+            ([encoder_artifact, "--index", tmp_path], "is no index"),
+            ([encoder_artifact, "--knowledge", tmp_path], "nothing to know"),
+            ([encoder_artifact, encoder_artifact], "two artifacts are called"),
+            ([encoder_artifact, "--port", port], "cannot listen"),
+            ([encoder_artifact, "--host", "nowhere.invalid"], "cannot listen"),
+        ):
+            found = penjing("serve", *arguments, *([] if "--port" in arguments else ["--port", "0"]), as_json=False)
+            assert found.code == 2, arguments
+            assert said in found.err, found.err
+
+
+@pytest.mark.parametrize("asked", ["what are your shipping costs", "who won the cup in 1974"])
+def test_the_desk_on_the_command_line(asked, penjing):
+    found = penjing("assist", builtin_folder() / "knowledge", asked)
+    (reply,) = found.json["replies"]
+    assert reply["handed_over"] is ("cup" in asked)
+    shown = penjing("assist", builtin_folder() / "knowledge", asked, as_json=False)
+    assert shown.out.startswith(reply["text"])
+    assert ("[1] shipping.md#Shipping costs" in shown.out) is not reply["handed_over"]
+
+
+def test_mistakes_at_the_desk(penjing, speech_artifact, tmp_path):
+    knowledge = builtin_folder() / "knowledge"
+    for arguments, said in (
+        (["nowhere", "x"], "is not a folder"),
+        ([tmp_path, "x"], "nothing to know"),
+        ([knowledge, ""], "nothing was asked"),
+        ([knowledge, "gone.wav"], "is not a file"),
+        ([knowledge, "x", "--embeds", speech_artifact], "the model that embeds"),
+        ([knowledge, "x", "--writes", speech_artifact], "the model that writes"),
+    ):
+        message, _ = penjing("assist", *arguments).check_refused()
+        assert said in message

@@ -1,0 +1,140 @@
+"""One model for many, without HTTP: order, company, who leaves, what a lock is for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from penjing.serve.assistant import Guarded
+from penjing.serve.limits import Limits
+from penjing.serve.refusals import Refusal
+from penjing.serve.worker import Worker
+
+
+class Counting:
+    """Embeds a number as itself, and writes down what went together."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, list[int]]] = []
+        self.inside = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def embed_read(self, read, modality):
+        assert self.inside == 0
+        self.inside += 1
+        self.gate.wait(10)
+        self.batches.append((modality, [*read]))
+        time.sleep(0.005)
+        self.inside -= 1
+        return np.array(read, np.float32)[:, None]
+
+    def generate(self, count):
+        for number in range(count):
+            assert self.inside == 0
+            yield str(number)
+
+
+def test_items_go_in_order_and_kinds_by_themselves():
+    async def ask(worker, model):
+        model.gate.clear()
+        asked = [asyncio.create_task(worker.embed([number], "text" if number % 3 else "image")) for number in range(12)]
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        return [await one for one in asked]
+
+    model = Counting()
+    found = asyncio.run(ask(Worker(model, Limits(together=4)), model))
+    assert [int(vectors[0][0]) for vectors in found] == [*range(12)]
+    assert model.batches[0] == ("image", [0, 3, 6, 9])
+    for modality, read in model.batches:
+        assert read == sorted(read)
+        assert len(read) <= 4
+        assert {bool(number % 3) for number in read} == {modality == "text"}
+
+
+def test_a_request_larger_than_the_line_is_taken_where_nobody_waits():
+    async def ask(worker, model):
+        whole = await worker.embed([*range(20)], "text")
+        model.gate.clear()
+        first = asyncio.create_task(worker.embed([1], "text"))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Refusal) as caught:
+            await worker.embed([*range(20)], "text")
+        model.gate.set()
+        await first
+        return whole, caught.value
+
+    model = Counting()
+    worker = Worker(model, Limits(waiting=8))
+    whole, refusal = asyncio.run(ask(worker, model))
+    assert (len(whole), refusal.status, refusal.headers) == (20, 429, {"Retry-After": "1"})
+    assert worker.waiting == 0
+
+
+def test_who_leaves_while_waiting_costs_the_model_nothing():
+    async def ask(worker, model):
+        model.gate.clear()
+        first = asyncio.create_task(worker.embed([1], "text"))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(worker.embed([2], "text"))
+        third = asyncio.create_task(worker.embed([3], "text"))
+        await asyncio.sleep(0.05)
+        second.cancel()
+        await asyncio.sleep(0)
+        model.gate.set()
+        return [int((await one)[0][0]) for one in (first, third)]
+
+    model = Counting()
+    assert asyncio.run(ask(Worker(model, Limits()), model)) == [1, 3]
+    assert [read for _, read in model.batches] == [[1], [3]]
+
+
+def test_calls_streams_and_items_take_turns():
+    async def ask(worker, model):
+        async def streamed():
+            return [piece async for piece in worker.stream(lambda: model.generate(50))]
+
+        return await asyncio.gather(streamed(), worker.embed([7], "text"), worker.call(lambda: "called"), streamed())
+
+    model = Counting()
+    first, vectors, called, second = asyncio.run(ask(Worker(model, Limits()), model))
+    assert first == second == [str(number) for number in range(50)]
+    assert (int(vectors[0][0]), called) == (7, "called")
+
+
+def test_an_error_in_a_stream_reaches_who_reads():
+    def broken():
+        yield "one"
+        raise ValueError("no more")
+
+    async def ask(worker):
+        pieces, got = worker.stream(broken), []
+        got.append(await anext(pieces))
+        with pytest.raises(ValueError, match="no more"):
+            await anext(pieces)
+        return got, await worker.call(lambda: "still there")
+
+    assert asyncio.run(ask(Worker(Counting(), Limits()))) == (["one"], "still there")
+
+
+def test_a_guarded_model_is_used_by_one_at_a_time():
+    model, lock = Counting(), threading.Lock()
+    guarded = Guarded(model, lock)
+    assert guarded.batches is model.batches
+    lock.acquire()
+    done = []
+    thread = threading.Thread(target=lambda: done.append([*guarded.generate(3)]))
+    thread.start()
+    time.sleep(0.05)
+    assert done == []
+    lock.release()
+    thread.join(10)
+    assert done == [["0", "1", "2"]]
+    assert guarded.embed_read([5], "text")[0][0] == 5
+    assert not lock.locked()
+    assert not hasattr(guarded, "transcribe")
