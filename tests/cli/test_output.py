@@ -31,7 +31,7 @@ def test_one_line_per_stage_where_nobody_looks(capsys):
 
 def test_a_long_stage_says_how_far_it_is(capsys, monkeypatch):
     seconds = iter([0.0, 1.0, 2.0, 40.0])
-    monkeypatch.setattr(output.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(output, "perf_counter", lambda: next(seconds))
     with progress() as tell:
         for done in range(3):
             tell(f"train · loss {done}", done, 9)

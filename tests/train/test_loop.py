@@ -146,7 +146,7 @@ def test_a_loss_that_only_grows_stops(tmp_path):
 
 def test_the_clock_says_how_many_steps_there_are_and_a_resumed_run_keeps_to_it(tmp_path, monkeypatch):
     clock = iter(range(100_000))
-    monkeypatch.setattr("penjing.train.loop.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("penjing.train.loop.monotonic", lambda: float(next(clock)))
     plan = Plan(7, peak_rate=1e-2, seconds=60.0, timed_from=4, check_every=100)
     loop, _ = new_loop(tmp_path, plan, held=False)
     loop.run(batches, silent)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from penjing.values import DETAIL
@@ -37,11 +37,11 @@ def progress() -> Iterator[Tell]:
 
 def _lines() -> Tell:
     """One line when a stage begins, and one every half minute that it lasts, with the seconds since the start."""
-    start = time.perf_counter()
+    start = perf_counter()
     told: dict[str, float] = {}
 
     def tell(what: str, done: int, total: int) -> None:
-        stage, now = what.partition(DETAIL)[0], time.perf_counter() - start
+        stage, now = what.partition(DETAIL)[0], perf_counter() - start
         begins = stage not in told
         if begins or (total and now - told[stage] >= REPEAT_S):
             told[stage] = now

@@ -6,11 +6,11 @@ So the state on disk is the trained parameters, their mean, the best of it, the 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -70,21 +70,21 @@ class Loop:
 
         A killed run loses `save_every_s` seconds at most. Raises Diverged, with the best in the folder.
         """
-        saved = begun = time.monotonic()
+        saved = begun = monotonic()
         before = self.seconds
         unlearned = {"before": self._look()["held"]} if self.step == 0 and self._held else {}
         while self.step < self.plan.steps and self._worse < self.plan.patience:
             terms = self._learn(batches(self.step)) | unlearned
             self.step, unlearned = self.step + 1, {}
             self._average.take_in(self.step)
-            self.seconds = before + time.monotonic() - begun
+            self.seconds = before + monotonic() - begun
             self._fit_to_clock()
             if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
                 terms |= self._look()
             self._tell(terms, heard)
-            if time.monotonic() - saved > self.plan.save_every_s:
+            if monotonic() - saved > self.plan.save_every_s:
                 self._save()
-                saved = time.monotonic()
+                saved = monotonic()
         self._save()
         put(self._trained, self._best if self._held else self._average.values)
 
