@@ -75,15 +75,17 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     *,
     against: str | Path | None = None,
     task: str | None = None,
+    goals: Sequence[str] = (),
     engine: str = "auto",
     threads: int | None = None,
     tell: Tell | None = None,
 ) -> dict[str, Any]:
-    """Measure a model or an artifact on data, alone or against another; artifacts need no torch.
+    """Measure a model, an artifact or an index on data, alone or against another; artifacts need no torch.
 
-    Returns the document of `penjing evaluate --json`.
+    Returns the document of `penjing evaluate --json`. Raises `penjing.errors.GoalNotMet`, with that document as its
+    `document`, where a goal was missed.
     """
-    options = {"against": _text(against), "task": task, "engine": engine, "threads": threads}
+    options = {"against": _text(against), "task": task, "goals": goals, "engine": engine, "threads": threads}
     found: dict[str, Any] = _call("pipeline.evaluate:evaluate", str(model), str(data), **options, **_told(tell))
     return found
 

@@ -65,7 +65,7 @@ class MissingExtra(UserError):
 
 
 class GoalNotMet(PenjingError):
-    """A goal failed; nothing was published. `document` is what `compress --json` prints."""
+    """A goal failed; nothing was published. `document` is what the command prints with `--json`."""
 
     exit_code = 1
     document: dict[str, Any] | None = None

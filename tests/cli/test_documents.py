@@ -84,8 +84,9 @@ def test_evaluate(speech_artifact, whisper_folder, sound_folder, penjing):
     options = ["--data", sound_folder, "--threads", 1, "--engine", "onnxruntime"]
     found = penjing("evaluate", speech_artifact, *options)
     assert found.code == 0, found.err
-    assert list(found.json) == ["measures", "against"]
+    assert list(found.json) == ["measures", "against", "goals"]
     assert found.json["against"] is None
+    assert found.json["goals"] == []
     check_measures(found.json["measures"], {"wer", "cer"}, "onnxruntime")
     assert found.json["measures"]["metrics"]["wer"]["n"] == 6  # of a set that fixes its parts only the judge rows
 

@@ -10,27 +10,37 @@ import torch
 
 from tiny_language import CONTEXT
 
+MARGIN = 0.3
+"""Where the likeliest token leads by less, int8 weights may lead elsewhere: which engine and chip adds what decides."""
 
-def by_transformers(folder: Path, prompt: str, count: int) -> str:
+
+def sure_text(folder: Path, prompt: str, count: int) -> str:
+    """What transformers write as long as the likeliest token leads clearly."""
     import transformers
 
     net = transformers.AutoModelForCausalLM.from_pretrained(folder)
     words = transformers.AutoTokenizer.from_pretrained(folder)
     ids = torch.tensor([words(prompt)["input_ids"]])
     with torch.no_grad():
-        found = net.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=count)
-    return words.decode(found[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        found = net.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=count,
+                             output_scores=True, return_dict_in_generate=True)  # fmt: skip
+    leads = [-float(scores[0].topk(2).values.diff()) for scores in found.scores]
+    sure = next((place for place, lead in enumerate(leads) if lead < MARGIN), len(leads))
+    start = ids.shape[1]
+    return words.decode(found.sequences[0, start : start + sure], skip_special_tokens=True).strip()
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_it_writes_what_transformers_writes(engine, language_folder, language_artifact, penjing):
-    """The weights are int8, so the words may part at some point; the first ones do not."""
-    prompt = "the red cat sees"
-    found = penjing("generate", language_artifact, prompt, "--max-tokens", 12, "--engine", engine).json
-    assert set(found) == {"prompt", "text", "pieces", "seconds"}
-    wanted = by_transformers(language_folder, prompt, 12).split()
-    assert found["text"].split()[:3] == wanted[:3]
-    assert found["pieces"] <= 12
+    letters = 0
+    for prompt in ("the red cat", "a blue bird", "two old houses", "the small dog likes", "a green tree and a road"):
+        found = penjing("generate", language_artifact, prompt, "--max-tokens", 12, "--engine", engine).json
+        assert set(found) == {"prompt", "text", "pieces", "seconds"}
+        assert found["pieces"] <= 12
+        sure = sure_text(language_folder, prompt, 12)
+        assert found["text"].startswith(sure)
+        letters += len(sure)
+    assert letters > 20
 
 
 def test_text_is_shown_as_it_is_written(language_artifact, penjing):
@@ -58,12 +68,13 @@ def test_evaluate_agrees_with_the_report(texts_file, language_artifact, penjing)
 
 def test_drawn_text_is_the_same_from_one_seed_and_ends_where_it_is_told_to(language_artifact, penjing):
     asked = ("generate", language_artifact, "the old dog", "--max-tokens", 12, "--temperature", 2, "--seed")
-    first, again, other = (penjing(*asked, seed).json["text"] for seed in (1, 1, 2))
-    assert first == again != other
-    word = first.split()[-1]
-    stopped = penjing(*asked, 1, "--stop", word).json["text"]
-    assert first.startswith(stopped)
-    assert word not in stopped.split()
+    texts = [penjing(*asked, seed).json["text"] for seed in range(4)]
+    seed = max(range(4), key=lambda place: len(texts[place]))
+    text = texts[seed]
+    assert penjing(*asked, seed).json["text"] == text
+    assert len({*texts}) > 1
+    stop = text[len(text) // 2 :][:3]
+    assert penjing(*asked, seed, "--stop", stop).json["text"] == text[: text.index(stop)].rstrip()
 
 
 def test_a_chat_is_written_as_the_template_says(language_folder, language_artifact, texts_file, tmp_path, penjing):

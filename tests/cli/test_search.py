@@ -60,11 +60,33 @@ def test_captions_find_their_pictures(made, photos, penjing):
 
 
 def test_model_and_index_are_judged_as_one(made, photos, picture_artifact, penjing):
-    found = penjing("evaluate", made, "--data", photos, "--against", picture_artifact, "--threads", 2)
+    goals = ["--goal", "recall_at_1>=-0.05", "--goal", "recall_at_5>=0.1"]
+    found = penjing("evaluate", made, "--data", photos, "--against", picture_artifact, "--threads", 2, *goals)
     assert found.code == 0
+    assert [goal["met"] for goal in found.json["goals"]] == [True, True]
     kept, alone = (found.json[key]["metrics"] for key in ("measures", "against"))
     assert {*kept} == {*alone}
     assert kept["recall_at_1"]["value"] == pytest.approx(alone["recall_at_1"]["value"], abs=0.05)  # float16
+
+
+def test_an_index_that_misses_a_goal(made, photos, penjing):
+    judged = ["evaluate", made, "--data", photos, "--threads", 2, "--goal", "recall_at_1>=1.01"]
+    found = penjing(*judged)
+    assert found.code == 1
+    assert "not reached: recall_at_1>=1.01 is 0." in found.err
+    assert [goal["met"] for goal in found.json["goals"]] == [False]
+    shown = penjing(*judged, as_json=False)
+    assert shown.code == 1
+    assert "✗ recall_at_1>=1.01" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("goal", "said"),
+    [("recall_at_1>=-0.01", "relative to another model"), ("wer<=0.1", "does not measure"), ("recall", "not a goal")],
+)
+def test_goals_that_nothing_can_be_held_against(goal, said, made, photos, penjing):
+    message, _ = penjing("evaluate", made, "--data", photos, "--goal", goal).check_refused()
+    assert said in message
 
 
 @pytest.mark.parametrize(

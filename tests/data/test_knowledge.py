@@ -31,6 +31,22 @@ def test_sections_rows_and_paragraphs(tmp_path):
     ]
 
 
+def test_pictures_belong_to_the_passages_that_show_them(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.md").write_text(
+        "# One\n![A pot](my%20pot.jpg 'small') and ![](../b.png)\n# Two\n![x](http://a/b.png) ![y](c.pdf)"
+    )
+    (tmp_path / "b.csv").write_text("question,answer,picture\nPot?,Yes.,pots/a.png\nNo pot?,No.,\n")
+    (tmp_path / "c.txt").write_text("no picture")
+    assert [(one.text, one.pictures) for one in read_knowledge(tmp_path)] == [
+        ("Yes.", ("pots/a.png",)),
+        ("No.", ()),
+        ("no picture", ()),
+        ("A pot and b", ("deep/my pot.jpg", "deep/../b.png")),
+        ("x y", ()),
+    ]
+
+
 def test_long_sections_are_cut_between_paragraphs_and_numbered(tmp_path):
     paragraphs = [" ".join([name] * 90) for name in "abc"]
     (tmp_path / "long.md").write_text("# All\n\n" + "\n\n".join(paragraphs))

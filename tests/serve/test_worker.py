@@ -9,10 +9,13 @@ import time
 import numpy as np
 import pytest
 
-from penjing.serve.assistant import Guarded
+from penjing.data.chat import Message
+from penjing.serve.assistant import Guarded, open_assistant
 from penjing.serve.limits import Limits
 from penjing.serve.refusals import Refusal
+from penjing.serve.shelf import Served
 from penjing.serve.worker import Worker
+from tiny_colours import Colours, paint
 
 
 class Counting:
@@ -37,6 +40,33 @@ class Counting:
         for number in range(count):
             assert self.inside == 0
             yield str(number)
+
+
+def test_the_desk_sees_with_what_compares_where_the_knowledge_shows_pictures(tmp_path):
+    class Captions(Colours):
+        task = "image-to-text"
+
+        def caption(self, picture):
+            return "a colour"
+
+    class Hears(Colours):
+        modalities = ("audio", "text")
+
+    models = [
+        Served(name, tmp_path, Worker(runner, Limits()), 1)
+        for name, runner in (("clap", Hears()), ("seedling", Captions()), ("clip", Colours()))
+    ]
+    photo = paint(tmp_path, "photo.png", (200, 30, 30))
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "a.md").write_text("# Red pot\n\nIt costs 12 euros.\n")
+    said = [Message("user", "what is it")]
+    assert open_assistant(str(tmp_path / "k"), models).reply(said, picture=photo).heard == "what is it a colour"
+    paint(tmp_path / "k", "red.png", (201, 30, 30))
+    (tmp_path / "k" / "a.md").write_text("# Red pot\n\n![pot](red.png) It costs 12 euros.\n")
+    found = open_assistant(str(tmp_path / "k"), models).reply(said, picture=photo)
+    assert found.heard == "what is it Red pot"
+    only = open_assistant(str(tmp_path / "k"), models[2:]).reply([Message("user", "")], picture=photo)
+    assert (only.heard, only.text) == ("Red pot", "pot It costs 12 euros.")
 
 
 def test_items_go_in_order_and_kinds_by_themselves():

@@ -13,7 +13,8 @@ from typing import Any
 
 from penjing.apps.answering import quoted, written
 from penjing.apps.confidence import Asked, Confidence, learn
-from penjing.apps.retrieval import Evidence, Found, Retriever, stems
+from penjing.apps.recognition import Recognizer, Seen
+from penjing.apps.retrieval import Evidence, Found, Retriever, sentences, stems
 from penjing.data.chat import Message
 from penjing.data.knowledge import Passage, read_knowledge
 from penjing.errors import ArtifactError, DataError
@@ -29,7 +30,8 @@ NOT_KNOWN = "I have found nothing that answers this, so I hand you over to a per
 class Tools:
     """Models of the desk, each of any artifact of its role; none is needed.
 
-    `embeds` texts, `writes` in conversations, `hears` speech, `sees` pictures: captions them.
+    `embeds` texts, `writes` in conversations, `hears` speech, `sees` pictures: compares them with those that the
+    knowledge shows, or captions them.
     """
 
     embeds: Any = None
@@ -39,16 +41,23 @@ class Tools:
 
     def check(self) -> None:
         """Refuse models of another role."""
-        for name, model, what in (
-            ("embeds", self.embeds, "embed_read"), ("writes", self.writes, "generate"),
-            ("hears", self.hears, "transcribe"), ("sees", self.sees, "caption"),
-        ):  # fmt: skip
-            if model is not None and not hasattr(model, what):
+        for name, model, able in (
+            ("embeds", self.embeds, hasattr(self.embeds, "embed_read")),
+            ("writes", self.writes, hasattr(self.writes, "generate")),
+            ("hears", self.hears, hasattr(self.hears, "transcribe")),
+            ("sees", self.sees, hasattr(self.sees, "caption") or self.compares),
+        ):
+            if model is not None and not able:
                 raise ArtifactError(f"the model that {name} does {model.task}", hint="give an artifact of that role")
         if self.embeds is not None and "text" not in self.embeds.modalities:
             raise ArtifactError("the model that embeds reads no texts", hint="give an encoder of texts")
         if self.writes is not None and not self.writes.settings.get("chat"):
             raise ArtifactError("the model that writes has no chat template", hint="give one that was taught to chat")
+
+    @property
+    def compares(self) -> bool:
+        """Whether pictures can be compared."""
+        return "image" in getattr(self.sees, "modalities", ()) and hasattr(self.sees, "embed_read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,7 @@ class Assistant:
     retriever: Retriever
     confidence: Confidence
     tools: Tools
+    recognizer: Recognizer | None = None
 
     def talk(self) -> Talk:
         """Begin a conversation."""
@@ -96,17 +106,25 @@ class Talk:
 
     def ask(self, question: str = "", sound: Any = None, picture: Any = None) -> Reply:
         """Answer what is written, spoken or shown; of several, all of it together."""
-        heard = " ".join(filter(None, (question.strip(), self._spoken(sound), self._shown(picture))))
-        if not heard.strip():
+        asked = " ".join(filter(None, (question.strip(), self._spoken(sound))))
+        if not asked and picture is None:
             raise DataError("nothing was asked", hint="write a question, or give a sound or a picture")
+        seen = self._recognized(picture)
+        heard = " ".join(filter(None, (asked, _called(seen.passage) if seen else self._captioned(picture))))
+        if seen is not None and not asked:
+            return self._answered(heard, self._about(seen), seen.chance)
         evidence, sure = self._found(heard)
         if sure < self.desk.confidence.threshold:
             self._remember(heard, NOT_KNOWN)
             return Reply(heard, NOT_KNOWN, True, sure, evidence.found, False)
-        text = self._written(heard, evidence.found)
-        answer = text or quoted(heard, evidence.found)
+        return self._answered(heard, evidence.found, sure)
+
+    def _answered(self, heard: str, found: tuple[Found, ...], sure: float) -> Reply:
+        """Answer from passages that are held to know it."""
+        text = self._written(heard, found)
+        answer = text or quoted(heard, found)
         self._remember(heard, answer)
-        return Reply(heard, answer, False, sure, evidence.found, text is None)
+        return Reply(heard, answer, False, sure, found, text is None)
 
     def _spoken(self, sound: Any) -> str:
         if sound is None:
@@ -115,12 +133,26 @@ class Talk:
             raise DataError("this desk does not hear", hint="give --hears, an artifact that transcribes")
         return str(self.desk.tools.hears.transcribe(sound).text)
 
-    def _shown(self, picture: Any) -> str:
+    def _recognized(self, picture: Any) -> Seen | None:
+        """Which passage a picture stands for."""
         if picture is None:
-            return ""
+            return None
         if self.desk.tools.sees is None:
-            raise DataError("this desk does not see", hint="give --sees, an artifact that captions pictures")
+            hint = "give --sees, an artifact that compares or captions pictures"
+            raise DataError("this desk does not see", hint=hint)
+        return None if self.desk.recognizer is None else self.desk.recognizer.find(picture)
+
+    def _captioned(self, picture: Any) -> str:
+        """What a picture shows that no passage does; nothing, where the model only compares."""
+        if picture is None or not hasattr(self.desk.tools.sees, "caption"):
+            return ""
         return str(self.desk.tools.sees.caption(picture))
+
+    def _about(self, seen: Seen) -> tuple[Found, ...]:
+        """The passage that a picture stands for, then what is found by its name."""
+        rest = self.desk.retriever.find(_called(seen.passage)).found
+        others = [one for one in rest if one.passage.id != seen.passage.id]
+        return (Found(seen.passage, seen.cosine, seen.cosine, 0.0), *others[: len(rest) - 1])
 
     def _found(self, heard: str) -> tuple[Evidence, float]:
         """Passages, and how sure they answer; a question that may follow is also asked behind the one before."""
@@ -142,10 +174,25 @@ class Talk:
         self.said += [Message("user", heard), Message("assistant", answer)]
 
 
+def _called(passage: Passage) -> str:
+    """What a passage is about, in few words."""
+    return passage.title or sentences(passage.text)[0]
+
+
 def open_desk(knowledge: str | Path, tools: Tools, questions: Sequence[Asked] | None = None) -> Assistant:
     """A desk that knows a folder. How sure it must be is learned from questions about it, or from the built-in ones."""
     tools.check()
     passages: list[Passage] = read_knowledge(knowledge)
     retriever = Retriever(passages, tools.embeds)
     confidence = learn(tools.embeds, questions, retriever if questions is not None else None)
-    return Assistant(retriever, confidence, tools)
+    return Assistant(retriever, confidence, tools, _recognizer(knowledge, passages, tools))
+
+
+def _recognizer(knowledge: str | Path, passages: Sequence[Passage], tools: Tools) -> Recognizer | None:
+    """Who knows the pictures of the knowledge, where it shows some and they can be compared."""
+    if tools.compares and any(passage.pictures for passage in passages):
+        return Recognizer(knowledge, passages, tools.sees)
+    if tools.sees is not None and not hasattr(tools.sees, "caption"):
+        hint = "show some (![name](file.png), or a column `picture`), or give an artifact that captions"
+        raise DataError("the model that sees compares pictures, and the knowledge shows none", hint=hint)
+    return None

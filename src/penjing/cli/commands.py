@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from penjing.cli import seek
 from penjing.cli.options import Data, Debug, Engine, Json, Threads
 from penjing.cli.output import progress, say, say_json
+from penjing.errors import GoalNotMet
 
 app = typer.Typer(
     name="penjing",
@@ -105,24 +106,30 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of the contract
         str | None, typer.Option(help="Another model or artifact, measured in turns with the first.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Task to judge by; the model's own by default.")] = None,
+    goal: Annotated[
+        list[str] | None, typer.Option(help='What must be reached, as in "recall_at_1>=0.8"; repeatable.')
+    ] = None,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a model or an artifact on data: its task's metric, bytes, milliseconds, memory."""
+    """Measure a model, an artifact or an index on data, and hold it to goals: metric, bytes, milliseconds, memory."""
     import penjing
 
-    with progress() as tell:
-        found = penjing.evaluate(model, data, against=against, task=task, engine=engine, threads=threads, tell=tell)
+    try:
+        with progress() as tell:
+            found = penjing.evaluate(
+                model, data, against=against, task=task, goals=goal or (), engine=engine, threads=threads, tell=tell
+            )
+    except GoalNotMet as missed:
+        if not json and missed.document is not None:
+            show_evaluation(missed.document)
+        raise
     if json:
         say_json(found)
-        return
-    from rich.console import Console
-
-    from penjing.report.tables import print_evaluation
-
-    print_evaluation(Console(), found["measures"], found["against"])
+    else:
+        show_evaluation(found)
 
 
 @app.command()
@@ -257,7 +264,7 @@ def assist(  # noqa: PLR0913, PLR0917 - the options of the contract
         str | None, typer.Option(help="Artifact of a chat model that answers; else passages are quoted.")
     ] = None,
     hears: Annotated[str | None, typer.Option(help="Artifact that transcribes spoken questions.")] = None,
-    sees: Annotated[str | None, typer.Option(help="Artifact that captions pictures.")] = None,
+    sees: Annotated[str | None, typer.Option(help="Artifact that compares pictures, or captions them.")] = None,
     questions: Annotated[
         str | None, typer.Option(help="Table of questions with and without an answer, to learn when to hand over.")
     ] = None,
@@ -361,3 +368,12 @@ def show_artifact(folder: Path) -> None:
     from penjing.report.tables import print_result
 
     print_result(Console(), read(folder / "penjing.json"))
+
+
+def show_evaluation(found: dict[str, Any]) -> None:
+    """Print measures, alone or side by side, and goals."""
+    from rich.console import Console
+
+    from penjing.report.tables import print_evaluation
+
+    print_evaluation(Console(), found)

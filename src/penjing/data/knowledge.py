@@ -6,28 +6,36 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
+from penjing.data.rows import media_of
 from penjing.errors import DataError
 
 HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$", re.MULTILINE)
 FENCE = re.compile(r"^(```|~~~).*?^\1[^\S\n]*$", re.MULTILINE | re.DOTALL)
 TEXTS = (".md", ".markdown", ".txt")
 TABLES = (".csv", ".tsv")
-QUESTION, ANSWER = "question", "answer"
+QUESTION, ANSWER, PICTURE = "question", "answer", "picture"
+SHOWN = re.compile(r"!\[([^\]]*)\]\(\s*<?([^)>\s]+)[^)]*\)")
+"""A picture in Markdown: what it is called, and where it lies."""
 MOST_WORDS = 200
 """A longer section is cut between its paragraphs: a passage is what is read out and cited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of knowledge. `id` is its file within the folder and its title; `text` has no title."""
+    """A piece of knowledge. `id` is its file within the folder and its title; `text` has no title.
+
+    `pictures` are the files within the folder that it shows; they may be missing.
+    """
 
     id: str
     file: str
     title: str
     text: str
+    pictures: tuple[str, ...] = ()
 
     @property
     def whole(self) -> str:
@@ -43,8 +51,8 @@ def titled(title: str, text: str) -> str:
 def read_knowledge(folder: str | Path) -> list[Passage]:
     """All passages below a folder, by file and in order: sections of Markdown, paragraphs of text, rows of tables.
 
-    Tables have the columns `question` and `answer`. Files of other kinds are left out; a folder without any passage, a
-    file that is no UTF-8 or a table without these columns is a DataError.
+    Tables have the columns `question` and `answer`, and may have `picture`. Files of other kinds are left out; a folder
+    without any passage, a file that is no UTF-8 or a table without these columns is a DataError.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -64,28 +72,37 @@ def passages_in(path: Path, root: Path) -> Iterator[Passage]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}", hint="save it as UTF-8") from error
-    parts = _rows(text, path) if ending in TABLES else _sections(text) if ending != ".txt" else [("", text)]
-    for title, body in parts:
+    parts = _rows(text, path) if ending in TABLES else _sections(text) if ending != ".txt" else [("", text, "")]
+    for title, body, picture in parts:
         for piece in _pieces(body):
-            yield Passage(f"{name}#{title}" if title else name, name, title, piece)
+            shown = [picture, *(unquote(match[2]) for match in SHOWN.finditer(piece))]
+            here = [one for one in shown if media_of(one) == "image" and "://" not in one]
+            pictures = tuple((PurePosixPath(name).parent / one).as_posix() for one in here)
+            yield Passage(f"{name}#{title}" if title else name, name, title, SHOWN.sub(_name_of, piece), pictures)
 
 
-def _sections(text: str) -> Iterator[tuple[str, str]]:
+def _name_of(shown: re.Match[str]) -> str:
+    """What a picture in a text is called: as the text says, else as its file."""
+    return shown[1] or PurePosixPath(unquote(shown[2])).stem
+
+
+def _sections(text: str) -> Iterator[tuple[str, str, str]]:
     """Title and body of each section; what stands before the first heading has the title of nothing."""
     fences = [match.span() for match in FENCE.finditer(text)]
     headings = [match for match in HEADING.finditer(text) if not any(a <= match.start() < b for a, b in fences)]
     ends = [*(match.start() for match in headings), len(text)]
-    yield "", text[: ends[0]]
+    yield "", text[: ends[0]], ""
     for match, end in zip(headings, ends[1:], strict=True):
-        yield match.group(2), text[match.end() : end]
+        yield match.group(2), text[match.end() : end], ""
 
 
-def _rows(text: str, path: Path) -> Iterator[tuple[str, str]]:
+def _rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
+    """Question, answer and picture of each row of a table."""
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     if not {QUESTION, ANSWER} <= {*(table.fieldnames or ())}:
         raise DataError(f"{path} has no columns `question` and `answer`", hint="name its columns so")
     for row in table:
-        yield (row[QUESTION] or "").strip(), row[ANSWER] or ""
+        yield (row[QUESTION] or "").strip(), row[ANSWER] or "", (row.get(PICTURE) or "").strip()
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -109,4 +126,4 @@ def _with_own_ids(passages: list[Passage]) -> Iterator[Passage]:
     for one in passages:
         seen[one.id] = seen.get(one.id, 0) + 1
         number = f" ({seen[one.id]})" if seen[one.id] > 1 else ""
-        yield Passage(one.id + number, one.file, one.title, one.text)
+        yield replace(one, id=one.id + number)

@@ -52,6 +52,15 @@ class GoalResult:
         """Return a plain dict; numbers that JSON cannot say are null."""
         return {name: _finite(getattr(self, name)) for name in self.__slots__}
 
+    @property
+    def shortfall(self) -> str:
+        """By how much it was missed; empty where it was met."""
+        if self.met:
+            return ""
+        if self.value is None or self.limit is None:
+            return f"{self.goal}: {self.note}"
+        return f"{self.goal} is {self.value:.4g}, limit {self.limit:.4g}"
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:

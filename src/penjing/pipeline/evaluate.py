@@ -11,7 +11,8 @@ from penjing.apps.search import Kept, artifact_of
 from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
-from penjing.errors import DataError, EngineError
+from penjing.errors import DataError, EngineError, GoalNotMet
+from penjing.evaluate.goals import Goal, parse_goals
 from penjing.evaluate.interval import measure_all
 from penjing.index.store import is_index
 from penjing.judge.footprint import peak_rss_bytes
@@ -39,14 +40,18 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     *,
     against: str | None = None,
     task: str | None = None,
+    goals: Sequence[str] = (),
     engine: str = "auto",
     threads: int | None = None,
     tell: Tell = silent,
 ) -> dict[str, Any]:
     """Judge a model or artifact on data; returns the document of `evaluate --json`.
 
-    All rows judge, but of a set that fixes its own parts only those it means to judge by.
+    All rows judge, but of a set that fixes its own parts only those it means to judge by. Raises GoalNotMet, with that
+    document as its `document`, where a goal was missed.
     """
+    held = parse_goals(goals)
+    check_goals(held, against)
     chosen = choose_engine(engine, threads, cache=False)
     names = {"measures": model, **({"against": against} if against else {})}
     rows = judge_rows(data)
@@ -58,6 +63,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
             check_media(one.runner.settings, rows)
             check_answers(one.runner.task, rows, one.runner.settings.get("labels", ()))
             check_alone(one.runner.task, rows, against)
+            require(held, one.runner.task, rows, against)
         said = {
             key: judge(one.runner, rows, lambda done, total, key=key: tell(f"judge {names[key]}", done, total))  # type: ignore[misc]
             for key, one in opened.items()
@@ -68,10 +74,38 @@ def evaluate(  # noqa: PLR0913 - the options of the command
         tell("time items", 0, 0)
         speeds = item_latencies({key: one.runner for key, one in opened.items()}, rows, chosen.threads)
         tell("measure memory", 0, 0)
-        found: dict[str, Any] = {"measures": None, "against": None}
-        for key, one in opened.items():
-            found[key] = _measures(one, chosen, speeds[key], scores[key]).as_json()
-    return found
+        measures = {key: _measures(one, chosen, speeds[key], scores[key]) for key, one in opened.items()}
+    return judged(measures["measures"], measures.get("against"), held)
+
+
+def judged(result: Measures, source: Measures | None, goals: Sequence[Goal]) -> dict[str, Any]:
+    """The document of an evaluation whose goals were met; else GoalNotMet, which has it."""
+    checked = [goal.check(source or result, result) for goal in goals]
+    document = {
+        "measures": result.as_json(),
+        "against": None if source is None else source.as_json(),
+        "goals": [goal.as_json() for goal in checked],
+    }
+    missed = [goal.shortfall for goal in checked if not goal.met]
+    if missed:
+        error = GoalNotMet(f"not reached: {'; '.join(missed)}", hint="give a larger artifact, or another goal")
+        error.document = document
+        raise error
+    return document
+
+
+def check_goals(goals: Sequence[Goal], against: str | None) -> None:
+    """Refuse goals that are relative to another model, where there is none."""
+    relative = [goal.text for goal in goals if goal.kind != "value"]
+    if relative and against is None:
+        raise DataError(f"goal {relative[0]!r} is relative to another model", hint="give it as --against MODEL")
+
+
+def require(goals: Sequence[Goal], task: str, rows: Sequence[Row], against: str | None) -> None:
+    """Refuse goals on what will not be measured."""
+    measured = [*metric_names(task, rows), *(["cosine"] if against else [])]
+    for goal in goals:
+        goal.require(measured)
 
 
 def check_alone(task: str, rows: Sequence[Row], against: str | None) -> None:

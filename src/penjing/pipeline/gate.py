@@ -25,14 +25,7 @@ class Verdict:
 
     def reasons(self) -> list[str]:
         """Every goal that failed and by how much, then the other reasons."""
-        failed = [
-            f"{goal.goal} is {goal.value:.4g}, limit {goal.limit:.4g}"
-            if goal.value is not None and goal.limit is not None
-            else f"{goal.goal}: {goal.note}"
-            for goal in self.goals
-            if not goal.met
-        ]
-        return [*failed, *self.problems]
+        return [*filter(None, (goal.shortfall for goal in self.goals)), *self.problems]
 
     def as_json(self) -> dict[str, Any]:
         """The keys of the report that are the verdict."""

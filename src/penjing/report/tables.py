@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penjing.report.coverage import coverage
-from penjing.report.document import Document, InspectedTower, Inspection, MeasuresPart
+from penjing.report.document import Document, GoalPart, InspectedTower, Inspection, MeasuresPart
 from penjing.report.numbers import (
     NOTHING,
     bytes_text,
@@ -44,17 +44,19 @@ def print_result(console: Console, document: Document) -> None:
     for warning in document.warnings:
         console.print(Text.assemble(("worth knowing: ", "yellow"), warning))
     if document.goals:
-        console.print(goals_table(document))
+        console.print(goals_table(document.goals))
         console.print()
     console.print(verdict(document))
 
 
-def print_evaluation(console: Console, result: Mapping[str, Any], source: Mapping[str, Any] | None = None) -> None:
-    """Print `measures`, alone or against those of a source."""
-    measured = MeasuresPart.model_validate(result)
+def print_evaluation(console: Console, found: Mapping[str, Any]) -> None:
+    """Print what `evaluate` found: measures, alone or against those of a source, and goals."""
+    measured, source = MeasuresPart.model_validate(found["measures"]), found["against"]
     rows = compare_measures(measured, None if source is None else MeasuresPart.model_validate(source))
     console.print(comparison_table(shortened(rows), console.width >= WIDE))
     console.print(_engine(measured))
+    if found["goals"]:
+        console.print(goals_table([GoalPart.model_validate(goal) for goal in found["goals"]]))
 
 
 def print_inspection(console: Console, inspection: Mapping[str, Any]) -> None:
@@ -85,11 +87,11 @@ def comparison_table(rows: Sequence[ComparisonRow], wide: bool = True) -> Table:
     return table
 
 
-def goals_table(document: Document) -> Table:
+def goals_table(goals: Sequence[GoalPart]) -> Table:
     """Every goal with its limit, what was reached, and any doubt."""
     table = _table(["goal"], ["limit", "reached"])
     table.add_column("")
-    for goal in document.goals:
+    for goal in goals:
         mark, colour = ("✓", "green") if goal.met else ("✗", "red")
         limit, value = value_text(goal.metric, goal.limit), value_text(goal.metric, goal.value)
         table.add_row(Text(f"{mark} {goal.goal}", style=colour), limit, value, Text(goal.note, style="yellow"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from penjing.apps.assistant import Assistant, Reply, Talk, Tools, open_desk
 from penjing.data.chat import Message
+from penjing.data.knowledge import read_knowledge
 
 NAME = "assistant"
 TASK = "assistant"
@@ -55,12 +56,15 @@ class DeskRunner:
 def open_assistant(knowledge: str, models: Sequence[Any]) -> DeskRunner:
     """A desk whose tools are the first models that can do what it needs; each is a `Served`."""
 
-    def first(ability: str, *tasks: str) -> Any:
-        able = [model for model in models if ability in model.abilities and (not tasks or model.runner.task in tasks)]
+    def first(ability: str, task: str = "", modality: str = "") -> Any:
+        able = [model for model in models if ability in model.abilities and task in ("", model.runner.task)]
+        able = [one for one in able if not modality or modality in one.runner.modalities]
         return Guarded(able[0].runner, able[0].worker.lock) if able else None
 
     hears = first("transcribe", "speech-seq2seq") or first("transcribe")
-    tools = Tools(first("embed", "encoder"), first("chat"), hears, first("caption"))
+    pictured = any(passage.pictures for passage in read_knowledge(knowledge))
+    sees = (first("embed", "dual-encoder", modality="image") if pictured else None) or first("caption")
+    tools = Tools(first("embed", "encoder"), first("chat"), hears, sees)
     return DeskRunner(open_desk(knowledge, tools))
 
 
