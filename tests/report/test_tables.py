@@ -84,13 +84,16 @@ def test_a_refusal_without_a_failed_goal_tells_the_problem():
 
 
 def test_an_evaluation_alone_and_against_a_source(published_json):
-    alone = printed(print_evaluation, published_json["result"])
+    measured, source = published_json["result"], published_json["source"]
+    alone = printed(print_evaluation, {"measures": measured, "against": None, "goals": []})
     assert "result" in alone
     assert "source" not in alone
     assert "change" not in alone
-    both = printed(print_evaluation, published_json["result"], published_json["source"])
+    goal = {"goal": "size_bytes<=1", "metric": "size_bytes", "value": 10_000_000, "limit": 1, "met": False}
+    both = printed(print_evaluation, {"measures": measured, "against": source, "goals": [goal]})
     assert "3.60× smaller" in both
     assert "95% interval" not in both
+    assert "✗ size_bytes<=1" in line_with(both, "size_bytes<=1")
 
 
 def test_an_inspection_fits_into_eighty_columns():
