@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,9 @@ class Distill(Method):
     batch: int = Field(16, ge=1, description="items of a step")
     accumulate: int = Field(1, ge=1, description="parts that a step's items go through the model in")
     rate: float = Field(5e-4, gt=0, description="the highest learning rate")
+    optimizer: Literal["muon", "adamw"] = Field(
+        "muon", description="what moves matrices; adamw is cheaper where a step has fewer tokens than they have rows"
+    )
     trains: Part = Field("all", description="what learns: all, norms, adapters or scales")
     rank: int = Field(8, ge=1, description="rank of adapters, which are merged afterwards")
     teacher: str = Field(SOURCE, description="whose answers are learned: the source, or a folder or id")
@@ -147,6 +150,7 @@ class Distill(Method):
         plan = Plan(
             self.steps,
             self.rate,
+            orthogonal=self.optimizer == "muon",
             average=self.average,
             check_every=self.check_every,
             patience=self.patience,

@@ -53,7 +53,7 @@ class Loop:
         self._bare: nn.Module = objective
         self._weigh = objective.weigh
         named = {name: value for name, value in objective.named_parameters() if value.requires_grad}
-        self._trained, self._optimizers = named, Optimizers(objective, plan)
+        self._trained, self._optimizers = named, Optimizers(objective, plan, plan.orthogonal)
         self._average = Average(named, plan.average)
         self._best = {name: value.clone() for name, value in self._average.values.items()}
         with accelerator.main_process_first():

@@ -13,7 +13,8 @@ class Plan:
     With `seconds` the clock decides how many `steps` there are, once `timed_from` of them have shown how long one
     takes; the number is kept with the state, so that a resumed run ends where an unbroken one would. `average` is the
     weight that the running mean of the parameters keeps of itself at a step. Every `check_every` steps the held-out
-    loss is measured; training ends where it has not fallen `patience` times in a row.
+    loss is measured; training ends where it has not fallen `patience` times in a row. Matrices of layers take
+    `orthogonal` steps, by Muon.
     """
 
     steps: int = 300
@@ -21,6 +22,7 @@ class Plan:
     warm_up: int = 10
     floor: float = 0.02
     weight_decay: float = 0.0
+    orthogonal: bool = True
     longest_gradient: float = 1.0
     average: float = 0.98
     check_every: int = 25
