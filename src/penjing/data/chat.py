@@ -14,8 +14,6 @@ from typing import Any
 
 from penjing.errors import ArtifactError, DataError
 
-ROLES = ("system", "user", "assistant")
-
 
 @dataclass(frozen=True, slots=True)
 class Message:

@@ -10,9 +10,6 @@ from torch import Tensor, nn
 
 from penjing.tensor.learned import learned_grid
 
-LEARNED = "learned"
-"""What a layer calls the grid that stands in for its codes."""
-
 
 class LearnedGrid(nn.Module):
     """(clamp(round(w / s) + z) − z) · s of a weight, with s = s₀ · exp(θ); w is learned, or its codes are kept.

@@ -3,8 +3,8 @@
 Muon (Jordan et al. 2024) makes the momentum of a matrix orthogonal before it is taken as a step, so that rare
 directions are learned as fast as frequent ones; its steps are scaled to the size of AdamW's, and one rate serves both.
 After 400 steps of 64 pictures, shapes were told apart in 67% of the squares instead of AdamW's 48%, and in 84% after
-300 steps at four times the rate. It pays where a step has many tokens: of a matrix of n rows, making it orthogonal
-costs 3 n / tokens times what learning from them does.
+300 steps at four times the rate. It pays where a step has many tokens: by the count of products, making a matrix of n
+rows orthogonal costs some 4 n / tokens times what learning from them does.
 """
 
 from __future__ import annotations
