@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from penjing.models.family import Model
 from penjing.teach import course as room
 from penjing.teach.answers import Answers
 from penjing.teach.course import Course, Data, teach
-from penjing.teach.frozen import Kept, frozen_towers
+from penjing.teach.frozen import Kept, frozen_towers, same_towers
 from penjing.teach.objective import DISTILLED, Weights
 from penjing.teach.parts import Learners, Student
+from penjing.teach.teacher import Teacher
 from penjing.train.plan import Plan
 from penjing.values import silent
 
@@ -35,18 +37,54 @@ def learn(model: Model, name: str, teacher: Model, scratch: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_an_encoder_that_stays_is_run_once_an_item(fresh, tmp_path, monkeypatch):
+LOOKS, STEPS, ITEMS, PROOF = 3, 4, 11, 1
+
+
+@pytest.mark.parametrize(("teachers", "own"), [("the same", 0), ("another", ITEMS)])
+def test_an_encoder_that_stays_is_run_once_an_item_and_never_where_the_teacher_has_it(
+    teachers, own, fresh, tmp_path, monkeypatch
+):
     counts = []
     for place in ("kept", "every time"):
-        model, calls = fresh("whisper"), []
-        block = next(tower for tower in model.towers if tower.name == "encoder").blocks[0]
+        model, teacher, calls = fresh("whisper"), fresh("whisper"), []
+        block, other = (
+            next(tower for tower in one.towers if tower.name == "encoder").blocks[0] for one in (model, teacher)
+        )
+        if teachers == "another":
+            with torch.no_grad():
+                other.fc1.weight[0, 0] += 1
         block.self_attn.register_forward_hook(lambda *call, calls=calls: calls.append(1))
-        learn(model, "decoder", fresh("whisper"), tmp_path / place)
+        learn(model, "decoder", teacher, tmp_path / place)
         counts.append(len(calls))
         monkeypatch.setattr(room, "frozen_towers", lambda model: [])
     once, every_time = counts
-    looks, steps, items, proof = 3, 4, 11, 1
-    assert every_time - (once - items - proof) == looks + steps  # a look at two items, a step of three: a run each
+    # a look at two items, a step of three: a run each
+    assert every_time - (once - own - PROOF) == LOOKS + STEPS
+
+
+def test_towers_are_the_same_if_blocks_and_weights_are(fresh):
+    model, other = fresh("whisper"), fresh("whisper")
+    towers = [tower for tower in model.towers if tower.name == "encoder"]
+    (same,) = same_towers(other, towers)
+    assert same.blocks[0] is next(tower for tower in other.towers if tower.name == "encoder").blocks[0]
+    other.net.get_submodule("model.encoder.layers.0").fc1 = torch.nn.Identity()
+    assert same_towers(other, towers) == []
+    assert same_towers(fresh("clip"), towers) == []
+
+
+def test_what_the_teacher_heard_is_what_the_student_would_have(fresh, tmp_path):
+    model, items = fresh("whisper"), probes(fresh("whisper"), 3)
+    towers = [tower for tower in model.towers if tower.name == "encoder"]
+    own = Kept(towers)
+    with own.in_place():
+        Answers(model, items, {}, embeds=False).lean_on(own, items, silent)
+    other = fresh("whisper")
+    teacher = Teacher(lambda: other, "", {}, False, 2.0)
+    teacher.answers(items, tmp_path, silent, towers)
+    assert teacher.asked == 3
+    assert own
+    assert own._outputs.keys() == teacher.heard._outputs.keys()
+    assert all(torch.equal(value, teacher.heard._outputs[key]) for key, value in own._outputs.items())
 
 
 @pytest.mark.parametrize(("kind", "name"), [("whisper", "decoder"), ("llava", "decoder")])

@@ -17,6 +17,7 @@ from penjing.models.tower import Batch, Site, Tower
 from penjing.teach.course import Course, Data, teach
 from penjing.teach.fitness import check_teacher
 from penjing.teach.objective import DISTILLED, Weights
+from penjing.teach.packing import packed
 from penjing.teach.parts import Part, Student
 from penjing.teach.pseudo import pseudo_labelled
 from penjing.teach.rows import check_rows, count_rows, rows_to_learn
@@ -68,13 +69,15 @@ class Distill(Method):
     patience: int = Field(30, ge=1, description="looks without gain after which training ends")
     save_minutes: float = Field(2.0, ge=0, description="minutes of training that a kill loses at most")
     data: str | None = Field(None, description="what is learned from instead of calibration rows: a name or folder")
-
     pseudo_labels: bool = Field(False, description="learn speech by what the teacher hears in it; it needs data")
+    join_s: float = Field(0.0, ge=0, description="join clips of speech in data to lengths up to so many seconds")
 
     @model_validator(mode="after")
     def _something(self) -> Distill:
         if self.pseudo_labels and self.data is None:
             raise ValueError("pseudo_labels are of clips, which `data` names: a set or folder, or speech-train")
+        if self.join_s and self.data is None:
+            raise ValueError("join_s joins clips of `data`: name a set or folder, or speech-train")
         if self.task_share < 1 and not any(self._losses.values()):
             raise ValueError("every loss of distillation weighs 0: give one a weight, or task_share: 1")
         return self
@@ -166,6 +169,8 @@ class Distill(Method):
         model, rows = aids.model, rows_to_learn(self.data, aids.tell)
         if self.pseudo_labels:
             rows = iter(pseudo_labelled(self._opened(aids)(), rows, aids.scratch, aids.tell))
+        if self.join_s:
+            rows = packed(rows, self.join_s, aids.seed)
         return [*model.family.batches(model.settings, model.folder, rows)]
 
     def _opened(self, aids: Aids) -> Callable[[], Model]:

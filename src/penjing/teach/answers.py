@@ -101,6 +101,13 @@ class Answers:
         if kept and not _alike(before[0], self.ask(items[:1])[0]):
             kept.forget()
 
+    def keep(self, kept: Kept, items: Sequence[Batch]) -> Iterator[Answer]:
+        """Answers to every item, asked alone; what passes through towers of `kept` stays there."""
+        self._kept = kept
+        with kept.in_place():
+            yield from kept.each(self.ask, items)
+        self._kept = None
+
     @property
     def speaks(self) -> bool:
         """Whether there are logits."""

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from penjing.errors import DataError
 from penjing.models.family import Model
-from penjing.models.tower import Batch
+from penjing.models.tower import Batch, Tower
 from penjing.teach.answers import Answers, Layers
 from penjing.teach.cache import Parts
 from penjing.teach.draw import Draw
@@ -87,27 +87,28 @@ def teach(
     check_reached(student, data)
     run = scratch / f"course-{_key(student, data, course)}"
     layers: Layers = {}
-    lessons, asked = None, 0
+    lessons, asked_of = None, None
     accelerator = new_accelerator(cpu=True)
-    if weights.task_share < 1:
-        with accelerator.main_process_first():
-            lessons, layers, asked = _lessons(student, teacher, data.every, course, (scratch, tell))
     torch.manual_seed(course.seed)
     learners = Learners(student)
     try:
+        frozen = frozen_towers(model)
+        if weights.task_share < 1:
+            with accelerator.main_process_first():
+                lessons, layers, asked_of = _lessons(student, teacher, data.every, course, frozen, (scratch, tell))
         answers = Answers(model, data.sample, layers, _embeds(student, weights))
         objective = Objective(model.net, answers, data.every, lessons, weights)
         objective.in_bfloat16 = course.bfloat16
         parts = max(course.accumulate, needed_parts(answers, data.sample, course.batch))
         course = replace(course, accumulate=parts)
         loop = _loop(objective, data, course, run, accelerator)
-        kept = Kept(frozen_towers(model))
+        kept = Kept(frozen, asked_of.heard if asked_of else None)
         with kept.in_place():
             answers.lean_on(kept, data.every, tell)
             loop.run(_batches(answers, data, course, loop), lambda step, of, terms: tell(_told(terms), step, of))
     finally:
         learners.settle()
-    return learners, Learned(loop.first, loop.best, loop.best_step, loop.step, asked)
+    return learners, Learned(loop.first, loop.best, loop.best_step, loop.step, asked_of.asked if asked_of else 0)
 
 
 def _key(student: Student, data: Data, course: Course) -> str:
@@ -118,16 +119,21 @@ def _key(student: Student, data: Data, course: Course) -> str:
 
 
 def _lessons(
-    student: Student, opened: Callable[[], Model], items: Sequence[Batch], course: Course, where: tuple[Path, Tell]
-) -> tuple[Callable[[int], Parts], Layers, int]:
-    """What the teacher says of items by their number, blocks of the student that it is for, items it was asked."""
+    student: Student,
+    opened: Callable[[], Model],
+    items: Sequence[Batch],
+    course: Course,
+    frozen: Sequence[Tower],
+    where: tuple[Path, Tell],
+) -> tuple[Callable[[int], Parts], Layers, Teacher]:
+    """What the teacher says of items by their number, blocks of the student that it is for, and the teacher."""
     model, weights = opened(), course.weights
     learns = {tower.name for tower in student.towers}
     mapped = layer_map(student.model, model) if weights.wants("features", "attention") else {}
     mapped = {name: places for name, places in mapped.items() if name in learns}
     teacher = Teacher(lambda: model, identity(model), mapped, _embeds(student, weights), weights.temperature)
-    cache = teacher.answers(items, *where)
-    return cache.read, {name: range(len(places)) for name, places in mapped.items()}, teacher.asked
+    cache = teacher.answers(items, *where, frozen)
+    return cache.read, {name: range(len(places)) for name, places in mapped.items()}, teacher
 
 
 def _embeds(student: Student, weights: Weights) -> bool:

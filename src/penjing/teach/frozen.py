@@ -1,7 +1,8 @@
 """What does not learn is run once: outputs of an encoder that stays as it is are kept for every item.
 
 A student whose decoder alone learns would hear every clip anew at every step. Items are run one by one, in order,
-before the training: so a resumed run keeps the same numbers to the last bit.
+before the training: so a resumed run keeps the same numbers to the last bit. Where the teacher has the same encoder,
+what it gives while the teacher is asked is kept, and nothing is run for it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from penjing.models.family import Model
 from penjing.models.tower import Batch, Tower
 from penjing.values import Tell
+
+T = TypeVar("T")
 
 MOST_BYTES = 4 << 30
 """More is not kept: then blocks run at every step."""
@@ -29,9 +32,9 @@ class Kept:
     kept; where an item is not known, all run as ever.
     """
 
-    def __init__(self, towers: Sequence[Tower]) -> None:
+    def __init__(self, towers: Sequence[Tower], known: Kept | None = None) -> None:
         self.towers = towers
-        self._outputs: dict[tuple[Any, ...], Tensor] = {}
+        self._outputs: dict[tuple[Any, ...], Tensor] = known._outputs if known else {}
         self._asked: tuple[int, ...] = ()
         self._fills = False
 
@@ -62,17 +65,26 @@ class Kept:
             yield
 
     @torch.no_grad()
-    def fill(self, ask: Callable[[Sequence[Batch]], Any], items: Sequence[Batch], tell: Tell) -> None:
-        """Ask about every item once and keep what passes; nothing, where that is more than there is room for."""
-        for place, item in enumerate(items if self.towers else (), 1):
-            tell("run what does not learn", place - 1, len(items))
-            self._fills = True
-            ask([item])
+    def each(self, ask: Callable[[Sequence[Batch]], list[T]], items: Sequence[Batch]) -> Iterator[T]:
+        """Ask about every item alone and keep what passes; nothing, where that is more than there is room for."""
+        keeps = bool(self.towers)
+        for place, item in enumerate(items, 1):
+            self._fills = keeps
+            (found,) = ask([item])
             self._fills = False
+            yield found
             size_bytes = sum(output.nbytes for output in self._outputs.values())
-            if not size_bytes or size_bytes / place * len(items) > MOST_BYTES:
+            if keeps and (not size_bytes or size_bytes / place * len(items) > MOST_BYTES):
                 self.forget()
-                break
+                keeps = False
+
+    def fill(self, ask: Callable[[Sequence[Batch]], list[Any]], items: Sequence[Batch], tell: Tell) -> None:
+        """Run all items, unless they are kept already."""
+        if self.towers and not self:
+            for place, _ in enumerate(self.each(ask, items), 1):
+                tell("run what does not learn", place, len(items))
+                if not self:
+                    break
 
     def _forward(self, tower: Tower, block: nn.Module, whole: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         given = args[0] if args and isinstance(args[0], Tensor) else None
@@ -97,6 +109,22 @@ def frozen_towers(model: Model) -> list[Tower]:
     return [
         tower for tower in model.towers if tower.role == "encoder" and tower.blocks and not _learns(tower, learning)
     ]
+
+
+def same_towers(model: Model, towers: Sequence[Tower]) -> list[Tower]:
+    """Towers of another model that are the same as these: blocks of the same kind with equal weights."""
+    others = {tower.name: tower for tower in model.towers}
+    return [others[tower.name] for tower in towers if tower.name in others and _same(tower, others[tower.name])]
+
+
+def _same(one: Tower, other: Tower) -> bool:
+    kinds, names, values = [], [], []
+    for tower in (one, other):
+        state = [pair for block in tower.blocks for pair in block.state_dict().items()]
+        kinds.append([type(module) for block in tower.blocks for module in block.modules()])
+        names.append([name for name, _ in state])
+        values.append([value for _, value in state])
+    return kinds[0] == kinds[1] and names[0] == names[1] and all(map(torch.equal, *values))
 
 
 def _learns(tower: Tower, learning: Set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Rows to learn from: of any data set, or made for it: pictures drawn anew, scenes drawn and told, novels read aloud.
+"""Rows to learn from: of any data set, or made for it: pictures drawn anew, scenes drawn and told, texts read aloud.
 
 What is spoken is made once, into a folder of the user's cache, from seeds; espeak-ng speaks. What built-in sets judge
 by is not in them: neither its sentences nor its scenes, nor the voices that nobody trains on.
@@ -11,7 +11,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +36,16 @@ from penjing.seedling.speech import (
     Utterance,
     utterance,
 )
+from penjing.teach.everyday import everyday
 from penjing.values import Tell, silent
 
-FORMAT = 1
+FORMAT = 2
 FIRST_SCENE = 600_000_000
 """Seeds from here on are neither of scenes that the seedling was trained on aloud nor of those that are built in."""
 FIRST_PICTURE = 700_000_000
 TYPED = 3
+EVERYDAY = 2
+"""Everyday sentences for each that is read from a novel."""
 FEWEST_WORDS, MOST_WORDS = 4, 24
 SENTENCE = re.compile(r"[A-Z][A-Za-z ,;:'.-]*[a-z][.!?]")
 ABBREVIATED = ("Mr.", "Mrs.", "Dr.", "St.")
@@ -168,6 +171,16 @@ def _scene_rows(cache: SpeechCache, count: int) -> Iterator[Row]:
 
 
 def sentences() -> Iterator[str]:
+    """Everyday sentences without end, every third one of a novel as long as there are any; none of the set `speech`."""
+    judged = {_plain(row.fields["text"]) for row in load_dataset("speech").rows}
+    simple = (text for text in everyday() if _plain(text) not in judged)
+    told = read_out()
+    while True:
+        yield next(told, None) or next(simple)
+        yield from islice(simple, EVERYDAY)
+
+
+def read_out() -> Iterator[str]:
     """Sentences of the novels' passages that calibrate, in order, each once; none that the set `speech` has."""
     spoken = {_plain(row.fields["text"]) for row in load_dataset("speech").rows}
     data = load_dataset("text")
@@ -183,8 +196,8 @@ def sentences() -> Iterator[str]:
 
 
 def _told_sentences(count: int) -> Iterator[Utterance]:
-    """So many sentences; once all are spoken, they come again in other voices."""
-    for number, text in enumerate(islice(cycle([*sentences()]), count)):
+    """So many sentences, each by a voice of its own."""
+    for number, text in enumerate(islice(sentences(), count)):
         dice = random.Random(number)
         yield utterance(text, "sentence", number, pick(dice, ESPEAK_VOICES), dice)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from penjing.models.family import Model
-from penjing.models.tower import Batch
+from penjing.models.tower import Batch, Tower
 from penjing.teach.answers import Answer, Answers
 from penjing.teach.cache import AnswerCache, Parts, check_room, stored_bytes
+from penjing.teach.frozen import Kept, same_towers
 from penjing.tensor.distill import best_of
 from penjing.values import Tell, silent
 
@@ -69,14 +70,21 @@ class Teacher:
         self._embeds, self._temperature = embeds, temperature
         self.asked = 0
         """Items that a teacher was run for; none where all was kept."""
+        self.heard = Kept(())
 
-    def answers(self, items: Sequence[Batch], folder: Path, tell: Tell = silent) -> AnswerCache:
-        """What the teacher says of the items, from the folder or computed now and kept there."""
+    def answers(
+        self, items: Sequence[Batch], folder: Path, tell: Tell = silent, frozen: Sequence[Tower] = ()
+    ) -> AnswerCache:
+        """What the teacher says of the items, from the folder or computed now and kept there.
+
+        What those of its towers give that are the same as `frozen` ones stays in `heard`, if they are run.
+        """
         choices = f"{FORMAT} {self._key} {sorted(self._layers.items())} {self._embeds} {self._temperature}"
         digest = hashlib.sha256(f"{choices} {tensors_key(*items)}".encode()).hexdigest()[:16]
         cache = AnswerCache(folder / f"teacher-{digest}")
         if not cache.is_whole:
             model = self._opened()
+            self.heard = Kept(same_towers(model, frozen))
             with torch.no_grad():
                 asked = Answers(model, sample_of(items), self._layers, self._embeds)
                 check_room(folder, int(len(items) * self._item_bytes(asked, sample_of(items))), ANSWERS)
@@ -93,11 +101,13 @@ class Teacher:
         return sum(stored_bytes(self._parts(answer)) for answer in asked.ask(sample)) / len(sample)
 
     def _ask(self, asked: Answers, items: Sequence[Batch], tell: Tell) -> Iterator[Parts]:
-        for first in range(0, len(items), AT_ONCE):
-            tell("ask the teacher", first, len(items))
-            some = items[first : first + AT_ONCE]
-            self.asked += len(some)
-            yield from (self._parts(answer) for answer in asked.ask(some))
+        parts = [items[first : first + AT_ONCE] for first in range(0, len(items), AT_ONCE)]
+        together = (answer for some in parts for answer in asked.ask(some))
+        answers = asked.keep(self.heard, items) if self.heard.towers else together
+        for answer in answers:
+            tell("ask the teacher", self.asked, len(items))
+            self.asked += 1
+            yield self._parts(answer)
 
     def _parts(self, answer: Answer) -> Parts:
         """An answer as it is kept; hidden states under the number of the student's block."""
