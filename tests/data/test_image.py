@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from penjing.data.image import ImageFrontEnd, read_image, resized
+from penjing.data import image as room
+from penjing.data.image import STRIP, ImageFrontEnd, read_image, resized, to_rgb
 from penjing.data.image_settings import image_settings
 from penjing.errors import DataError, ModelError
 
@@ -88,6 +92,44 @@ def test_transparency_is_laid_on_white() -> None:
     assert read_image(encoded(clear, "PNG")).getpixel((1, 1)) == (255, 255, 255)
     palette = Image.new("P", (4, 4), 0)
     assert read_image(encoded(palette, "PNG", transparency=0)).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.shop
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_it_is_laid_on_white_strip_by_strip_as_at_once(mode: str) -> None:
+    image = picture(37, 2 * STRIP + 11).convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    read = image.convert("RGBA")
+    at_once = Image.alpha_composite(Image.new("RGBA", image.size, "white"), read).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(to_rgb(image)), np.asarray(at_once))
+
+
+@pytest.mark.shop
+@pytest.mark.parametrize(("large", "at_once"), [(1, 1), (10_000, 2)])
+def test_large_pictures_are_decoded_one_at_a_time(large: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most, meeting = [0], [0], threading.Barrier(2)
+
+    def watched(image: Image.Image) -> Image.Image:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.5)
+        inside[0] -= 1
+        return image.convert("RGB")
+
+    monkeypatch.setattr(room, "LARGE_PIXELS", large)
+    monkeypatch.setattr(room, "to_rgb", watched)
+    data = encoded(picture(8, 8), "PNG")
+    with ThreadPoolExecutor(2) as pool:
+        assert all(image.size == (8, 8) for image in pool.map(read_image, [data] * 2))
+    assert most == [at_once]
+
+
+@pytest.mark.shop
+def test_a_turned_picture_is_read_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    assert read_image(encoded(picture(20, 10), "JPEG", exif=exif)).size == (10, 20)
 
 
 @pytest.mark.shop

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,10 @@ from penjing.values import FloatArray
 
 MAX_PIXELS = 80_000_000
 """Larger pictures are refused before a pixel is decoded: a few kilobytes can claim gigabytes."""
+LARGE_PIXELS = 8_000_000
+"""Of larger ones a process decodes one at a time, whatever the number of its threads: they take 8 bytes a pixel."""
+STRIP = 256
+_ALONE = threading.Lock()
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -37,7 +43,9 @@ def read_image(source: str | Path | bytes) -> Image.Image:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
-                return to_rgb(ImageOps.exif_transpose(opened))
+                with _ALONE if opened.width * opened.height > LARGE_PIXELS else contextlib.nullcontext():
+                    ImageOps.exif_transpose(opened, in_place=True)
+                    return to_rgb(opened)
     except FileNotFoundError as error:
         raise DataError(f"no such image: {name}", hint="check the path, or the file_name column") from error
     except UnidentifiedImageError as error:
@@ -54,9 +62,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return _on_white(image)
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Lay a picture on white, strip by strip: at once it would take three further pictures of its size."""
+    flat = Image.new("RGB", image.size)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+        flat.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top))
+    return flat
 
 
 def resized(width: int, height: int, resize: Mapping[str, int]) -> tuple[int, int]:
