@@ -1,6 +1,6 @@
 """Clips of speech joined to longer ones: a model that hears half a minute at a time learns more words for its work.
 
-Distil-Whisper joins what it learns from to 30 s (arXiv:2311.00430, section 4.1).
+So do the training scripts of Distil-Whisper (github.com/huggingface/distil-whisper, `concatenate_audio`).
 """
 
 from __future__ import annotations
@@ -29,20 +29,19 @@ def packed(rows: Iterable[Row], longest_s: float, seed: int) -> Iterator[Row]:
     dice = random.Random(seed)
     some: list[Row] = []
     sounds: list[FloatArray] = []
-    length, most = 0, dice.uniform(0, longest_s)
+    most = RATE_HZ * dice.uniform(0, longest_s)
     for row in rows:
         sound = _heard(row)
-        pause = round(RATE_HZ * dice.uniform(*PAUSE_S))
-        if some and (sound is None or not _alike(some[-1], row) or length + pause + len(sound) > RATE_HZ * most):
+        pause = np.zeros(round(RATE_HZ * dice.uniform(*PAUSE_S)), np.float32)
+        fits = sound is not None and sum(map(len, (*sounds, pause, sound))) <= most
+        if some and not (fits and _alike(some[-1], row)):
             yield _joined(some, sounds)
-            some, sounds, length, most = [], [], 0, dice.uniform(0, longest_s)
+            some, sounds, most = [], [], RATE_HZ * dice.uniform(0, longest_s)
         if sound is None:
             yield row
-            continue
-        gap = [np.zeros(pause, np.float32)] if some else []
-        sounds += [*gap, sound]
-        some.append(row)
-        length = sum(map(len, sounds))
+        else:
+            sounds += [pause, sound] if some else [sound]
+            some.append(row)
     if some:
         yield _joined(some, sounds)
 
