@@ -103,6 +103,16 @@ def run_bare(artifact: str, pictures: str | None) -> None:
     print(done / (time.perf_counter() - start))
 
 
+def ready() -> bool:
+    """Whether the server answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+
+
 def resident(process: int) -> int:
     """Bytes of memory that a process holds."""
     import psutil
@@ -125,12 +135,9 @@ def main(artifact: str, pictures: str | None, overload: bool) -> None:
 
 def measure(artifact: str, pictures: str | None, overload: bool, process: int) -> dict[str, Any]:
     bodies = payloads(pictures, Path(artifact).resolve().name)
-    for _ in range(200):
-        try:
-            clients(1, bodies, 0.5)
-            break
-        except OSError:
-            time.sleep(0.3)
+    while not ready():
+        time.sleep(0.3)
+    clients(16, bodies, 3)  # every size of a batch once
     rates: dict[str, list[float]] = {"one": [], "sixteen": [], "engine": []}
     late, errors = [], 0
     for _ in range(ROUNDS):

@@ -4,9 +4,11 @@ PenjingError                 exit code 3 unless a subclass says otherwise
 ├── UserError                exit code 2: the input is at fault
 │   ├── ModelError           a model folder, id or checkpoint that cannot be opened
 │   ├── DataError            a data set, image or sound that cannot be read
+│   │   └── Silent           a sound in which nothing can be heard
 │   ├── RecipeError          a recipe, goal, method or tower name that makes no sense
 │   ├── ArtifactError        an artifact folder that is missing, damaged or in the way
 │   ├── EngineError          an engine that cannot run what it was given
+│   ├── LeftOut              some of what was given could not be used, the rest was
 │   └── MissingExtra         an optional package is not installed
 ├── GoalNotMet               exit code 1: a goal failed, nothing was published
 ├── Diverged                 exit code 1: training went astray, nothing was published
@@ -48,6 +50,10 @@ class DataError(UserError):
     """A data set, image or sound cannot be read."""
 
 
+class Silent(DataError):
+    """Nothing can be heard in a sound."""
+
+
 class RecipeError(UserError):
     """A recipe, goal, method or tower name makes no sense."""
 
@@ -62,6 +68,14 @@ class EngineError(UserError):
 
 class MissingExtra(UserError):
     """An optional package is not installed."""
+
+
+class LeftOut(UserError):
+    """Some of what was given could not be used; what was made of the rest is the `document`, where one was wanted."""
+
+    def __init__(self, message: str, *, hint: str = "", document: dict[str, Any] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.document = document
 
 
 class GoalNotMet(PenjingError):

@@ -263,3 +263,41 @@ def test_confidence_is_a_chance():
     made = Confidence(np.zeros(1), np.ones(1), np.array([2.0, 0.0]), 0.5)
     assert made.of(np.zeros(1)) == 0.5
     assert made.of(np.array([1.0])) == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+SHOP = """# Shipping
+
+Shipping costs 5 euros inside Germany and 12 euros elsewhere.
+
+# Returns
+
+You may send goods back within 30 days.
+
+# Opening hours
+
+The shop is open from Monday to Friday.
+
+# Watering
+
+Water a bonsai when the soil feels dry.
+"""
+
+
+@pytest.mark.parametrize("model", [None, Letters()], ids=["words", "letters"])
+def test_a_small_folder_answers_as_a_large_one_does(model, tmp_path):
+    (tmp_path / "shop.md").write_text(SHOP)
+    desk = open_desk(tmp_path, Tools(embeds=model))
+    answered = {asked: desk.talk().ask(asked) for asked in ("What does shipping cost?", "opening hours?")}
+    assert [reply.handed_over for reply in answered.values()] == [False, False]
+    assert [reply.sources[0].passage.title for reply in answered.values()] == ["Shipping", "Opening hours"]
+    assert desk.talk().ask("Who won the world cup?").handed_over
+
+
+def test_questions_of_passages_that_are_not_there(tmp_path):
+    (tmp_path / "known").mkdir()
+    (tmp_path / "known" / "shop.md").write_text(SHOP)
+    table = tmp_path / "questions.csv"
+    table.write_text("question,passage\nWhat is it?,shop.md#Shippin\nWho are you?,\n")
+    with pytest.raises(DataError, match=r"not known: shop\.md#Shippin") as told:
+        open_desk(tmp_path / "known", Tools(), read_questions(table))
+    assert "shop.md#Shipping" in told.value.hint

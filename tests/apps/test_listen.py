@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from penjing.apps.listen import LONGEST_S, listen
-from penjing.errors import DataError
+from penjing.errors import DataError, Silent
 from penjing.runtimes.speech import Transcription
 
 pytestmark = pytest.mark.shop
@@ -108,3 +108,28 @@ def test_a_stream_that_ends_before_a_sample_says_nothing(data):
 def test_half_a_header_is_refused(data):
     with pytest.raises(DataError, match="no 16-bit WAV"):
         [*listen(Echo(), io.BytesIO(data))]
+
+
+class Pausing(Echo):
+    """Hears nothing in silence, and says so as a model of spectra does."""
+
+    def transcribe(self, samples: Any, language: str | None = None) -> Transcription:
+        if not np.abs(samples).max():
+            raise Silent("the sound is silent")
+        return super().transcribe(samples, language)
+
+
+def test_a_pause_is_no_end():
+    said = np.concatenate([sound(6), np.zeros(30 * RATE_HZ, np.float32), sound(6)])
+    parts = [part.segment for part in listen(Pausing(), raw(said), early=False)]
+    assert "" in [part.text for part in parts]
+    assert (parts[0].start_s, parts[-1].end_s) == (0.0, 42.0)
+    assert parts[0].text
+    assert parts[-1].text
+    assert [one.end_s for one in parts[:-1]] == [one.start_s for one in parts[1:]]
+
+
+@pytest.mark.parametrize("head", [b"OggS", b"fLaC", b"ID3\x03", b"\x89PNG", b"%PDF"])
+def test_files_are_no_samples(head):
+    with pytest.raises(DataError, match="is a file, not samples"):
+        next(listen(Echo(), io.BytesIO(head + bytes(64_000))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 
 import penjing
-from penjing.apps.transcribe import check_files, sound_files, transcribe_file, transcribe_files, warm_up
+from penjing.apps.transcribe import sorted_out, sound_files, transcribe_file, transcribe_files, warm_up
 from penjing.errors import ArtifactError, DataError
 from penjing.runtimes.speech import Heard, SpeechRunner
 from tiny_speech import RATE_HZ, sound
@@ -39,8 +40,11 @@ class Echo(SpeechRunner):
         self.settings = {"generation": {"languages": dict.fromkeys(languages, 0)}}
         self.windows: list[tuple[int, str | None]] = []
         self.warmed: list[float] = []
+        self.meets: threading.Barrier | None = None
 
     def hear(self, samples: Any, language: str | None = None, *, times: bool = False) -> Heard:
+        if self.meets:
+            self.meets.wait(10)
         self.windows.append((len(samples), language))
         return Heard(f"part {len(self.windows)}", (), language or "de", 0.0)
 
@@ -75,7 +79,7 @@ def test_stereo_and_container_do_not_change_the_text(runner, tmp_path):
         write(tmp_path / "stereo.wav", samples, channels=2),
         write(tmp_path / "mono.flac", samples),
     ]
-    texts = {found.text for found in transcribe_files(runner, names, "en")}
+    texts = {found.text for found in transcribe_files([runner], names, "en")}
     assert len(texts) == 1
 
 
@@ -106,7 +110,7 @@ def test_one_file_one_language(tmp_path):
 def test_every_file_is_guessed_anew(tmp_path):
     echo = Echo()
     names = [write(tmp_path / f"{number}.wav", sound(1)) for number in range(2)]
-    assert len(list(transcribe_files(echo, names))) == 2
+    assert len(list(transcribe_files([echo], names))) == 2
     assert [language for _, language in echo.windows] == [None, None]
 
 
@@ -126,18 +130,18 @@ def test_language_it_does_not_know(runner, tmp_path):
 def test_a_language_it_does_not_know_is_refused_before_any_file_is_read(languages, asked):
     echo = Echo(languages)
     with pytest.raises(DataError, match=f"does not know the language '{asked}'"):
-        list(transcribe_files(echo, ["gone.wav"], asked))
+        list(transcribe_files([echo], ["gone.wav"], asked))
 
 
 def test_an_english_model_takes_english(tmp_path):
     echo = Echo([])
-    assert len(list(transcribe_files(echo, [write(tmp_path / "clip.wav", sound(1))], "en"))) == 1
+    assert len(list(transcribe_files([echo], [write(tmp_path / "clip.wav", sound(1))], "en"))) == 1
 
 
 def test_seconds_sum_to_the_elapsed_time(runner, tmp_path):
     names = [write(tmp_path / f"{number}.wav", sound(1 + number)) for number in range(4)]
     start = time.perf_counter()
-    found = list(transcribe_files(runner, names, "en"))
+    found = list(transcribe_files([runner], names, "en"))
     elapsed = time.perf_counter() - start
     total = sum(one.seconds for one in found)
     assert all(one.seconds > 0 for one in found)
@@ -171,26 +175,51 @@ def test_a_real_runner_tells_times_within_the_sound(runner, tmp_path):
 
 def test_missing_files_are_refused_before_the_model_is_loaded(tmp_path):
     here = write(tmp_path / "clip.wav", sound(1))
-    check_files([here])
+    assert sorted_out([here]) == ([here], {})
     with pytest.raises(DataError, match=r"gone\.wav is not a file"):
-        check_files([here, str(tmp_path / "gone.wav")])
+        sorted_out([here, str(tmp_path / "gone.wav")])
     with pytest.raises(DataError, match="is not a file"):
-        check_files([str(tmp_path)])
+        sorted_out([str(tmp_path)])
 
 
-def test_what_is_no_sound_is_refused_before_the_model_is_loaded(tmp_path):
+def test_what_is_no_sound_is_known_before_the_model_is_loaded(tmp_path):
     (tmp_path / "words.wav").write_text("no sound")
+    here, words, empty = (str(tmp_path / name) for name in ("clip.wav", "words.wav", "empty.wav"))
+    write(tmp_path / "clip.wav", sound(1))
+    write(tmp_path / "empty.wav", sound(1)[:0])
+    heard, faults = sorted_out([words, here, empty])
+    assert heard == [here]
+    assert "is not a sound" in faults[words].message
+    assert "has no samples" in faults[empty].message
     with pytest.raises(DataError, match=r"words\.wav is not a sound"):
-        check_files([write(tmp_path / "clip.wav", sound(1)), str(tmp_path / "words.wav")])
-    with pytest.raises(DataError, match=r"silent\.wav has no samples"):
-        check_files([write(tmp_path / "silent.wav", sound(1)[:0])])
+        sorted_out([words, empty])
+
+
+def test_what_cannot_be_heard_is_told_and_the_rest_is_transcribed(tmp_path):
+    names = [write(tmp_path / f"{number}.wav", sound(1)) for number in range(3)]
+    Path(names[1]).write_bytes(b"cut short")
+    faults: dict[str, DataError] = {}
+    found = [one.file for one in transcribe_files([Echo()], names, faults=faults)]
+    assert found == [names[0], names[2]]
+    assert [*faults] == [names[1]]
+    with pytest.raises(DataError, match="is not a sound"):
+        list(transcribe_files([Echo()], names))
+
+
+def test_several_hear_at_a_time_and_texts_come_in_order(tmp_path):
+    names = [write(tmp_path / f"{number}.wav", sound(1)) for number in range(6)]
+    runners = [Echo(), Echo()]
+    for one in runners:
+        one.meets = threading.Barrier(2) if one is runners[0] else runners[0].meets
+    assert [one.file for one in transcribe_files(runners, names)] == names
+    assert [len(one.windows) for one in runners] == [3, 3]
 
 
 def test_an_artifact_of_another_task():
     echo = Echo()
     echo.task = "dual-encoder"
     with pytest.raises(ArtifactError, match="does dual-encoder, not speech recognition"):
-        list(transcribe_files(echo, ["clip.wav"]))
+        list(transcribe_files([echo], ["clip.wav"]))
 
 
 def test_warm_up_knows_the_lengths(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -42,6 +44,40 @@ def test_caption(seedling_artifact, picture, penjing):
     text = found["results"][0]["text"]
     assert penjing("caption", seedling_artifact, picture, as_json=False).out == f"{text}\n"
     assert penjing("caption", seedling_artifact, picture, picture, as_json=False).out == 2 * f"{picture}: {text}\n"
+
+
+def test_answers_in_a_style(seedling_artifact, picture, penjing):
+    plain = penjing("ask", seedling_artifact, picture, "how many red circles?").json["text"]
+    one = penjing("ask", seedling_artifact, picture, "how many red circles?", "--max-tokens", "1").json["text"]
+    assert plain.startswith(one)
+    assert len(one) < len(plain)
+    drawn = [
+        penjing("caption", seedling_artifact, picture, "--temperature", "50", "--seed", seed).json["results"][0]["text"]
+        for seed in ("1", "1", "2")
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    ended = penjing("caption", seedling_artifact, picture, "--stop", plain[2:4], "--stop", "e").json["results"]
+    assert "e" not in ended[0]["text"]
+    assert "draws nothing" in penjing("ask", seedling_artifact, picture, "how many?", "--temperature", "-1").err
+
+
+def test_words_that_end_like_a_file_are_a_question(seedling_artifact, picture, penjing):
+    asked = f"how many red circles are in {picture.name}"
+    assert penjing("ask", seedling_artifact, picture, asked).json["question"] == asked
+
+
+def test_one_bad_sound_among_others(seedling_artifact, voice, tmp_path, penjing):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE_HZ), RATE_HZ)
+    (tmp_path / "words.wav").write_text("no sound")
+    found = penjing("transcribe", seedling_artifact, tmp_path, "--format", "srt", "-o", tmp_path / "out", as_json=False)
+    assert found.code == 2
+    assert "error: 2 of the sounds were left out" in found.err
+    assert "silent.wav: the sound is silent" in found.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["question.srt"]
+    told = penjing("transcribe", seedling_artifact, tmp_path, "--workers", "2")
+    assert told.code == 2
+    assert [Path(one["file"]).name for one in told.json["results"]] == ["question.wav"]
+    assert {Path(one["file"]).name for one in told.json["left_out"]} == {"silent.wav", "words.wav"}
 
 
 def test_transcribe(seedling_artifact, voice, penjing):

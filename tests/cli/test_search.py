@@ -103,6 +103,7 @@ def test_goals_that_nothing_can_be_held_against(goal, said, made, photos, penjin
         (["index", "{artifact}", "{photos}", "--index", "{photos}"], "something else"),
         (["index", "{artifact}", "{photos}", "--index", "{tmp}/i", "--recall", "2"], "recall"),
         (["index", "{artifact}", "{photos}", "--index", "{tmp}/i", "--form", "int7"], "no form called"),
+        (["query", "{made}", "x", "--kind", "video"], "no kind called 'video'"),
     ],
 )
 def test_mistakes(arguments, said, made, photos, picture_artifact, speech_artifact, penjing, tmp_path):
@@ -110,3 +111,9 @@ def test_mistakes(arguments, said, made, photos, picture_artifact, speech_artifa
     found = penjing("search", *[argument.format(**names) for argument in arguments])
     message, _ = found.check_refused()
     assert re.search(said, message)
+
+
+def test_nothing_found_is_said(made, penjing):
+    found = penjing("search", "query", made, "x", "--path", "*/nowhere/*", as_json=False)
+    assert (found.code, found.out) == (0, "")
+    assert "nothing found: no item is as the filters ask" in found.err

@@ -126,6 +126,15 @@ def test_large_pictures_are_decoded_one_at_a_time(large: int, at_once: int, monk
 
 
 @pytest.mark.shop
+@pytest.mark.parametrize("size", [(12_000, 1), (1, 12_000), (20_000_000, 1)])
+def test_a_strip_is_refused_before_it_becomes_gigabytes(size: tuple[int, int]) -> None:
+    front_end = ImageFrontEnd({"resize": {"shortest_edge": 224}, "crop": {"height": 224, "width": 224}})
+    with pytest.raises(DataError, match="too narrow to look at"):
+        front_end(Image.new("RGB", size))
+    assert front_end(Image.new("RGB", (300, 1))).shape == (3, 224, 224)
+
+
+@pytest.mark.shop
 def test_a_turned_picture_is_read_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn

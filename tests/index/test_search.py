@@ -113,6 +113,41 @@ def test_folders_are_added_and_remembered(photos, tmp_path):
     assert make(tmp_path, [photos]).items == {"image": 40}
 
 
+def test_a_folder_that_has_nothing_any_more_leaves(photos, tmp_path):
+    paint_many(tmp_path / "more", 4, seed=7)
+    make(tmp_path, [photos, tmp_path / "more"])
+    shutil.rmtree(tmp_path / "more" / "7")
+    found = make(tmp_path, [tmp_path / "more"])
+    assert (found.items, found.removed) == ({"image": 40}, 4)
+    shutil.rmtree(tmp_path / "more")
+    assert make(tmp_path, [tmp_path / "more"]).items == {"image": 40}
+    assert make(tmp_path, [photos]).items == {"image": 40}
+
+
+def test_what_tables_say_of_files_is_taken_over_when_it_changes(photos, tmp_path):
+    (photos / "colours.md").write_text("# Green\n\n10 200 30\n")
+    table, asked = photos / "metadata.jsonl", tmp_path / "idx"
+    table.write_text('{"file_name": "colours.md", "label": "old"}\n')
+    found = make(tmp_path, [photos])
+    assert found.faults == {}  # a table of metadata is no text to be found
+    assert [name for name, _ in hits(asked, tmp_path, only=Filter(fields={"label": "old"}))] == ["colours.md"]
+    table.write_text('{"file_name": "colours.md", "label": "new"}\n')
+    os.utime(table, ns=(1, 1))
+    assert make(tmp_path, [photos]).read == 0
+    assert hits(asked, tmp_path, only=Filter(fields={"label": "old"})) == []
+    assert [name for name, _ in hits(asked, tmp_path, only=Filter(fields={"label": "new"}))] == ["colours.md"]
+
+
+def test_names_and_cells_that_cannot_be_read_are_left_out(photos, tmp_path):
+    shutil.copy(photos / "0/000.png", os.fsencode(photos) + b"/\xff\xfe.png")
+    (photos / "long.csv").write_text(f"question,answer\nwhy,{'x' * 200_000}\n")
+    found = make(tmp_path, [photos])
+    assert found.items == {"image": 40}
+    assert {Path(path).name for path in found.faults} == {"\\udcff\\udcfe.png", "long.csv"}
+    assert "cannot be read as a table" in found.faults[str(photos / "long.csv")]
+    assert make(tmp_path, [photos]).read == 0
+
+
 def test_passages_of_texts_are_items_with_titles(photos, tmp_path):
     (photos / "colours.md").write_text("# Green\n\n10 200 30\n\n# Red\n\n250 3 4\n")
     assert make(tmp_path, [photos]).items == {"image": 40, "text": 2}

@@ -121,7 +121,21 @@ def test_sounds_that_are_refused(runners):
     with pytest.raises(DataError, match="silent"):
         runner.transcribe(np.zeros(RATE_HZ, np.float32))
     with pytest.raises(DataError, match=r"lasts 13\.0 s; this model hears 12 s"):
-        runner.transcribe(np.full(13 * RATE_HZ, 0.1, np.float32))
+        runner.embed([np.full(13 * RATE_HZ, 0.1, np.float32)], "audio")
+
+
+def test_long_sounds_are_heard_in_windows_and_silence_among_them_is_none(runners):
+    runner = runners["torch"]
+    noise = np.random.default_rng(0).normal(0, 0.1, 8 * RATE_HZ).astype(np.float32)
+    found = runner.transcribe(np.concatenate([noise, np.zeros(14 * RATE_HZ, np.float32), noise]))
+    assert found.audio_seconds == 30.0
+    assert len(found.segments) > 1
+    assert (found.segments[0].start_s, found.segments[-1].end_s) == (0.0, 30.0)
+    assert max(part.end_s - part.start_s for part in found.segments) <= runner.longest_s
+    silent = [part for part in found.segments if part.start_s >= 8 and part.end_s <= 22]
+    assert silent == []
+    with pytest.raises(DataError, match="silent"):
+        runner.transcribe(np.zeros(2 * RATE_HZ, np.float32))
     with pytest.raises(DataError, match="does not know the language 'fr'"):
         runner.transcribe(SOUND, "fr")
     assert runner.transcribe(SOUND, "en").audio_seconds == 1.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from penjing.errors import DataError
-from penjing.runtimes.language import until
+from penjing.runtimes.pieces import until
 from penjing.runtimes.sampling import Sampling
 
 pytestmark = pytest.mark.shop

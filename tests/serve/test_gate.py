@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import logging
 import socket
 import struct
+import threading
 import time
 import zlib
 
@@ -16,6 +18,10 @@ import pytest
 import soundfile
 from PIL import Image
 
+from penjing.serve.desk import Desk
+from penjing.serve.limits import Limits
+from penjing.serve.refusals import Refusal
+from penjing.serve.shelf import Shelf
 from tiny_colours import Colours
 
 EMBED = {"model": "model", "input": "1 2 3"}
@@ -88,6 +94,51 @@ def test_json_that_is_none_or_not_what_is_asked(body, serving):
     assert running.post("/v1/embeddings", EMBED).status == 200
 
 
+HALF = ["\ud800", "a\0b"]
+
+
+@pytest.mark.parametrize("text", HALF, ids=["surrogate", "nothing"])
+def test_texts_that_are_none_are_refused(text, serving, tmp_path):
+    running = serving(Colours())
+    for path, body in (
+        ("/v1/embeddings", {**EMBED, "input": text}),
+        ("/v1/embeddings", {**EMBED, "model": text}),
+        ("/v1/chat/completions", {"model": "model", "messages": [{"role": "user", "content": text}]}),
+        ("/v1/search", {"query": text}),
+        ("/v1/search", {"query": "1 2 3", "path": text}),
+        ("/v1/search", {"query": "1 2 3", "where": {text: "x"}}),
+    ):
+        answer = running.post(path, json.dumps(body).encode())
+        assert answer.status == 400, path
+        assert "a text with" in answer.json["error"]["message"]
+    assert running.post("/v1/embeddings", {**EMBED, "input": "1 2 3 \U0001f333"}).status == 200  # a pair is a character
+
+
+def test_numbers_and_fields_beyond_what_is_stored_are_refused(serving):
+    running = serving(Colours())
+    assert running.get(f"/v1/search/items/{10**30}").status == 400
+    assert running.get("/v1/search/items/-1").status == 400
+    body = {"query": "1 2 3", "where": {str(number): "x" for number in range(2000)}}
+    assert running.post("/v1/search", body).status == 400
+
+
+def test_no_more_is_read_at_a_time_than_may_wait():
+    asyncio.run(_crowded())
+
+
+async def _crowded() -> None:
+    desk, goes_on = Desk(Shelf({}), Limits(waiting=2)), threading.Event()
+    reads = [asyncio.create_task(desk.aside(goes_on.wait)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Refusal) as refused:
+        await desk.aside(lambda: None)
+    assert refused.value.status == 429
+    goes_on.set()
+    assert await asyncio.gather(*reads) == [True, True]
+    assert await desk.aside(lambda: "again") == "again"
+    desk.close()
+
+
 def test_routes_that_are_none(serving):
     running = serving(Colours())
     for method, path, status in (
@@ -115,9 +166,9 @@ def test_pictures_of_every_kind(serving):
     assert running.post("/v1/embeddings", EMBED).status == 200
 
 
-def wav(samples: np.ndarray, rate_hz: int = 8000) -> bytes:
+def wav(samples: np.ndarray, rate_hz: int = 8000, form: str = "WAV") -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format="WAV")
+    soundfile.write(file, samples, rate_hz, format=form)
     return file.getvalue()
 
 
@@ -139,12 +190,14 @@ def test_sounds_of_every_kind(seedling_server, seedling_artifact):
         b"RIFF",
         cut[:20],
         wav(np.zeros(8000)),
-        wav(np.random.default_rng(0).normal(0, 0.1, 8000 * 90)),
     ):
         answer = sent(seedling_server, name, content)
         assert answer.status == 400, content[:20]
         assert answer.json["error"]["message"]
     assert sent(seedling_server, name, cut).status in (200, 400)
+    noise = np.random.default_rng(0).normal(0, 2e-4, 8000 * 3600)
+    assert sent(seedling_server, name, wav(500 * noise[: 8000 * 30])).status == 200  # longer than it hears at a time
+    assert sent(seedling_server, name, wav(noise, form="FLAC")).status == 413  # an hour
     assert seedling_server.send("POST", "/v1/audio/transcriptions", b"x", Content_Type="text/plain").status == 400
     assert sent(seedling_server, name, wav(tone)).status == 200
 

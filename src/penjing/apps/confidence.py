@@ -17,7 +17,7 @@ import numpy as np
 from penjing.apps.retrieval import Retriever
 from penjing.data.knowledge import read_knowledge
 from penjing.data.records import read_records
-from penjing.errors import DataError
+from penjing.errors import DataError, did_you_mean
 from penjing.values import Array
 
 BUILTIN = "support"
@@ -75,6 +75,10 @@ def learn(model: Any, questions: Sequence[Asked] | None = None, retriever: Retri
         folder = builtin_folder()
         questions = read_questions(folder / "questions.jsonl")
         retriever = Retriever(read_knowledge(folder / "knowledge"), model)
+    known = {passage.id for passage in retriever.passages}
+    lost = next((one.passage for one in questions if one.passage not in (None, *known)), None)
+    if lost is not None:
+        raise DataError(f"the questions name a passage that is not known: {lost}", hint=did_you_mean(lost, [*known]))
     asked = [one for one in questions if one.part == "tune"]
     signs = np.array([retriever.find(one.question).signs for one in asked])
     return fitted(signs, np.array([one.passage is not None for one in asked]))

@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 
 from penjing.data.windows import windows
-from penjing.errors import DataError
+from penjing.errors import DataError, Silent
 from penjing.runtimes.speech import Segment
 from penjing.values import FloatArray
 
@@ -20,6 +20,8 @@ EVERY_S = 1.0
 LONGEST_S = 12.0
 """More than this is cut where it is quietest, and the first part is settled."""
 RIFF, PCM, DATA = b"RIFF", 1, b"data"
+FILES = (b"OggS", b"fLaC", b"ID3\x03", b"ID3\x04", b"\x89PNG", b"\xff\xd8\xff\xe0", b"GIF8", b"PK\x03\x04", b"%PDF")
+"""How files begin that are no samples."""
 SAMPLE = np.dtype("<i2")
 
 
@@ -56,15 +58,20 @@ def listen(runner: Any, stream: BinaryIO, language: str | None = None, *, early:
 def _part(
     runner: Any, samples: FloatArray, begun: int, language: str | None, *, settled: bool
 ) -> tuple[Part, str | None]:
-    found = runner.transcribe(samples, language)
     rate_hz = runner.sampling_rate_hz
-    segment = Segment(begun / rate_hz, (begun + samples.size) / rate_hz, found.text)
-    return Part(segment, settled), found.language
+    start_s, end_s = begun / rate_hz, (begun + samples.size) / rate_hz
+    try:
+        found = runner.transcribe(samples, language)
+    except Silent:  # a pause; who speaks goes on later
+        return Part(Segment(start_s, end_s, ""), settled), language
+    return Part(Segment(start_s, end_s, found.text), settled), found.language
 
 
 def _heard(stream: BinaryIO, rate_hz: int) -> Iterator[FloatArray]:
     """Mono samples at a rate, about a second at a time; the rest when the stream ends."""
     head = stream.read(4)
+    if head in FILES:
+        raise DataError("the stream is a file, not samples", hint="name the file, or pipe 16-bit PCM or WAV")
     channels, own_hz = _header(stream) if head == RIFF else (1, rate_hz)
     left = b"" if head == RIFF else head
     resample = None if own_hz == rate_hz else soxr.ResampleStream(own_hz, rate_hz, 1, dtype="float32")

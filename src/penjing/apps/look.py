@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from penjing.data.audio import audio_length, decode_audio
 from penjing.data.image import read_image
-from penjing.data.rows import media_of
+from penjing.data.rows import media_of, names_media
 from penjing.errors import ArtifactError, DataError
+from penjing.runtimes.sampling import PLAIN, Style
 
+Show = Callable[[str], None]
+"""Is given a piece of text."""
 USAGE = 'penjing ask seedling scene.png "how many red circles?"'
 
 
@@ -40,8 +43,8 @@ class Asked:
 
 def what_is_asked(given: Sequence[str]) -> Asked:
     """Tell picture from question, in whatever order they stand; refuse files that cannot be read."""
-    pictures = [name for name in given if media_of(name) == "image"]
-    questions = [name for name in given if media_of(name) != "image"]
+    pictures = [name for name in given if names_media(name) and media_of(name) == "image"]
+    questions = [name for name in given if name not in pictures]
     if not pictures:
         raise DataError("ask needs a picture", hint=USAGE)
     if not questions:
@@ -49,7 +52,7 @@ def what_is_asked(given: Sequence[str]) -> Asked:
     if len(pictures) > 1 or len(questions) > 1:
         raise DataError("ask takes one picture and one question", hint=f"put the question in quotes: {USAGE}")
     check_pictures(pictures)
-    return Asked(pictures[0], _spoken(questions[0]) if media_of(questions[0]) == "audio" else questions[0])
+    return Asked(pictures[0], _spoken(questions[0]) if names_media(questions[0]) else questions[0])
 
 
 def check_pictures(names: Sequence[str]) -> None:
@@ -68,21 +71,41 @@ def _spoken(name: str) -> Path:
     return Path(name)
 
 
-def ask(runner: Any, asked: Asked) -> Said:
-    """Answer a question about a picture."""
+def ask(runner: Any, asked: Asked, style: Style = PLAIN, show: Show | None = None) -> Said:
+    """Answer a question about a picture; `show` hears every piece of the answer as soon as it is there."""
     check_can(runner, "ask", "answer questions")
     start = time.perf_counter()
-    text = runner.ask(asked.picture, asked.question)
+    text = _shown(runner.asking(asked.picture, asked.question, style), show)
     return Said(asked.picture, text, time.perf_counter() - start, str(asked.question))
 
 
-def caption_files(runner: Any, names: Sequence[str]) -> Iterator[Said]:
-    """Caption picture after picture."""
+def caption_files(runner: Any, names: Sequence[str], style: Style = PLAIN, show: Show | None = None) -> Iterator[Said]:
+    """Caption picture after picture; `show` hears every piece."""
     check_can(runner, "caption", "write captions")
     for name in names:
         start = time.perf_counter()
-        text = runner.caption(name)
+        text = _shown(runner.captioning(name, style), show)
         yield Said(name, text, time.perf_counter() - start)
+
+
+def trimmed(pieces: Iterable[str]) -> Iterator[str]:
+    """Pieces of a text without the space that it may begin with."""
+    begun = False
+    for piece in pieces:
+        new = piece if begun else piece.lstrip()
+        if new:
+            begun = True
+            yield new
+
+
+def _shown(pieces: Iterable[str], show: Show | None) -> str:
+    """All pieces together."""
+    text = ""
+    for piece in trimmed(pieces):
+        text += piece
+        if show:
+            show(piece)
+    return text.strip()
 
 
 def check_can(runner: Any, verb: str, what: str) -> None:

@@ -23,6 +23,9 @@ STOP = frozenset(
     then so have has had am any some""".split()  # noqa: SIM905
 )
 """Words that say little of what is asked. In other languages all words count."""
+RARE = 4.77
+"""What BM25 gives a word that none of so many passages has as the built-in knowledge is of; in other folders points
+are brought to that."""
 FOLLOWING = 5
 """The best passage is compared with so many that come after it."""
 BY_WORDS = 0.02
@@ -113,6 +116,12 @@ class Retriever:
 
     def _signs(self, cosines: FloatArray, nearest: FloatArray, words: Array) -> Array:
         """What an answer shows by: the best cosine, the best BM25, and how far the best stands out."""
+        words = words * (RARE / self._rarest)
         ranked = np.sort(nearest if self._vectors is not None else words)[::-1]
         lead = ranked[0] - ranked[1 : 1 + FOLLOWING].mean() if len(ranked) > 1 else ranked[0]
         return np.array([cosines.max(), np.log1p(max(0.0, float(words.max()))), lead])
+
+    @property
+    def _rarest(self) -> float:
+        """The same of these passages: BM25 gives more points where there are more, however well one fits."""
+        return float(np.log(1 + (len(self.passages) + 0.5) / 0.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from penjing.artifact.manifest import read_manifest
-from penjing.data.rows import media_of
+from penjing.data.rows import media_of, names_media
 from penjing.errors import ArtifactError, DataError
 from penjing.index.build import put_all
 from penjing.index.catalog import Item
 from penjing.index.choice import Measured, Wanted
+from penjing.index.fields import fields_of
 from penjing.index.files import find_files
-from penjing.index.store import Store
+from penjing.index.store import Store, known_places
 from penjing.values import FloatArray, Tell, silent
 
 MOST_TEXTS = 100
@@ -91,16 +93,18 @@ def index(
 ) -> Indexed:
     """Bring an index up to date with folders and files: what is new or has changed is read, what is gone leaves.
 
-    Files that cannot be read are named in the result. A killed run goes on where it was.
+    Files that cannot be read are named in the result. A killed run goes on where it was. A place that is missing or
+    has nothing is a mistake, found before anything is made; one that the index is of already may be gone.
     """
     start = time.perf_counter()
     kinds = {*model.runner.modalities}
-    find_files(places, kinds)  # before anything is made: a place that is missing is a mistake
+    find_files([place for place in places if os.path.abspath(place) not in known_places(Path(folder))], kinds)
     with Store.written(Path(folder)) as store:
         store.begin(model.key, model.artifact, anew=anew)
-        found = find_files([place for place in store.places(places) if Path(place).exists()], kinds)
+        found = find_files(store.places(places), kinds, known=True)
         removed = store.catalog.drop_missing(found)
         changed = store.catalog.changed(found)
+        store.catalog.renew_fields(fields_of)
         put_all(store, changed, model.runner, wanted.threads, tell)
         form = store.settle(_texts(model.runner, store), wanted, tell)
         seconds = time.perf_counter() - start
@@ -180,6 +184,11 @@ class Kept:
         """The pictures, sounds or texts of rows -> (rows, width), as the index keeps them."""
         return self._vectors.as_kept(self._runner.embed_rows(rows))
 
+    def embed(self, items: Sequence[Any], modality: str) -> FloatArray:
+        """Items of one modality -> (items, width) as the index keeps them; texts, which are looked for, as they are."""
+        found: FloatArray = self._runner.embed(items, modality)
+        return found if modality == "text" else self._vectors.as_kept(found)
+
 
 def artifact_of(folder: str | Path) -> str:
     """The artifact that an index was made with, where it was then."""
@@ -191,7 +200,7 @@ def as_query(text: str) -> str | Path:
     """What the command line gives: the path of a picture or a sound, else a text. An empty one is refused."""
     if not text.strip():
         raise DataError("nothing to search for: an empty query", hint="give words, a picture or a sound file")
-    if media_of(text) is None or (" " in text and not Path(text).exists()):
+    if not names_media(text):
         return text
     if not Path(text).is_file():
         raise DataError(f"{text} is not a file", hint="give a picture, a sound file, or words")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from penjing.data.audio import audio_length, decode_audio
@@ -51,13 +53,28 @@ def sound_files(names: Sequence[str]) -> list[str]:
     return found
 
 
-def check_files(files: Sequence[str]) -> None:
+def check_file(name: str) -> None:
     """Refuse what is missing or no sound before the model is loaded; a header that can be read is believed."""
+    if not Path(name).is_file():
+        raise DataError(f"{name} is not a file", hint="give sound files: wav, flac, ogg or mp3")
+    if audio_length(name)[0] < 1:
+        decode_audio(name)
+
+
+def sorted_out(files: Sequence[str]) -> tuple[list[str], dict[str, DataError]]:
+    """Files that can be heard, and why others cannot; if none can or one is missing, the reason is raised."""
+    heard, faults = [], {}
     for name in files:
-        if not Path(name).is_file():
-            raise DataError(f"{name} is not a file", hint="give sound files: wav, flac, ogg or mp3")
-        if audio_length(name)[0] < 1:
-            decode_audio(name)
+        try:
+            check_file(name)
+            heard.append(name)
+        except DataError as error:
+            if not Path(name).is_file():
+                raise
+            faults[name] = error
+    if not heard:
+        raise next(iter(faults.values()))
+    return heard, faults
 
 
 def warm_up(runner: Any, files: Sequence[str]) -> None:
@@ -73,13 +90,43 @@ def check_hears(runner: Any) -> None:
 
 
 def transcribe_files(
-    runner: Any, files: Sequence[str], language: str | None = None, *, times: bool = False
+    runners: Sequence[Any],
+    files: Sequence[str],
+    language: str | None = None,
+    *,
+    times: bool = False,
+    faults: dict[str, DataError] | None = None,
 ) -> Iterator[Transcript]:
-    """Transcribe file after file; with `times` in phrases, where the model can tell when they are said."""
-    check_hears(runner)
-    runner.check_language(language)
-    for name in files:
-        yield transcribe_file(runner, name, language, times=times)
+    """Transcribe files in order, as many at a time as there are runners of the same artifact.
+
+    With `times` in phrases, where the model can tell when they are said. What cannot be heard is put into `faults`
+    where they are given, else raised.
+    """
+    for runner in runners:
+        check_hears(runner)
+        runner.check_language(language)
+    free: SimpleQueue[Any] = SimpleQueue()
+    for runner in runners:
+        free.put(runner)
+
+    def heard(name: str) -> Transcript:
+        runner = free.get()
+        try:
+            return transcribe_file(runner, name, language, times=times)
+        finally:
+            free.put(runner)
+
+    pool = ThreadPoolExecutor(len(runners))
+    try:
+        for name, waited in [(name, pool.submit(heard, name)) for name in files]:
+            try:
+                yield waited.result()
+            except DataError as error:
+                if faults is None:
+                    raise
+                faults[name] = error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def transcribe_file(runner: Any, name: str, language: str | None = None, *, times: bool = False) -> Transcript:

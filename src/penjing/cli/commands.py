@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from penjing.cli import seek
-from penjing.cli.options import Data, Debug, Engine, Json, Threads
-from penjing.cli.output import progress, say, say_json
+from penjing.cli.options import Data, Debug, Engine, Json, MaxTokens, Seed, Stop, Temperature, Threads, TopP
+from penjing.cli.output import progress, say, say_json, show
 from penjing.errors import GoalNotMet
 
 app = typer.Typer(
@@ -154,11 +154,15 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
         typer.Argument(help="Sound files (wav, flac, ogg, mp3, any rate), folders of them, or - for a stream."),
     ],
     language: Annotated[str | None, typer.Option(help="Language code; guessed by multilingual models.")] = None,
-    format: Annotated[str, typer.Option(help="text, srt or vtt.")] = "text",
+    format: Annotated[str, typer.Option(help="text, srt, vtt or json.")] = "text",
     out: Annotated[
         str | None, typer.Option("-o", "--out", help="Folder for a file of text or subtitles per sound.")
     ] = None,
     times: Annotated[bool, typer.Option("--times", help="Segments of phrases, as subtitles have them.")] = False,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Files heard at a time, each on its share of the threads."),
+    ] = 1,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -167,7 +171,8 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
     """Write down what is said in sound files, or in a stream while it is spoken."""
     from penjing.cli.hear import Wanted, hear_files, hear_stream
 
-    wanted = Wanted(artifact, language, format, out, times or format != "text", engine, threads, json)
+    json, format = json or format == "json", "text" if format == "json" else format
+    wanted = Wanted(artifact, language, format, out, times or format != "text", engine, threads, json, workers)
     if files == ["-"]:
         hear_stream(wanted)
     else:
@@ -175,47 +180,63 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
 
 
 @app.command()
-def ask(
+def ask(  # noqa: PLR0913, PLR0917 - the options of the contract
     artifact: Annotated[str, typer.Argument(help="An artifact that answers questions, or seedling.")],
     asked: Annotated[list[str] | None, typer.Argument(help="A picture, and a question: typed or a sound file.")] = None,
+    max_tokens: MaxTokens = 64,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Answer a question about a picture."""
+    """Answer a question about a picture, shown as it is written."""
     import penjing
     from penjing.apps import look
+    from penjing.runtimes.sampling import Sampling, Style
 
     found = look.what_is_asked(asked or [])
+    style = Style(max_tokens, Sampling(temperature, top_p, seed), tuple(stop or ()))
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
-    said = look.ask(runner, found)
+    said = look.ask(runner, found, style, None if json else show)
     if json:
         say_json(said.as_json())
     else:
-        print(said.text)
+        print()
 
 
 @app.command()
-def caption(
+def caption(  # noqa: PLR0913, PLR0917 - the options of the contract
     artifact: Annotated[str, typer.Argument(help="An artifact that writes captions, or seedling.")],
     files: Annotated[list[str], typer.Argument(help="Pictures: png, jpg, webp, gif.")],
+    max_tokens: MaxTokens = 64,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say in a sentence what pictures show."""
+    """Say in a sentence what pictures show, as it is written."""
     import penjing
     from penjing.apps import look
+    from penjing.runtimes.sampling import Sampling, Style
 
     look.check_pictures(files)
+    style = Style(max_tokens, Sampling(temperature, top_p, seed), tuple(stop or ()))
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
     results = []
-    for said in look.caption_files(runner, files):
-        results.append(said.as_json())
+    for name in files:
+        if not json and len(files) > 1:
+            show(f"{name}: ")
+        results += [said.as_json() for said in look.caption_files(runner, [name], style, None if json else show)]
         if not json:
-            print(f"{said.file}: {said.text}" if len(files) > 1 else said.text, flush=True)
+            print()
     if json:
         say_json({"results": results})
 
@@ -224,13 +245,13 @@ def caption(
 def generate(  # noqa: PLR0913, PLR0917 - the options of the contract
     artifact: Annotated[str, typer.Argument(help="An artifact of a language model.")],
     prompt: Annotated[str, typer.Argument(help="Text to write on from.")],
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 256,
+    max_tokens: MaxTokens = 256,
     chat: Annotated[bool, typer.Option("--chat", help="Answer the text, as the model's chat template has it.")] = False,
     system: Annotated[str | None, typer.Option(help="What the model is told before a chat.")] = None,
-    temperature: Annotated[float, typer.Option(help="0: the likeliest token; higher: more chance.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Share of likely tokens that are drawn from.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Draw the same text again.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text; repeatable.")] = None,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -244,7 +265,7 @@ def generate(  # noqa: PLR0913, PLR0917 - the options of the contract
     manner = Manner(max_tokens, Sampling(temperature, top_p, seed), tuple(stop or ()), chat, system)
     manner.prompt(prompt)
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
-    found = write(runner, prompt, manner, None if json else lambda piece: print(piece, end="", flush=True))
+    found = write(runner, prompt, manner, None if json else show)
     if json:
         say_json(found.as_json())
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import penjing
 from penjing.apps.assistant import Assistant, Reply, Talk, Tools, open_desk
 from penjing.apps.confidence import read_questions
 from penjing.cli.output import say, say_json
-from penjing.data.rows import media_of
+from penjing.data.rows import media_of, names_media
 from penjing.errors import DataError, UserError
 
 
@@ -66,7 +67,7 @@ def assist(knowledge: str, asked: list[str], wanted: Wanted) -> None:
 
 def reply_to(talk: Talk, words: list[str]) -> Reply:
     """Ask what was given: texts, and files of sounds and pictures."""
-    files = [word for word in words if media_of(word)]
+    files = [word for word in words if names_media(word)]
     missing = next((name for name in files if not Path(name).is_file()), None)
     if missing is not None:
         raise DataError(f"{missing} is not a file", hint="give a sound or a picture that is there")
@@ -82,6 +83,8 @@ def _lines() -> Iterator[list[str]]:
     """Lines of standard input, each a question or the path of a file."""
     if sys.stdin.isatty():
         say("Ask; an empty line ends.")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     for line in sys.stdin:
         if not line.strip():
             return

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import penjing
 from penjing.apps.listen import listen
 from penjing.apps.subtitles import ENDINGS, WRITERS
-from penjing.apps.transcribe import Transcript, check_files, check_hears, sound_files, transcribe_files, warm_up
+from penjing.apps.transcribe import Transcript, check_hears, sorted_out, sound_files, transcribe_files, warm_up
 from penjing.cli.output import say, say_json
-from penjing.errors import DataError, did_you_mean
+from penjing.errors import DataError, LeftOut, did_you_mean
+from penjing.runtimes.engine import available_cores
 
 NO_TIMES = "this model does not tell when phrases are said: a segment is a whole window"
 
@@ -30,6 +31,7 @@ class Wanted:
     engine: str
     threads: int | None
     json: bool
+    workers: int = 1
 
     def check(self) -> None:
         """Refuse a format that is none."""
@@ -38,7 +40,8 @@ class Wanted:
 
     def open(self) -> Any:
         """The runner, which must hear."""
-        runner = penjing.load(self.artifact, engine=self.engine, threads=self.threads, warm_up=False)
+        threads = self.threads or max(1, available_cores() // self.workers)
+        runner = penjing.load(self.artifact, engine=self.engine, threads=threads, warm_up=False)
         check_hears(runner)
         return runner
 
@@ -46,24 +49,36 @@ class Wanted:
 def hear_files(wanted: Wanted, names: Sequence[str]) -> None:
     """Transcribe files, and show or write what they say one by one."""
     wanted.check()
-    files = sound_files(names)
-    check_files(files)
+    files, faults = sorted_out(sound_files(names))
     places = _places(files, wanted)
-    runner = wanted.open()
-    times = wanted.times and runner.tells_times
+    runners = [wanted.open() for _ in range(min(wanted.workers, len(files)))]
+    times = wanted.times and runners[0].tells_times
     if wanted.times and not times:
         say(NO_TIMES)
-    if len(files) > 1:
+    for runner in runners if len(files) > 1 else ():
         warm_up(runner, files)
     results = []
-    for found in transcribe_files(runner, files, wanted.language, times=times):
+    for found in transcribe_files(runners, files, wanted.language, times=times, faults=faults):
         results.append(found.as_json())
         if places:
             _write(places[found.file], WRITERS[wanted.format](found.segments))
         elif not wanted.json:
             _show(found, wanted.format, alone=len(files) == 1)
+    if faults and not results:
+        raise next(iter(faults.values()))
+    lost = [{"file": name, "error": error.message} for name, error in faults.items()]
+    document = {"results": results, **({"left_out": lost} if lost else {})}
+    if faults:
+        _tell(faults, document if wanted.json else None)
     if wanted.json:
-        say_json({"results": results})
+        say_json(document)
+
+
+def _tell(faults: Mapping[str, DataError], document: dict[str, Any] | None) -> NoReturn:
+    """Name what could not be heard among other sounds, and fail for it when all else is done."""
+    for name, error in faults.items():
+        say(f"left out: {error.message if name in error.message else f'{name}: {error.message}'}")
+    raise LeftOut(f"{len(faults)} of the sounds were left out", hint="they are named above", document=document)
 
 
 def hear_stream(wanted: Wanted) -> None:
@@ -77,11 +92,12 @@ def hear_stream(wanted: Wanted) -> None:
     shown = wanted.format == "text" and not wanted.json
     watched = shown and sys.stdout.isatty()
     for part in listen(runner, sys.stdin.buffer, wanted.language, early=watched):
-        if part.settled:
+        said = part.segment.text
+        if part.settled and said:
             settled.append(part.segment)
         if shown:
             over = "\r\033[K" if watched else ""
-            print(f"{over}{part.segment.text}", end="\n" if part.settled else "", flush=True)
+            print(f"{over}{said}", end="\n" if part.settled and said else "", flush=True)
     if wanted.json:
         segments = [{"start": one.start_s, "end": one.end_s, "text": one.text} for one in settled]
         say_json({"results": [{"file": "-", "text": " ".join(one.text for one in settled), "segments": segments}]})

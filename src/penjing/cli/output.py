@@ -23,6 +23,11 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def show(piece: str) -> None:
+    """Print a piece of a text to stdout as soon as it is there."""
+    print(piece, end="", flush=True)
+
+
 def say_json(document: Any) -> None:
     """Print one JSON document to stdout."""
     print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)

@@ -70,7 +70,9 @@ def bug(error: Exception, arguments: list[str]) -> int:
 def write_log(arguments: list[str]) -> str:
     """Write the traceback of the error at hand to a file of its own and return its path."""
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="penjing-", suffix=".log", delete=False, encoding="utf8") as log:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="penjing-", suffix=".log", delete=False, encoding="utf8", errors="backslashreplace"
+        ) as log:
             log.write(f"penjing {' '.join(arguments)}\n\n{traceback.format_exc()}")
     except OSError:
         return "what --debug prints"

@@ -8,7 +8,7 @@ import typer
 
 from penjing.cli.options import Debug, Engine, Json, Threads
 from penjing.cli.output import progress, say, say_json
-from penjing.errors import DataError
+from penjing.errors import DataError, did_you_mean
 
 app = typer.Typer(help="Search pictures, sounds and texts by words, a picture or a voice.", no_args_is_help=True)
 
@@ -18,7 +18,7 @@ NAMES = {"image": "pictures", "audio": "sounds", "text": "texts"}
 
 @app.command("index")
 def make_index(  # noqa: PLR0913, PLR0917 - the options of the contract
-    artifact: Annotated[str, typer.Argument(help="An artifact that embeds: dual encoder, text encoder, seedling.")],
+    artifact: Annotated[str, typer.Argument(help="Artifact of a dual encoder, a text encoder or the seedling.")],
     places: Annotated[list[str], typer.Argument(help="Folders and files of pictures, sounds and texts.")],
     index: Annotated[str, typer.Option("--index", help="Folder of the index; made, or brought up to date.")],
     recall: Annotated[
@@ -77,6 +77,8 @@ def query(  # noqa: PLR0913, PLR0917 - the options of the contract
     import penjing
     from penjing.apps import search
 
+    if kind is not None and kind not in NAMES:
+        raise DataError(f"no kind called {kind!r}", hint=did_you_mean(kind, [*NAMES]))
     given = search.as_query(asked)
     only = search.Filter(path, kind, dict(_pair(one) for one in where or []))
     artifact = artifact or search.artifact_of(index)
@@ -85,6 +87,8 @@ def query(  # noqa: PLR0913, PLR0917 - the options of the contract
     if json:
         say_json({"query": asked, "hits": [hit.as_json() for hit in hits]})
         return
+    if not hits:
+        say("nothing found: no item is as the filters ask" if path or kind or where else "nothing found: it is empty")
     for hit in hits:
         said = f"  {hit.title or ' '.join(hit.text.split())[:80]}" if hit.kind == "text" else ""
         print(f"{hit.score:6.3f}  {hit.path}{said}")

@@ -18,6 +18,8 @@ from penjing.values import FloatArray
 
 MAX_PIXELS = 80_000_000
 """Larger pictures are refused before a pixel is decoded: a few kilobytes can claim gigabytes."""
+MAX_RESIZED = 20_000_000
+"""A strip of 1 x 12,000 pixels is a few bytes, and gigabytes once its short edge is as long as a model's picture."""
 LARGE_PIXELS = 8_000_000
 """Of larger ones a process decodes one at a time, whatever the number of its threads: they take 8 bytes a pixel."""
 STRIP = 256
@@ -42,7 +44,7 @@ def read_image(source: str | Path | bytes) -> Image.Image:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
+                    raise _too_large(name, f"{opened.width} x {opened.height}")
                 with _ALONE if opened.width * opened.height > LARGE_PIXELS else contextlib.nullcontext():
                     ImageOps.exif_transpose(opened, in_place=True)
                     return to_rgb(opened)
@@ -51,10 +53,13 @@ def read_image(source: str | Path | bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is not an image", hint="give a JPEG, PNG, WebP, GIF, BMP or TIFF file") from error
     except Image.DecompressionBombError as error:
-        hint = f"shrink it below {MAX_PIXELS // 1_000_000} million pixels first"
-        raise DataError(f"{name} is too large: {error}", hint=hint) from error
+        raise _too_large(name, "hundreds of millions of pixels") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise DataError(f"{name} cannot be read: {error}", hint="the file is damaged or cut short") from error
+
+
+def _too_large(name: str, size: str) -> DataError:
+    return DataError(f"{name} is too large: {size}", hint=f"shrink it below {MAX_PIXELS // 1_000_000} million pixels")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -106,7 +111,11 @@ class ImageFrontEnd:
     def __call__(self, image: Image.Image) -> FloatArray:
         """Return the pixel values of one RGB picture: float32 (3, height, width)."""
         if self.resize is not None:
-            image = image.resize(resized(image.width, image.height, self.resize), self.filter)
+            size = resized(image.width, image.height, self.resize)
+            if size[0] * size[1] > MAX_RESIZED:
+                shape = f"{image.width} x {image.height}"
+                raise DataError(f"the picture is too narrow to look at: {shape}", hint="cut it to what matters")
+            image = image.resize(size, self.filter)
         if self.crop is not None:
             left = (image.width - self.crop["width"]) // 2
             top = (image.height - self.crop["height"]) // 2

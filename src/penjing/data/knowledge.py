@@ -99,10 +99,13 @@ def _sections(text: str) -> Iterator[tuple[str, str, str]]:
 def _rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
     """Question, answer and picture of each row of a table."""
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    if not {QUESTION, ANSWER} <= {*(table.fieldnames or ())}:
-        raise DataError(f"{path} has no columns `question` and `answer`", hint="name its columns so")
-    for row in table:
-        yield (row[QUESTION] or "").strip(), row[ANSWER] or "", (row.get(PICTURE) or "").strip()
+    try:
+        if not {QUESTION, ANSWER} <= {*(table.fieldnames or ())}:
+            raise DataError(f"{path} has no columns `question` and `answer`", hint="name its columns so")
+        for row in table:
+            yield (row[QUESTION] or "").strip(), row[ANSWER] or "", (row.get(PICTURE) or "").strip()
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a table: {error}", hint="check its quotes and long cells") from error
 
 
 def _pieces(text: str) -> Iterator[str]:

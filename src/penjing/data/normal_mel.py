@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from penjing.data.mel import WhisperMel
-from penjing.errors import DataError
+from penjing.errors import DataError, Silent
 from penjing.values import FloatArray
 
 QUIETEST_PEAK = 1e-4
@@ -36,7 +36,7 @@ class NormalMel:
                 f"the sound lasts {seconds:.1f} s; this model hears {self._longest_s:g} s at most", hint="cut it first"
             )
         if samples.size == 0 or float(np.abs(samples).max()) < QUIETEST_PEAK:
-            raise DataError("the sound is silent", hint="check the recording: nothing in it is louder than −80 dB")
+            raise Silent("the sound is silent", hint="check the recording: nothing in it is louder than −80 dB")
         return self.features(samples)
 
     def features(self, samples: FloatArray) -> FloatArray:

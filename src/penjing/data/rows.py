@@ -39,6 +39,11 @@ def media_of(name: str | Path) -> Media | None:
     return "image" if ending in IMAGES else "audio" if ending in SOUNDS else None
 
 
+def names_media(text: str) -> bool:
+    """Whether words of a user are the name of a picture or a sound, and not words that end in one."""
+    return media_of(text) is not None and (" " not in text or Path(text).exists())
+
+
 def check_columns(name: str, records: Sequence[Record], must: str = "") -> None:
     """Refuse a table without a known text column, unless it has nothing but files; `must` names a required column."""
     found = sorted({column for record in records for column in record.values if isinstance(column, str)})

@@ -84,7 +84,7 @@ def items_of(file: Found) -> list[Item]:
     passages = [*passages_in(path, path.parent)]
     if not passages:
         raise DataError("it holds no text")
-    return [Item(file.path, file.kind, one.title, one.text) for one in passages]
+    return [Item(file.path, file.kind, one.title, one.text, fields_of(path)) for one in passages]
 
 
 def _given(item: Item) -> Any:

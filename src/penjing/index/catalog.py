@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,13 @@ class Catalog:
                 for place, one in enumerate(items)]  # fmt: skip
         self._base.executemany("INSERT INTO item (path, title, text, fields, waiting) VALUES (?, ?, ?, ?, ?)", rows)
 
+    def renew_fields(self, fields_of: Callable[[Path], Mapping[str, str]]) -> None:
+        """Take over what the tables beside files say of them by now."""
+        rows = self._base.execute("SELECT path, fields FROM item").fetchall()
+        now = ((json.dumps(dict(fields_of(Path(path)))), path, fields) for path, fields in rows)
+        changed = [(new, path) for new, path, fields in now if new != fields]
+        self._base.executemany("UPDATE item SET fields = ? WHERE path = ?", changed)
+
     def waiting(self) -> list[tuple[int, int]]:
         """Id and row of all items that wait, by id."""
         return self._base.execute("SELECT id, waiting FROM item WHERE waiting IS NOT NULL ORDER BY id").fetchall()
@@ -136,7 +143,8 @@ class Catalog:
         """Ids of items whose path matches a pattern, of a kind, with these fields; None where nothing is asked."""
         asked: list[tuple[str, list[str]]] = [("path GLOB ?", [path])] if path is not None else []
         asked += [("kind = ?", [kind])] if kind is not None else []
-        asked += [("json_extract(fields, ?) = ?", [f'$."{key}"', value]) for key, value in fields.items()]
+        told = "EXISTS (SELECT 1 FROM json_each(fields) AS told WHERE told.key = ? AND told.value = ?)"
+        asked += [(told, [key, value]) for key, value in fields.items()]
         if not asked:
             return None
         values = [one for _, some in asked for one in some]

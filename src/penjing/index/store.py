@@ -38,6 +38,11 @@ def is_index(folder: Path) -> bool:
     return (folder / NAME).is_file()
 
 
+def known_places(folder: Path) -> list[str]:
+    """Folders and files that the index in a folder is of; none where there is no index."""
+    return [*(Catalog(folder)["places"] or [])] if is_index(folder) else []
+
+
 class Store:
     """The index in a folder. Open it by `opened` to search, by `written` to change it."""
 

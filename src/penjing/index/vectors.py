@@ -29,6 +29,7 @@ class Vectors:
     def __init__(self, spec: Spec, base: Any, fine: Any = None) -> None:
         self.spec = spec
         self._base, self._fine = base, fine
+        self._blank: Vectors | None = None
 
     @classmethod
     def trained(cls, spec: Spec, vectors: Array, threads: int) -> Vectors:
@@ -38,6 +39,7 @@ class Vectors:
         base = faiss.index_factory(vectors.shape[1], spec.factory(len(vectors)), faiss.METRIC_INNER_PRODUCT)
         if spec.name == FLOAT16:  # the same numbers each time they are read and stored again
             base.by_residual = False
+        faiss.extract_index_ivf(base).cp.min_points_per_centroid = 1  # of few, it warns; they are measured anyway
         most = max(LEAST_TRAINED_ON, TRAINED_ON * faiss.extract_index_ivf(base).nlist)
         base.train(_some(vectors, most))
         fine = None
@@ -125,11 +127,11 @@ class Vectors:
     def as_kept(self, vectors: FloatArray) -> FloatArray:
         """Vectors (n, width) as they would be kept in this form, though they are not put in."""
         faiss = need("faiss", "search")
-        copy = Vectors(self.spec, *(faiss.clone_index(index) for index in self._forms))
-        for index in copy._forms:
+        self._blank = self._blank or Vectors(self.spec, *(faiss.clone_index(index) for index in self._forms))
+        for index in self._blank._forms:
             index.reset()
-        copy.add(vectors, range(len(vectors)))
-        return copy.decoded(range(len(vectors)))
+        self._blank.add(vectors, range(len(vectors)))
+        return self._blank.decoded(range(len(vectors)))
 
     def search(self, queries: FloatArray, count: int, among: Sequence[int] | None = None) -> tuple[FloatArray, Array]:
         """Cosines and numbers (queries, count) of the nearest, of all or of some; the number is −1 where fewer are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from penjing.runtimes.decoding import Decoder, written_tokens
 from penjing.runtimes.embedding import as_image, check_asked
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
+from penjing.runtimes.pieces import pieces_of, until
+from penjing.runtimes.sampling import PLAIN, Style
 from penjing.values import Array, Arrays
 
 CAPTIONER, ANSWERER = "image-to-text", "visual-question-answering"
 GRAPHS = {CAPTIONER: ("encoder_model",), ANSWERER: ("vision_model", "encoder_model")}
 """Graphs of each task beside the decoder, in the order they run."""
-MOST_TOKENS = 64
 
 
 class _Describer:
@@ -46,14 +47,14 @@ class _Describer:
     def _see(self, image: Any, name: str) -> dict[str, Array]:
         return self._graphs[name]({"pixel_values": self._front_end(as_image(image))[None]})
 
-    def _write(self, heard: Arrays, max_tokens: int) -> str:
-        """Write while listening, the most likely token each time."""
+    def _write(self, heard: Arrays, style: Style) -> Iterator[str]:
+        """Write while listening, piece by piece."""
         generation = self.settings["generation"]
         self._decoder.start(heard)
-        limit = min(max_tokens, self.settings["context_tokens"] - 1)
-        tokens = written_tokens(self._decoder, [generation["start"]], generation["eos"], limit)
-        text: str = self._words.decode([*tokens], skip_special_tokens=True)
-        return text.strip()
+        limit = min(style.max_tokens, self.settings["context_tokens"] - 1)
+        pick = style.sampling.picker()
+        tokens = written_tokens(self._decoder, [generation["start"]], generation["eos"], limit, pick)
+        return until(style.stop, pieces_of(self._words, tokens))
 
 
 class Captioner(_Describer):
@@ -61,13 +62,17 @@ class Captioner(_Describer):
 
     task = CAPTIONER
 
-    def caption(self, image: Any, max_tokens: int = MOST_TOKENS) -> str:
+    def caption(self, image: Any) -> str:
         """A sentence about a picture: a path, encoded bytes or a PIL image."""
-        return self._write(self._see(image, "encoder_model"), max_tokens)
+        return "".join(self.captioning(image)).strip()
+
+    def captioning(self, image: Any, style: Style = PLAIN) -> Iterator[str]:
+        """The sentence piece by piece, as it is written."""
+        return self._write(self._see(image, "encoder_model"), style)
 
     def run_synthetic(self) -> None:
         """Caption an arbitrary picture."""
-        self.caption(Image.new("RGB", (640, 480), (120, 90, 60)), 4)
+        "".join(self.captioning(Image.new("RGB", (640, 480), (120, 90, 60)), Style(4)))
 
 
 class Answerer(_Describer):
@@ -75,19 +80,23 @@ class Answerer(_Describer):
 
     task = ANSWERER
 
-    def ask(self, image: Any, question: Any, max_tokens: int = MOST_TOKENS) -> str:
+    def ask(self, image: Any, question: Any) -> str:
         """The answer to a typed question about a picture: a path, encoded bytes or a PIL image."""
+        return "".join(self.asking(image, question)).strip()
+
+    def asking(self, image: Any, question: Any, style: Style = PLAIN) -> Iterator[str]:
+        """The answer piece by piece, as it is written."""
         question = check_asked(image, question)
         longest = self.settings["text"]["max_length"]
         whole = self._read([question])["input_ids"]
         if whole.shape[1] >= longest:  # cut, or just not
             raise DataError(f"a question of {longest} tokens or more; this model reads fewer", hint="ask shorter")
         seen = self._see(image, "vision_model")["image_tokens"]
-        return self._write(self._graphs["encoder_model"]({"input_ids": whole, "image_tokens": seen}), max_tokens)
+        return self._write(self._graphs["encoder_model"]({"input_ids": whole, "image_tokens": seen}), style)
 
     def run_synthetic(self) -> None:
         """Ask about an arbitrary picture."""
-        self.ask(Image.new("RGB", (640, 480), (120, 90, 60)), "what is this?", 4)
+        "".join(self.asking(Image.new("RGB", (640, 480), (120, 90, 60)), "what is this?", Style(4)))
 
 
 RUNNERS: Mapping[str, type[_Describer]] = {CAPTIONER: Captioner, ANSWERER: Answerer}

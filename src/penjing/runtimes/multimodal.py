@@ -6,7 +6,7 @@ to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ from penjing.data.normal_mel import NormalMel
 from penjing.data.rows import media_of
 from penjing.data.speech_prompt import check_language
 from penjing.data.text import TextFrontEnd, open_tokenizer
-from penjing.errors import DataError
-from penjing.runtimes.decoding import Decoder, greedy
+from penjing.data.windows import windows
+from penjing.errors import DataError, Silent
+from penjing.runtimes.decoding import Decoder, greedy, written_tokens
 from penjing.runtimes.embedding import as_image, check_modality, check_text, listed, modality_of, unit
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
-from penjing.runtimes.speech import Segment, Transcription
+from penjing.runtimes.pieces import pieces_of, until
+from penjing.runtimes.sampling import PLAIN, Style
+from penjing.runtimes.speech import SHORTEST_WINDOW, Segment, Transcription
 from penjing.values import Array, FloatArray
 
 GRAPHS = {"image": "vision_model", "text": "text_model", "audio": "audio_model", "fusion": "fusion_model"}
@@ -87,8 +90,20 @@ class MultimodalRunner:
         """A sentence about a picture: a path, encoded bytes or a PIL image."""
         return self._write("caption", [self._tokens(image, "image")])
 
+    def captioning(self, image: Any, style: Style = PLAIN) -> Iterator[str]:
+        """The sentence piece by piece, as it is written."""
+        return self._pieces("caption", [self._tokens(image, "image")], style)
+
     def ask(self, image: Any, question: Any) -> str:
         """The answer to a question about a picture, typed (a string) or spoken (a `Path`, encoded bytes or samples)."""
+        return self._write("answer", self._asked(image, question))
+
+    def asking(self, image: Any, question: Any, style: Style = PLAIN) -> Iterator[str]:
+        """The answer piece by piece."""
+        return self._pieces("answer", self._asked(image, question), style)
+
+    def _asked(self, image: Any, question: Any) -> list[Array]:
+        """What is seen, and what is asked about it."""
         for what, given in (("picture", image), ("question", question)):
             if given is None:
                 raise DataError(f"ask needs a {what}", hint="give a picture and a question, typed or spoken")
@@ -96,16 +111,32 @@ class MultimodalRunner:
         if isinstance(question, str):
             read = self._tokens(question, "text")
             self._check_words(question)
-            return self._write("answer", [seen, read])
-        return self._write("answer", [seen, self._tokens(question, "audio")])
+            return [seen, read]
+        return [seen, self._tokens(question, "audio")]
 
     def transcribe(self, sound: Any, language: str | None = None) -> Transcription:
-        """What is said in a sound: a path, encoded bytes, or mono samples (n,) at `sampling_rate_hz`."""
+        """What is said in a sound: a path, encoded bytes, or mono samples (n,) at `sampling_rate_hz`.
+
+        What is longer than the model hears is cut where it is quietest; a window is a segment, one of silence is none.
+        """
         self.check_language(language)
-        samples = read_sound(sound, self.sampling_rate_hz)
-        text = self._write("transcribe", [self._tokens(samples, "audio")])
-        seconds = samples.size / self.sampling_rate_hz
-        return Transcription(text, None, seconds, (Segment(0.0, seconds, text),))
+        rate_hz, longest_s = self.sampling_rate_hz, self.longest_s
+        samples = read_sound(sound, rate_hz)
+        parts = windows(samples, rate_hz, longest_s, longest_s * SHORTEST_WINDOW)
+        found = [self._segment(samples[first:last], first, alone=len(parts) == 1) for first, last in parts]
+        segments = tuple(filter(None, found))
+        text = " ".join(segment.text for segment in segments if segment.text)
+        return Transcription(text, None, samples.size / rate_hz, segments)
+
+    def _segment(self, samples: FloatArray, first: int, *, alone: bool) -> Segment | None:
+        """What is said in a window that begins at a sample; nothing where it is silent, unless it is all there is."""
+        try:
+            text = self._write("transcribe", [self._tokens(samples, "audio")])
+        except Silent:
+            if alone:
+                raise
+            return None
+        return Segment(first / self.sampling_rate_hz, (first + samples.size) / self.sampling_rate_hz, text)
 
     def check_language(self, language: str | None) -> None:
         """Refuse a language that the model does not know."""
@@ -130,13 +161,25 @@ class MultimodalRunner:
         return self.graphs[modality](self.read(item, modality))[f"{modality}_tokens"]
 
     def _write(self, task: str, tokens: Sequence[Array]) -> str:
-        """Fuse the tokens (1, n, width) of each modality and write about them, word piece by word piece."""
+        """Fuse the tokens (1, n, width) of each modality and write about them; words that come round and round end."""
         generation = self.settings["generation"]
-        self.decoder.start(self.graphs["fusion"]({"tokens": np.concatenate(tokens, 1)}))
-        start = generation["tasks"][task]
+        start = self._begin(task, tokens)
         spelled = greedy(self.decoder, [start], generation["eos"], generation["max_tokens"] - 1)
         text: str = self._words.decode(list(spelled.tokens), skip_special_tokens=True)
         return text.strip()
+
+    def _pieces(self, task: str, tokens: Sequence[Array], style: Style) -> Iterator[str]:
+        """The same as it is written, in a style."""
+        generation = self.settings["generation"]
+        limit = min(style.max_tokens, generation["max_tokens"] - 1)
+        start, pick = self._begin(task, tokens), style.sampling.picker()
+        written = written_tokens(self.decoder, [start], {generation["eos"]}, limit, pick)
+        return until(style.stop, pieces_of(self._words, written))
+
+    def _begin(self, task: str, tokens: Sequence[Array]) -> int:
+        """Let the decoder hear what was fused; returns the token that says what to write."""
+        self.decoder.start(self.graphs["fusion"]({"tokens": np.concatenate(tokens, 1)}))
+        return int(self.settings["generation"]["tasks"][task])
 
     def _check_words(self, question: str) -> None:
         """Refuse a question without a single word that the model knows whole; others are spelled and may be misread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -49,6 +49,18 @@ class Sampling:
         before = np.cumsum(chances[order]) - chances[order]
         kept = order[before < self.top_p]
         return int(dice.choice(kept, p=chances[kept] / chances[kept].sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How an answer about a picture is written: most tokens, how they are drawn, texts before which it ends."""
+
+    max_tokens: int = 64
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+
+
+PLAIN = Style()
 
 
 def likeliest(logits: FloatArray) -> int:

@@ -20,9 +20,10 @@ from penjing.errors import ArtifactError
 from penjing.runtimes.decoding import Decoder, Fed, written_tokens
 from penjing.runtimes.embedding import as_image, check_asked, check_text
 from penjing.runtimes.engine import Graph
-from penjing.runtimes.language import LIKELIEST, check_prompt, pieces_of, until
+from penjing.runtimes.language import LIKELIEST, check_prompt
 from penjing.runtimes.parts import Parts
-from penjing.runtimes.sampling import Sampling
+from penjing.runtimes.pieces import pieces_of, until
+from penjing.runtimes.sampling import PLAIN, Sampling, Style
 from penjing.values import FloatArray
 
 GRAPHS = {"vision": "vision_encoder", "words": "embed_tokens"}
@@ -67,14 +68,22 @@ class VisionLanguageRunner:
         self._words = self._prompt.tokenizer
         self._ends = frozenset(settings["generation"]["eos"])
 
-    def ask(self, image: Any, question: Any, max_tokens: int = MOST_TOKENS) -> str:
+    def ask(self, image: Any, question: Any) -> str:
         """The answer to a typed question about a picture: a path, encoded bytes or a PIL image."""
-        question = check_asked(image, question)
-        return "".join(self._answer(as_image(image), question, max_tokens)).strip()
+        return "".join(self.asking(image, question)).strip()
 
-    def caption(self, image: Any, max_tokens: int = MOST_TOKENS) -> str:
+    def caption(self, image: Any) -> str:
         """A sentence about a picture: a path, encoded bytes or a PIL image."""
-        return "".join(self._answer(as_image(image), self._prompt.caption_request, max_tokens)).strip()
+        return "".join(self.captioning(image)).strip()
+
+    def asking(self, image: Any, question: Any, style: Style = PLAIN) -> Iterator[str]:
+        """The answer piece by piece, as it is written."""
+        question = check_asked(image, question)
+        return self._answer(as_image(image), question, style)
+
+    def captioning(self, image: Any, style: Style = PLAIN) -> Iterator[str]:
+        """The sentence piece by piece."""
+        return self._answer(as_image(image), self._prompt.caption_request, style)
 
     def generate(
         self,
@@ -102,11 +111,12 @@ class VisionLanguageRunner:
 
     def run_synthetic(self) -> None:
         """Look at an arbitrary picture and write a few tokens, to measure memory."""
-        self.ask(Image.new("RGB", (640, 480), (120, 90, 60)), "what is this?", 4)
+        "".join(self.asking(Image.new("RGB", (640, 480), (120, 90, 60)), "what is this?", Style(4)))
 
-    def _answer(self, image: Image.Image, question: str, max_tokens: int) -> Iterator[str]:
+    def _answer(self, image: Image.Image, question: str, style: Style) -> Iterator[str]:
         prompt = self._prompt(image, question)
-        return self._write(self._fed(prompt), len(prompt.tokens), max_tokens)
+        written = self._write(self._fed(prompt), len(prompt.tokens), style.max_tokens, style.sampling)
+        return until(style.stop, written)
 
     def _write(self, fed: Fed, count: int, max_tokens: int, sampling: Sampling = LIKELIEST) -> Iterator[str]:
         limit = min(max_tokens, self.context_tokens - count)

@@ -75,6 +75,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """The first thing that is wrong with a request, and where."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _answer(Refusal(400, f"the body is no JSON: {first['ctx']['error']}", code="invalid"))
     place = ".".join(str(part) for part in first["loc"] if part != "body")
     return _answer(Refusal(400, f"{place or 'the body'}: {first['msg']}", code="invalid", param=place or None))
 

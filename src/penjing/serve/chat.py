@@ -12,9 +12,10 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from penjing.apps.look import trimmed
 from penjing.data.chat import Message
 from penjing.errors import UserError
-from penjing.runtimes.sampling import Sampling
+from penjing.runtimes.sampling import PLAIN, Sampling, Style
 from penjing.serve.assistant import told
 from penjing.serve.desk import Desk
 from penjing.serve.media import decoded, from_base64, picture, samples
@@ -79,6 +80,8 @@ def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable
     """What begins to answer, once the model is free."""
     runner, can = served.runner, served.abilities
     try:
+        sampling = Sampling(asked.temperature, asked.top_p, asked.seed)
+        style = Style(min(_most(asked, desk), PLAIN.max_tokens), sampling, texts_of(asked.stop))
         if "assist" in can:
             seen = picture(heard.pictures[0], desk.limits) if heard.pictures else None
             spoken = samples(heard.sounds[0], runner.sampling_rate_hz, desk.limits) if heard.sounds else None
@@ -91,17 +94,16 @@ def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable
             seen, question = picture(heard.pictures[0], desk.limits), heard.messages[-1].text.strip()
             if heard.sounds and not question and "transcribe" in can:
                 spoken = samples(heard.sounds[0], runner.sampling_rate_hz, desk.limits)
-                return lambda: iter([runner.ask(seen, spoken)])
+                return lambda: trimmed(runner.asking(seen, spoken, style))
             if not question:
-                return lambda: iter([runner.caption(seen)])
+                return lambda: trimmed(runner.captioning(seen, style))
             if "ask" not in can:
                 raise wrong_model(served.name, "answer questions")
-            return lambda: iter([runner.ask(seen, question)])
+            return lambda: trimmed(runner.asking(seen, question, style))
         if heard.sounds:
             raise Refusal(400, "sounds are heard beside a picture, or at /v1/audio/transcriptions", param="messages")
         if "chat" not in can:
             raise wrong_model(served.name, "chat")
-        sampling = Sampling(asked.temperature, asked.top_p, asked.seed)
     except UserError as error:
         raise mistaken(error, "messages") from error
     most = _most(asked, desk)

@@ -6,10 +6,11 @@ import base64
 import io
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter
+from fastapi import Path as Place
 from fastapi.responses import FileResponse, Response
 
 from penjing.apps.search import Filter, Hit
@@ -65,7 +66,7 @@ def routes(desk: Desk) -> APIRouter:
         return {"object": "list", "data": [_told(hit) for hit in hits]}
 
     @router.get("/v1/search/items/{number}")
-    async def item(number: int) -> Response:
+    async def item(number: Annotated[int, Place(ge=0, lt=2**63)]) -> Response:
         """A picture of the index, made small, or a sound of it."""
         searcher = desk.shelf.searcher
         found = None if searcher is None else searcher.item(number)

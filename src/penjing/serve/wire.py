@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def whole(text: str) -> str:
+    """Refuse half of a pair of surrogates, which JSON can spell and no text is, and the character of nothing."""
+    if "\0" in text:
+        raise ValueError("a text with a NUL character")
+    try:
+        text.encode("utf8")
+    except UnicodeEncodeError:
+        raise ValueError("a text with half a character") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(whole)]
 
 
 class Request(BaseModel):
@@ -16,8 +30,8 @@ class Request(BaseModel):
 class Embeddings(Request):
     """Texts, or data URIs of pictures and sounds, to embed."""
 
-    model: str
-    input: str | list[str]
+    model: Text
+    input: Text | list[Text]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1)
 
@@ -25,21 +39,21 @@ class Embeddings(Request):
 class Link(BaseModel):
     """A picture as a data URI."""
 
-    url: str
+    url: Text
 
 
 class Sound(BaseModel):
     """A sound as base64."""
 
-    data: str
-    format: str = "wav"
+    data: Text
+    format: Text = "wav"
 
 
 class Part(BaseModel):
     """A part of what somebody says: text, a picture or a sound."""
 
     type: Literal["text", "image_url", "input_audio"]
-    text: str | None = None
+    text: Text | None = None
     image_url: Link | None = None
     input_audio: Sound | None = None
 
@@ -48,7 +62,7 @@ class Said(BaseModel):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: Text | list[Part] | None = None
 
 
 class Streaming(BaseModel):
@@ -60,7 +74,7 @@ class Streaming(BaseModel):
 class Chat(Request):
     """A conversation to answer."""
 
-    model: str
+    model: Text
     messages: list[Said] = Field(min_length=1, max_length=1000)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -68,7 +82,7 @@ class Chat(Request):
     top_p: float = Field(1.0, gt=0, le=1)
     n: Literal[1] = 1
     seed: int | None = Field(None, ge=0, lt=2**63)
-    stop: str | list[str] | None = None
+    stop: Text | list[Text] | None = None
     stream: bool = False
     stream_options: Streaming | None = None
 
@@ -76,11 +90,11 @@ class Chat(Request):
 class Search(Request):
     """What is looked for in an index: a text, or the data URI of a picture or a sound."""
 
-    query: str
+    query: Text
     k: int = Field(10, ge=1, le=1000)
-    path: str | None = None
+    path: Text | None = None
     kind: Literal["image", "audio", "text"] | None = None
-    where: dict[str, str] = Field(default_factory=dict)
+    where: dict[Text, Text] = Field(default_factory=dict, max_length=32)
 
 
 def texts_of(stop: str | list[str] | None) -> tuple[str, ...]:
