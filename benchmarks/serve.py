@@ -3,8 +3,8 @@
 `penjing serve ARTIFACT` with two threads; clients are threads of another process that keep their connections. Requests
 are embeddings: of passages of the built-in knowledge, one a request, or of pictures of a folder as data URIs. In turns:
 one client, sixteen clients, and the bare engine on batches of sixteen in a process of its own; medians of the rounds.
-Then 10,000 requests, with the server's memory before and after them, and with --overload 640 clients for 30 s, ten
-times what the line holds, with a client alone before and afterwards.
+Then 10,000 requests (2,000 of pictures), with the server's memory before and after them, and with --overload 640
+clients for 30 s, ten times what the line holds, with a client alone before and afterwards.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from timing import THREADS, write
 
-PORT, ROUND_S, ROUNDS, MANY = 8765, 8.0, 3, 10_000
+PORT, ROUND_S, ROUNDS, MANY, MANY_PICTURES = 8765, 8.0, 3, 10_000, 2_000
 
 
 def payloads(pictures: str | None, model: str) -> list[bytes]:
@@ -154,7 +154,7 @@ def measure(artifact: str, pictures: str | None, overload: bool, process: int) -
     found["sixteen_to_engine"] = found["sixteen"] / found["engine"]
     found["p50_ms"], found["p99_ms"] = statistics.median(late), sorted(late)[int(0.99 * len(late))]
     before = resident(process)
-    statuses, _, _ = clients(16, bodies, 600, MANY)
+    statuses, _, _ = clients(16, bodies, 600, MANY_PICTURES if pictures else MANY)
     found["memory"] = {"before": before, "after": resident(process), "requests": sum(statuses.values())}
     if overload:
         alone = clients(1, bodies, 3)[1]
