@@ -123,20 +123,18 @@ def test_numbers_and_fields_beyond_what_is_stored_are_refused(serving):
 
 
 def test_no_more_is_read_at_a_time_than_may_wait():
-    asyncio.run(_crowded())
+    async def crowded() -> tuple[int, list[object]]:
+        desk, goes_on = Desk(Shelf([]), Limits(waiting=2)), threading.Event()
+        reads = [asyncio.create_task(desk.aside(goes_on.wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal) as refused:
+            await desk.aside(lambda: None)
+        goes_on.set()
+        read = [*await asyncio.gather(*reads), await desk.aside(lambda: "again")]
+        desk.close()
+        return refused.value.status, read
 
-
-async def _crowded() -> None:
-    desk, goes_on = Desk(Shelf({}), Limits(waiting=2)), threading.Event()
-    reads = [asyncio.create_task(desk.aside(goes_on.wait)) for _ in range(2)]
-    await asyncio.sleep(0)
-    with pytest.raises(Refusal) as refused:
-        await desk.aside(lambda: None)
-    assert refused.value.status == 429
-    goes_on.set()
-    assert await asyncio.gather(*reads) == [True, True]
-    assert await desk.aside(lambda: "again") == "again"
-    desk.close()
+    assert asyncio.run(crowded()) == (429, [True, True, "again"])
 
 
 def test_routes_that_are_none(serving):
