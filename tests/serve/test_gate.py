@@ -117,7 +117,7 @@ def test_texts_that_are_none_are_refused(text, serving, tmp_path):
 def test_numbers_and_fields_beyond_what_is_stored_are_refused(serving):
     running = serving(Colours())
     assert running.get(f"/v1/search/items/{10**30}").status == 400
-    assert running.get("/v1/search/items/-1").status == 400
+    assert running.get("/v1/search/items/-1").status == 404
     body = {"query": "1 2 3", "where": {str(number): "x" for number in range(2000)}}
     assert running.post("/v1/search", body).status == 400
 

@@ -6,7 +6,7 @@ to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +169,14 @@ class MultimodalRunner:
         return text.strip()
 
     def _pieces(self, task: str, tokens: Sequence[Array], style: Style) -> Iterator[str]:
-        """The same as it is written, in a style."""
-        generation = self.settings["generation"]
-        limit = min(style.max_tokens, generation["max_tokens"] - 1)
-        start, pick = self._begin(task, tokens), style.sampling.picker()
-        written = written_tokens(self.decoder, [start], {generation["eos"]}, limit, pick)
+        """The same piece by piece, in a style; where nothing is drawn, it is known at once whether words come round."""
+        end = self.settings["generation"]["eos"]
+        limit = min(style.max_tokens, self.settings["generation"]["max_tokens"] - 1)
+        start = self._begin(task, tokens)
+        if style.sampling.temperature == 0:
+            written: Iterable[int] = greedy(self.decoder, [start], end, limit).tokens
+        else:
+            written = written_tokens(self.decoder, [start], {end}, limit, style.sampling.picker())
         return until(style.stop, pieces_of(self._words, written))
 
     def _begin(self, task: str, tokens: Sequence[Array]) -> int:

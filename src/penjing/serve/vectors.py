@@ -66,7 +66,7 @@ def routes(desk: Desk) -> APIRouter:
         return {"object": "list", "data": [_told(hit) for hit in hits]}
 
     @router.get("/v1/search/items/{number}")
-    async def item(number: Annotated[int, Place(ge=0, lt=2**63)]) -> Response:
+    async def item(number: Annotated[int, Place(ge=-(2**63), lt=2**63)]) -> Response:
         """A picture of the index, made small, or a sound of it."""
         searcher = desk.shelf.searcher
         found = None if searcher is None else searcher.item(number)
