@@ -101,4 +101,4 @@ def test_many_lie_in_buckets(vectors, monkeypatch):
     assert found.buckets == buckets(COUNT) == few.buckets > 1
     assert 1 <= found.looks_into <= most.looks_into <= found.buckets
     assert few.looks_into == found.looks_into
-    assert replace(spec, name="x").factory(COUNT).startswith("IVF128")
+    assert replace(spec, name="x").factory(buckets(COUNT)).startswith("IVF128")

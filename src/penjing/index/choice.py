@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import DataError, did_you_mean
-from penjing.index.specs import FLOAT16, Spec, check_form, specs
+from penjing.index.specs import FLOAT16, Spec, buckets, check_form, specs
 from penjing.index.vectors import Vectors
 from penjing.values import Array, FloatArray, Tell
 
 SCREENED_ON = 20_000
-"""Forms are tried on so many vectors before one is made of all."""
+"""Forms are tried on so many vectors, and what is near the queries, before one is made of all."""
+AROUND = 64
+"""What is near a query: so many of the nearest."""
 BLOCK = 65_536
 RECALL = 0.95
 COMPRESSED_FROM = 20_000
@@ -77,10 +79,11 @@ def chosen(
 ) -> tuple[Vectors, Measured]:
     """Encode vectors (n, width) in the smallest form that finds as much as is wanted; the measure is of all of them."""
     least = RECALL if wanted.recall is None else wanted.recall
-    nearest = exact(vectors, queries, wanted.at)
+    around = exact(vectors, queries, max(wanted.at, AROUND))
+    nearest = around[:, : wanted.at]
     ids = np.asarray(numbers, np.int64)
     goal = Goal(np.where(nearest < 0, -1, ids[nearest]), np.where(queries.rows < 0, -1, ids[queries.rows]), least)
-    for spec in _promising(vectors, queries, wanted, tell):
+    for spec in _promising(vectors, queries, around, wanted, tell):
         tell(f"encode: {spec.name}", 0, 0)
         made = Vectors.trained(spec, vectors, wanted.threads)
         made.add(vectors, ids)
@@ -90,8 +93,12 @@ def chosen(
     raise AssertionError("float16 is always good enough")
 
 
-def _promising(vectors: Array, queries: Queries, wanted: Wanted, tell: Tell) -> Iterator[Spec]:
-    """Forms that find enough in a part of the index, smallest first. In the whole, neighbours are closer."""
+def _promising(vectors: Array, queries: Queries, around: Array, wanted: Wanted, tell: Tell) -> Iterator[Spec]:
+    """Forms that find enough in a part of the index, smallest first.
+
+    The part has all that is near the queries, (queries, n) rows of `around`, for it is these that a coarse form
+    confuses; and buckets as full as those of the whole, for a form keeps what is left of a vector in its bucket.
+    """
     every = specs(vectors.shape[1], len(vectors))
     form = wanted.form or (FLOAT16 if wanted.recall is None and len(vectors) < COMPRESSED_FROM else None)
     if form is not None:
@@ -101,14 +108,16 @@ def _promising(vectors: Array, queries: Queries, wanted: Wanted, tell: Tell) -> 
         yield names[form]
         return
     least = RECALL if wanted.recall is None else wanted.recall
-    part = np.ascontiguousarray(vectors[:: -(-len(vectors) // SCREENED_ON)], np.float32)
-    nobody = np.full(len(queries.rows), -1)
-    goal = Goal(exact(part, Queries(queries.vectors, nobody), wanted.at), nobody, least)
+    spread = np.arange(0, len(vectors), -(-len(vectors) // SCREENED_ON))
+    rows = np.unique(np.concatenate([around[around >= 0], spread]))
+    part = np.ascontiguousarray(vectors[rows], np.float32)
+    goal = Goal(around[:, : wanted.at], queries.rows, least)
+    lists = max(1, buckets(len(vectors)) * len(part) // len(vectors))
     for place, spec in enumerate(every[:-1]):
         tell("try forms", place, len(every))
         if len(part) >= spec.least:
-            made = Vectors.trained(spec, part, wanted.threads)
-            made.add(part, np.arange(len(part)))
+            made = Vectors.trained(spec, part, wanted.threads, lists)
+            made.add(part, rows)
             if measured(made, queries.vectors, goal).recall >= least:
                 yield spec
     yield every[-1]
@@ -145,7 +154,7 @@ def measured(vectors: Vectors, queries: FloatArray, goal: Goal) -> Measured:
 
 
 def exact(vectors: Array, queries: Queries, count: int) -> Array:
-    """Rows (queries, count) of the nearest by cosine, itself left out; −1 where there are fewer."""
+    """Rows (queries, count) of the nearest by cosine, nearest first, itself left out; −1 where there are fewer."""
     best = np.full((len(queries.vectors), count), -np.inf, np.float32)
     rows = np.full(best.shape, -1)
     for first in range(0, len(vectors), BLOCK):
@@ -158,4 +167,6 @@ def exact(vectors: Array, queries: Queries, count: int) -> Array:
         places = np.concatenate([rows, np.broadcast_to(np.arange(first, first + len(block)), scores.shape)], 1)
         order = np.argpartition(-every, min(count, every.shape[1] - 1), axis=1)[:, :count]
         best, rows = np.take_along_axis(every, order, 1), np.take_along_axis(places, order, 1)
+    order = np.argsort(-best, axis=1, kind="stable")
+    best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
     return np.where(np.isfinite(best), rows, -1)

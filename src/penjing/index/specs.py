@@ -37,9 +37,9 @@ class Spec:
         """Return a plain dict."""
         return asdict(self)
 
-    def factory(self, count: int) -> str:
-        """What `faiss.index_factory` makes it from, for so many vectors."""
-        return f"{self.before}IVF{buckets(count)},{self.codes}"
+    def factory(self, lists: int) -> str:
+        """What `faiss.index_factory` makes it from, for so many buckets."""
+        return f"{self.before}IVF{lists},{self.codes}"
 
 
 def specs(width: int, count: int) -> list[Spec]:

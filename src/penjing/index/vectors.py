@@ -11,7 +11,7 @@ import numpy as np
 
 from penjing.errors import ArtifactError
 from penjing.extras import need
-from penjing.index.specs import FLOAT16, Spec
+from penjing.index.specs import FLOAT16, Spec, buckets
 from penjing.values import Array, FloatArray
 
 AGAIN = 10
@@ -32,11 +32,15 @@ class Vectors:
         self._blank: Vectors | None = None
 
     @classmethod
-    def trained(cls, spec: Spec, vectors: Array, threads: int) -> Vectors:
-        """Empty ones, in a form that learned from a part of such vectors (n, width)."""
+    def trained(cls, spec: Spec, vectors: Array, threads: int, lists: int | None = None) -> Vectors:
+        """Empty ones, in a form that learned from a part of such vectors (n, width).
+
+        They lie in so many buckets; as many as so many vectors need, where it is not said.
+        """
         faiss = need("faiss", "search")
         faiss.omp_set_num_threads(threads)
-        base = faiss.index_factory(vectors.shape[1], spec.factory(len(vectors)), faiss.METRIC_INNER_PRODUCT)
+        form = spec.factory(lists or buckets(len(vectors)))
+        base = faiss.index_factory(vectors.shape[1], form, faiss.METRIC_INNER_PRODUCT)
         if spec.name == FLOAT16:  # the same numbers each time they are read and stored again
             base.by_residual = False
         faiss.extract_index_ivf(base).cp.min_points_per_centroid = 1  # of few, it warns; they are measured anyway
