@@ -297,7 +297,7 @@ def test_questions_of_passages_that_are_not_there(tmp_path):
     (tmp_path / "known").mkdir()
     (tmp_path / "known" / "shop.md").write_text(SHOP)
     table = tmp_path / "questions.csv"
-    table.write_text("question,passage\nWhat is it?,shop.md#Shippin\nWho are you?,\n")
-    with pytest.raises(DataError, match=r"not known: shop\.md#Shippin") as told:
+    table.write_text("question,passage\nWhat is it?,shop.md#Ship\nWho are you?,\n")
+    with pytest.raises(DataError, match=r"not known: shop\.md#Ship") as told:
         open_desk(tmp_path / "known", Tools(), read_questions(table))
     assert "shop.md#Shipping" in told.value.hint

@@ -91,16 +91,21 @@ def asked(picture: bytes, *parts: dict) -> list:
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": uri(picture)}}, *parts]}]
 
 
+def whole(text: str) -> str:
+    """Without the marks of characters that were never finished, which no stream sends."""
+    return text.rstrip("\ufffd")
+
+
 def test_questions_about_pictures(seedling_server, runner, name):
     chat = client(seedling_server).chat.completions
     question = {"type": "text", "text": "how many circles are there?"}
     found = chat.create(model=name, messages=asked(png(2), question))
-    assert found.choices[0].message.content == runner.ask(png(2), question["text"])
+    assert found.choices[0].message.content == whole(runner.ask(png(2), question["text"]))
     spoken = {"type": "input_audio", "input_audio": {"data": base64.b64encode(wav()).decode(), "format": "wav"}}
     heard = chat.create(model=name, messages=asked(png(2), spoken))
-    assert heard.choices[0].message.content == runner.ask(png(2), wav())
+    assert heard.choices[0].message.content == whole(runner.ask(png(2), wav()))
     captioned = chat.create(model=name, messages=asked(png(2)))
-    assert captioned.choices[0].message.content == runner.caption(png(2))
+    assert captioned.choices[0].message.content == whole(runner.caption(png(2)))
     pieces = [*chat.create(model=name, messages=asked(png(2), question), stream=True)]
     text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
     assert text == found.choices[0].message.content
