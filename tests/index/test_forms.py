@@ -102,3 +102,17 @@ def test_many_lie_in_buckets(vectors, monkeypatch):
     assert 1 <= found.looks_into <= most.looks_into <= found.buckets
     assert few.looks_into == found.looks_into
     assert replace(spec, name="x").factory(buckets(COUNT)).startswith("IVF128")
+
+
+def test_the_smallest_form_is_found_though_a_part_has_few_neighbours(monkeypatch):
+    monkeypatch.setattr("penjing.index.specs.BUCKETS_FROM", 1000)
+    monkeypatch.setattr("penjing.index.choice.SCREENED_ON", 300)
+    dice = np.random.default_rng(1)
+    centres, inside = dice.normal(size=(60, 64)), dice.normal(size=(60, 16, 64))
+    every = np.concatenate([centres[one] + 0.3 * dice.normal(size=(100, 16)) @ inside[one] for one in range(60)])
+    every = (every / np.linalg.norm(every, axis=1, keepdims=True)).astype(np.float32)
+    rows = np.arange(0, 6000, 40)
+    queries, ids = Queries(every[rows], rows), range(6000)
+    names = [spec.name for spec in specs(64, 6000)]
+    enough = (name for name in names if chosen(every, ids, queries, Wanted(0.9, form=name), silent)[1].recall >= 0.9)
+    assert chosen(every, ids, queries, Wanted(0.9), silent)[1].form == next(enough) != "float16"
