@@ -98,7 +98,8 @@ def index(
     """
     start = time.perf_counter()
     kinds = {*model.runner.modalities}
-    find_files([place for place in places if os.path.abspath(place) not in known_places(Path(folder))], kinds)
+    known = known_places(Path(folder))
+    find_files([place for place in places if os.path.abspath(place) not in known], kinds)
     with Store.written(Path(folder)) as store:
         store.begin(model.key, model.artifact, anew=anew)
         found = find_files(store.places(places), kinds, known=True)

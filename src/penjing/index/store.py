@@ -40,7 +40,13 @@ def is_index(folder: Path) -> bool:
 
 def known_places(folder: Path) -> list[str]:
     """Folders and files that the index in a folder is of; none where there is no index."""
-    return [*(Catalog(folder)["places"] or [])] if is_index(folder) else []
+    if not is_index(folder):
+        return []
+    catalog = Catalog(folder)
+    try:
+        return [*(catalog["places"] or [])]
+    finally:
+        catalog.close()
 
 
 class Store:

@@ -81,7 +81,7 @@ def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable
     runner, can = served.runner, served.abilities
     try:
         sampling = Sampling(asked.temperature, asked.top_p, asked.seed)
-        style = Style(min(_most(asked, desk), PLAIN.max_tokens), sampling, texts_of(asked.stop))
+        style = Style(_most(asked, desk, PLAIN.max_tokens), sampling, texts_of(asked.stop))
         if "assist" in can:
             seen = picture(heard.pictures[0], desk.limits) if heard.pictures else None
             spoken = samples(heard.sounds[0], runner.sampling_rate_hz, desk.limits) if heard.sounds else None
@@ -110,8 +110,10 @@ def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable
     return lambda: runner.generate(heard.messages, most, sampling, texts_of(asked.stop))
 
 
-def _most(asked: Chat, desk: Desk) -> int:
-    return min(asked.max_completion_tokens or asked.max_tokens or desk.limits.tokens, desk.limits.tokens)
+def _most(asked: Chat, desk: Desk, unasked: int | None = None) -> int:
+    """Most tokens to write: what is asked for, else so many, and never more than the server grants."""
+    granted = desk.limits.tokens
+    return min(asked.max_completion_tokens or asked.max_tokens or unasked or granted, granted)
 
 
 async def _checked(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
