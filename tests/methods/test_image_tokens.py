@@ -35,6 +35,7 @@ from penjing.pipeline.steps import Bench, Calibration, run_steps
 from penjing.recipe import check_fit, parse_recipe
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import choose_engine
+from penjing.runtimes.sampling import Style
 from penjing.values import Note, silent
 from tiny_vision_language import KINDS, save_vision_language
 
@@ -129,7 +130,8 @@ def test_engines_answer_what_pytorch_answers(kind, opened, tmp_path):
         assert len(found) == len(tokens)
         assert np.abs(found - wanted).max() < 1e-4
         for size in ((32, 32), SIZE):
-            assert runner.ask(picture().resize(size), QUESTION, 8) == reference.ask(picture().resize(size), QUESTION, 8)
+            asked = picture().resize(size), QUESTION, Style(8)
+            assert runner.ask(*asked) == reference.ask(*asked)
 
 
 @pytest.mark.parametrize("kind", PROCESSORS)

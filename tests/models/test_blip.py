@@ -20,6 +20,7 @@ from penjing.models.open import open_model
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.runtimes import open_runner
 from penjing.runtimes.decoder import open_decoder
+from penjing.runtimes.sampling import Style
 from penjing.values import silent
 from tiny_vision_language import save_blip
 
@@ -69,7 +70,7 @@ def test_words_are_those_of_transformers(engine, asks, model, graphs):
     if engine != "torch":
         runner = open_runner(graphs, read_manifest(graphs), EXACT[engine])
     assert runner.task == model.family.task
-    assert (runner.ask(picture(), QUESTION, TOKENS) if asks else runner.caption(picture(), TOKENS)) == wanted
+    assert (runner.ask(picture(), QUESTION, Style(TOKENS)) if asks else runner.caption(picture(), Style(TOKENS))) == wanted
     assert hasattr(runner, "caption") != hasattr(runner, "ask")
 
 

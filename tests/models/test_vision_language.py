@@ -22,6 +22,7 @@ from penjing.models.open import open_model
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.measure import exported
 from penjing.runtimes import open_runner
+from penjing.runtimes.sampling import Style
 from penjing.values import silent
 from tiny_vision_language import KINDS, save_vision_language
 
@@ -106,14 +107,14 @@ def test_logits_and_words_are_those_of_transformers(engine, kind, model, graphs)
     assert np.abs(found - logits).max() < 1e-4
     words = transformers.AutoTokenizer.from_pretrained(model.folder)
     wanted = words.decode(written[len(tokens) :], skip_special_tokens=True)
-    assert runner.ask(image, QUESTION, TOKENS) == wanted.strip()
+    assert runner.ask(image, QUESTION, Style(TOKENS)) == wanted.strip()
 
 
 def test_the_encoder_is_timed_on_what_the_runner_feeds_it_at_once(model, tmp_path):
     runner, fed = reference_runner(model), []
     see = runner._vision
     runner._vision = lambda arrays: fed.append({name: arrays[name].shape for name in see.inputs}) or see(arrays)
-    runner.ask(picture(90, 50), QUESTION, 1)
+    runner.ask(picture(90, 50), QUESTION, Style(1))
     _, timed = exported(model, tmp_path).inputs["vision_encoder"]
     assert len(fed) >= 1
     assert all(shapes == {name: array.shape for name, array in timed.items()} for shapes in fed)

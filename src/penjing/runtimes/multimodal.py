@@ -86,17 +86,17 @@ class MultimodalRunner:
         """Items that were read -> (items, width) unit vectors."""
         return unit(np.concatenate([self.graphs[modality](one)[f"{modality}_embeds"] for one in read]))
 
-    def caption(self, image: Any) -> str:
+    def caption(self, image: Any, style: Style = PLAIN) -> str:
         """A sentence about a picture: a path, encoded bytes or a PIL image."""
-        return self._write("caption", [self._tokens(image, "image")])
+        return "".join(self.captioning(image, style)).strip()
 
     def captioning(self, image: Any, style: Style = PLAIN) -> Iterator[str]:
         """The sentence piece by piece, as it is written."""
         return self._pieces("caption", [self._tokens(image, "image")], style)
 
-    def ask(self, image: Any, question: Any) -> str:
+    def ask(self, image: Any, question: Any, style: Style = PLAIN) -> str:
         """The answer to a question about a picture, typed (a string) or spoken (a `Path`, encoded bytes or samples)."""
-        return self._write("answer", self._asked(image, question))
+        return "".join(self.asking(image, question, style)).strip()
 
     def asking(self, image: Any, question: Any, style: Style = PLAIN) -> Iterator[str]:
         """The answer piece by piece."""

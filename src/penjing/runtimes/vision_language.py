@@ -68,13 +68,13 @@ class VisionLanguageRunner:
         self._words = self._prompt.tokenizer
         self._ends = frozenset(settings["generation"]["eos"])
 
-    def ask(self, image: Any, question: Any) -> str:
+    def ask(self, image: Any, question: Any, style: Style = PLAIN) -> str:
         """The answer to a typed question about a picture: a path, encoded bytes or a PIL image."""
-        return "".join(self.asking(image, question)).strip()
+        return "".join(self.asking(image, question, style)).strip()
 
-    def caption(self, image: Any) -> str:
+    def caption(self, image: Any, style: Style = PLAIN) -> str:
         """A sentence about a picture: a path, encoded bytes or a PIL image."""
-        return "".join(self.captioning(image)).strip()
+        return "".join(self.captioning(image, style)).strip()
 
     def asking(self, image: Any, question: Any, style: Style = PLAIN) -> Iterator[str]:
         """The answer piece by piece, as it is written."""
