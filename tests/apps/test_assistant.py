@@ -49,7 +49,7 @@ class Writer:
     def __init__(self, says: str) -> None:
         self.says, self.settings, self.asked = says, {"chat": {"begin": ""}}, []
 
-    def generate(self, messages, max_tokens, sampling, stop):
+    def generate(self, messages, style):
         self.asked.append(messages)
         yield self.says
 

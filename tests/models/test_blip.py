@@ -70,7 +70,9 @@ def test_words_are_those_of_transformers(engine, asks, model, graphs):
     if engine != "torch":
         runner = open_runner(graphs, read_manifest(graphs), EXACT[engine])
     assert runner.task == model.family.task
-    assert (runner.ask(picture(), QUESTION, Style(TOKENS)) if asks else runner.caption(picture(), Style(TOKENS))) == wanted
+    assert (
+        runner.ask(picture(), QUESTION, Style(TOKENS)) if asks else runner.caption(picture(), Style(TOKENS))
+    ) == wanted
     assert hasattr(runner, "caption") != hasattr(runner, "ask")
 
 

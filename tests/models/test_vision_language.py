@@ -125,7 +125,7 @@ def test_text_alone_is_written_on_from(model):
     ids = torch.tensor([runner._words.encode("the red circle").ids])
     with torch.no_grad():
         written = model.net.generate(input_ids=ids, do_sample=False, max_new_tokens=5)[0, ids.shape[1] :]
-    assert "".join(runner.generate("the red circle", 5)) == runner._words.decode(written.tolist())
+    assert "".join(runner.generate("the red circle", Style(5))) == runner._words.decode(written.tolist())
 
 
 def test_names_are_those_that_transformers_js_reads(kind, model, graphs):

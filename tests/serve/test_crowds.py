@@ -44,8 +44,8 @@ class Slow:
             raise RuntimeError("a bug in the model")
         return np.array([[len(one), 1.0] for one in read], np.float32)
 
-    def generate(self, messages, max_tokens, sampling, stop):
-        for _ in range(max_tokens):
+    def generate(self, messages, style):
+        for _ in range(style.max_tokens):
             self.begun.set()
             self.pieces += 1
             yield "a "

@@ -18,6 +18,7 @@ from http_server import listening
 from penjing.apps.confidence import builtin_folder
 from penjing.apps.search import Embedding, index
 from penjing.index.choice import Wanted
+from penjing.runtimes.sampling import Style
 from penjing.scenes.scene import draw, imagine
 from penjing.serve.limits import Limits
 from penjing.serve.shelf import Goods, open_shelf
@@ -124,6 +125,20 @@ def test_transcripts_in_every_format(seedling_server, runner, name):
         assert "00:00:01,500" in transcribe.create(model=name, file=("a.wav", wav()), response_format="srt")
 
 
+def test_a_transcript_streams_window_by_window(seedling_server, runner, name):
+    transcribe = client(seedling_server).audio.transcriptions
+    long = runner.longest_s * 2.5
+    wanted = [part.text for part in runner.transcribe(wav(long)).segments if part.text]
+    *deltas, done = transcribe.create(model=name, file=("a.wav", wav(long)), stream=True)
+    assert [one.type for one in deltas] == ["transcript.text.delta"] * len(wanted)
+    assert "".join(one.delta for one in deltas) == done.text == " ".join(wanted)
+    assert (done.type, len(wanted) > 1) == ("transcript.text.done", True)
+    with pytest.raises(openai.BadRequestError, match="a stream is json or text, not srt"):
+        transcribe.create(model=name, file=("a.wav", wav()), response_format="srt", stream=True)
+    with pytest.raises(openai.BadRequestError, match="not a sound"):
+        transcribe.create(model=name, file=("a.wav", b"RIFF"), stream=True)
+
+
 @pytest.fixture(scope="module")
 def language_server(language_artifact, tmp_path_factory):
     place = tmp_path_factory.mktemp("served") / "smol"
@@ -146,7 +161,7 @@ def test_conversations_at_once_and_piece_by_piece(language_server):
     from penjing.data.chat import Message
 
     said = [Message(one["role"], one["content"]) for one in messages]
-    assert found.choices[0].message.content == "".join(runner.generate(said, 12))
+    assert found.choices[0].message.content == "".join(runner.generate(said, Style(12)))
     pieces = [*chat.create(model="smol", messages=messages, max_tokens=12, stream=True,
                            stream_options={"include_usage": True})]  # fmt: skip
     text = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)

@@ -7,13 +7,13 @@ from typing import Any
 
 from penjing.apps.retrieval import Found, sentences, stems
 from penjing.data.chat import Message
-from penjing.runtimes.language import LIKELIEST
+from penjing.runtimes.sampling import Style
 
 SYSTEM = (
     "You work at a support desk. Answer the customer's question in one or two short sentences, only with what the "
     "notes say. Do not add anything that is not in the notes."
 )
-MOST_TOKENS = 120
+STYLE = Style(120, stop=("\n\n",))
 HELD = 0.75
 """Of an answer's words so many must be in the passages or the question; a small model makes things up."""
 MOST_QUOTED = 3
@@ -35,7 +35,7 @@ def written(writer: Any, question: str, found: Sequence[Found], said: Sequence[M
     """What a language model answers from the passages; None where the passages do not hold what it says."""
     notes = "\n\n".join(one.passage.whole for one in found)
     asked = Message("user", f"Notes:\n{notes}\n\nQuestion: {question}")
-    pieces = writer.generate([Message("system", SYSTEM), *said, asked], MOST_TOKENS, LIKELIEST, ("\n\n",))
+    pieces = writer.generate([Message("system", SYSTEM), *said, asked], STYLE)
     text = "".join(pieces).strip()
     return text if text and held(text, question, found) >= HELD else None
 

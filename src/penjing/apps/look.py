@@ -79,13 +79,12 @@ def ask(runner: Any, asked: Asked, style: Style = PLAIN, show: Show | None = Non
     return Said(asked.picture, text, time.perf_counter() - start, str(asked.question))
 
 
-def caption_files(runner: Any, names: Sequence[str], style: Style = PLAIN, show: Show | None = None) -> Iterator[Said]:
-    """Caption picture after picture; `show` hears every piece."""
+def caption(runner: Any, picture: str, style: Style = PLAIN, show: Show | None = None) -> Said:
+    """Caption a picture; `show` hears every piece."""
     check_can(runner, "caption", "write captions")
-    for name in names:
-        start = time.perf_counter()
-        text = _shown(runner.captioning(name, style), show)
-        yield Said(name, text, time.perf_counter() - start)
+    start = time.perf_counter()
+    text = _shown(runner.captioning(picture, style), show)
+    return Said(picture, text, time.perf_counter() - start)
 
 
 def trimmed(pieces: Iterable[str]) -> Iterator[str]:

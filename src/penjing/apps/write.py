@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from penjing.data.chat import Message
 from penjing.errors import ArtifactError, DataError
-from penjing.runtimes.sampling import Sampling
+from penjing.runtimes.sampling import Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How it is written: how many tokens at most, how they are drawn, before which texts it ends.
+    """How it is written. With `chat` the prompt is what a user says, and what is written the answer, after what the
+    `system` was told."""
 
-    With `chat` the prompt is what a user says, and what is written the answer, after what the `system` was told.
-    """
-
-    max_tokens: int = 256
-    sampling: Sampling = field(default_factory=Sampling)
-    stop: tuple[str, ...] = ()
+    style: Style
     chat: bool = False
     system: str | None = None
 
@@ -57,7 +53,7 @@ def write(runner: Any, prompt: str, manner: Manner, show: Callable[[str], None] 
         )
     started = time.perf_counter()
     pieces = []
-    for piece in runner.generate(manner.prompt(prompt), manner.max_tokens, manner.sampling, manner.stop):
+    for piece in runner.generate(manner.prompt(prompt), manner.style):
         pieces.append(piece)
         if show:
             show(piece)

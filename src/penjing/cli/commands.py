@@ -234,7 +234,7 @@ def caption(  # noqa: PLR0913, PLR0917 - the options of the contract
     for name in files:
         if not json and len(files) > 1:
             show(f"{name}: ")
-        results += [said.as_json() for said in look.caption_files(runner, [name], style, None if json else show)]
+        results.append(look.caption(runner, name, style, None if json else show).as_json())
         if not json:
             print()
     if json:
@@ -260,9 +260,9 @@ def generate(  # noqa: PLR0913, PLR0917 - the options of the contract
     """Write on from a text, or answer it, shown as it is written."""
     import penjing
     from penjing.apps.write import Manner, write
-    from penjing.runtimes.sampling import Sampling
+    from penjing.runtimes.sampling import Sampling, Style
 
-    manner = Manner(max_tokens, Sampling(temperature, top_p, seed), tuple(stop or ()), chat, system)
+    manner = Manner(Style(max_tokens, Sampling(temperature, top_p, seed), tuple(stop or ())), chat, system)
     manner.prompt(prompt)
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
     found = write(runner, prompt, manner, None if json else show)

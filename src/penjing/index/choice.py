@@ -11,7 +11,7 @@ import numpy as np
 
 from penjing.errors import DataError, did_you_mean
 from penjing.index.specs import FLOAT16, Spec, buckets, check_form, specs
-from penjing.index.vectors import Vectors
+from penjing.index.vectors import Buckets, Vectors
 from penjing.values import Array, FloatArray, Tell
 
 SCREENED_ON = 20_000
@@ -83,9 +83,10 @@ def chosen(
     nearest = around[:, : wanted.at]
     ids = np.asarray(numbers, np.int64)
     goal = Goal(np.where(nearest < 0, -1, ids[nearest]), np.where(queries.rows < 0, -1, ids[queries.rows]), least)
+    lying = Buckets(vectors, wanted.threads)
     for spec in _promising(vectors, queries, around, wanted, tell):
         tell(f"encode: {spec.name}", 0, 0)
-        made = Vectors.trained(spec, vectors, wanted.threads)
+        made = Vectors.trained(spec, vectors, wanted.threads, lying)
         made.add(vectors, ids)
         found = measured(made, queries.vectors, goal)
         if found.recall >= least or wanted.form or spec.name == FLOAT16:
@@ -112,11 +113,11 @@ def _promising(vectors: Array, queries: Queries, around: Array, wanted: Wanted, 
     rows = np.unique(np.concatenate([around[around >= 0], spread]))
     part = np.ascontiguousarray(vectors[rows], np.float32)
     goal = Goal(around[:, : wanted.at], queries.rows, least)
-    lists = max(1, buckets(len(vectors)) * len(part) // len(vectors))
+    lying = Buckets(part, wanted.threads, max(1, buckets(len(vectors)) * len(part) // len(vectors)))
     for place, spec in enumerate(every[:-1]):
         tell("try forms", place, len(every))
         if len(part) >= spec.least:
-            made = Vectors.trained(spec, part, wanted.threads, lists)
+            made = Vectors.trained(spec, part, wanted.threads, lying)
             made.add(part, rows)
             if measured(made, queries.vectors, goal).recall >= least:
                 yield spec

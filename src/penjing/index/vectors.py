@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,35 @@ AGAIN = 10
 TRAINED_ON = 64
 """Vectors a bucket, at most, that buckets and codes learn from."""
 LEAST_TRAINED_ON = 65_536
+ROUNDS = 10
+"""Of k-means, for the middles of buckets."""
 AT_ONCE = 65_536
 """Vectors that are encoded at once."""
+
+
+class Buckets:
+    """How many buckets vectors (n, width) lie in, and their middles: found when first asked for, the same for all forms
+    that do not turn or shorten vectors before."""
+
+    def __init__(self, vectors: Array, threads: int, count: int | None = None) -> None:
+        self.count = count or buckets(len(vectors))
+        self._vectors, self._threads = vectors, threads
+
+    @property
+    def learns_from(self) -> int:
+        """Vectors, at most, that middles and codes learn from."""
+        return max(LEAST_TRAINED_ON, TRAINED_ON * self.count)
+
+    @cached_property
+    def middles(self) -> FloatArray:
+        """(count, width), by spherical k-means."""
+        faiss = need("faiss", "search")
+        faiss.omp_set_num_threads(self._threads)
+        form = faiss.Clustering(self._vectors.shape[1], self.count)
+        form.spherical, form.niter, form.min_points_per_centroid = True, ROUNDS, 1
+        flat = faiss.IndexFlatIP(self._vectors.shape[1])
+        form.train(_some(self._vectors, self.learns_from), flat)
+        return np.asarray(flat.reconstruct_n(0, self.count), np.float32)
 
 
 class Vectors:
@@ -32,24 +60,23 @@ class Vectors:
         self._blank: Vectors | None = None
 
     @classmethod
-    def trained(cls, spec: Spec, vectors: Array, threads: int, lists: int | None = None) -> Vectors:
-        """Empty ones, in a form that learned from a part of such vectors (n, width).
-
-        They lie in so many buckets; as many as so many vectors need, where it is not said.
-        """
+    def trained(cls, spec: Spec, vectors: Array, threads: int, lying: Buckets | None = None) -> Vectors:
+        """Empty ones, in a form that learned from a part of such vectors (n, width), lying in buckets of theirs."""
         faiss = need("faiss", "search")
         faiss.omp_set_num_threads(threads)
-        form = spec.factory(lists or buckets(len(vectors)))
-        base = faiss.index_factory(vectors.shape[1], form, faiss.METRIC_INNER_PRODUCT)
+        lying = lying or Buckets(vectors, threads)
+        base = faiss.index_factory(vectors.shape[1], spec.factory(lying.count), faiss.METRIC_INNER_PRODUCT)
         if spec.name == FLOAT16:  # the same numbers each time they are read and stored again
             base.by_residual = False
-        faiss.extract_index_ivf(base).cp.min_points_per_centroid = 1  # of few, it warns; they are measured anyway
-        most = max(LEAST_TRAINED_ON, TRAINED_ON * faiss.extract_index_ivf(base).nlist)
-        base.train(_some(vectors, most))
+        inside, some = faiss.extract_index_ivf(base), _some(vectors, lying.learns_from)
+        inside.cp.min_points_per_centroid = 1  # of few, it warns; they are measured anyway
+        if not spec.before:
+            inside.quantizer.add(lying.middles)
+        base.train(some)
         fine = None
         if spec.fine:
             fine = faiss.index_factory(vectors.shape[1], f"IDMap2,{spec.fine}", faiss.METRIC_INNER_PRODUCT)
-            fine.train(_some(vectors, most))
+            fine.train(some)
         return cls(spec, base, fine)
 
     @classmethod

@@ -159,8 +159,6 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
 def _indexed(folder: Path, engine: Engine, scratch: Path, tell: Tell) -> Opened:
     """The artifact of an index, whose vectors are judged as the index keeps them."""
     found = open_any(artifact_of(folder), engine, scratch, tell)
-    if not (hasattr(found.runner, "embed_rows") or hasattr(found.runner, "embed")):
-        raise DataError(f"the model of {folder} is judged by other things than search", hint="evaluate its artifact")
     return found._replace(runner=Kept(found.runner, folder))
 
 

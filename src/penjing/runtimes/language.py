@@ -12,12 +12,12 @@ from penjing.errors import DataError
 from penjing.runtimes.decoding import Decoder, written_tokens
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
-from penjing.runtimes.sampling import Sampling
+from penjing.runtimes.sampling import Style
 from penjing.values import FloatArray
 
 GRAPH = "model"
-MOST_TOKENS = 256
-LIKELIEST = Sampling()
+LONG = Style(256)
+"""How a text is written on where nothing else is said."""
 
 
 class LanguageRunner:
@@ -54,23 +54,17 @@ class LanguageRunner:
         self._decoder.start({})
         return self._decoder.read(tokens)
 
-    def generate(
-        self,
-        prompt: str | Sequence[Message],
-        max_tokens: int = MOST_TOKENS,
-        sampling: Sampling = LIKELIEST,
-        stop: Sequence[str] = (),
-    ) -> Iterator[str]:
+    def generate(self, prompt: str | Sequence[Message], style: Style = LONG) -> Iterator[str]:
         """Write on from a text, or answer in a conversation; yields what is written piece by piece.
 
-        Writing ends where the model ends, after `max_tokens`, or before any of the `stop` texts.
+        Writing ends where the model ends, or where the style says.
         """
         tokens = self.prompt_tokens(prompt)
         check_prompt(tokens, self.context_tokens)
-        limit = min(max_tokens, self.context_tokens - len(tokens))
+        limit = min(style.max_tokens, self.context_tokens - len(tokens))
         self._decoder.start({})
-        written = written_tokens(self._decoder, tokens, self._ends, limit, sampling.picker())
-        yield from until(stop, pieces_of(self._words, written))
+        written = written_tokens(self._decoder, tokens, self._ends, limit, style.sampling.picker())
+        yield from until(style.stop, pieces_of(self._words, written))
 
     def _conversation(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of a conversation, as the chat template writes it.

@@ -26,7 +26,7 @@ from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
 from penjing.runtimes.sampling import PLAIN, Style
-from penjing.runtimes.speech import SHORTEST_WINDOW, Segment, Transcription
+from penjing.runtimes.speech import SHORTEST_WINDOW, Segment, Transcription, joined
 from penjing.values import Array, FloatArray
 
 GRAPHS = {"image": "vision_model", "text": "text_model", "audio": "audio_model", "fusion": "fusion_model"}
@@ -119,24 +119,23 @@ class MultimodalRunner:
 
         What is longer than the model hears is cut where it is quietest; a window is a segment, one of silence is none.
         """
+        return joined([*self.transcribing(read_sound(sound, self.sampling_rate_hz), language)])
+
+    def transcribing(self, samples: FloatArray, language: str | None = None) -> Iterator[Transcription]:
+        """The same window by window, as each is heard; of mono samples (n,). Nothing but silence is refused."""
         self.check_language(language)
         rate_hz, longest_s = self.sampling_rate_hz, self.longest_s
-        samples = read_sound(sound, rate_hz)
         parts = windows(samples, rate_hz, longest_s, longest_s * SHORTEST_WINDOW)
-        found = [self._segment(samples[first:last], first, alone=len(parts) == 1) for first, last in parts]
-        segments = tuple(filter(None, found))
-        text = " ".join(segment.text for segment in segments if segment.text)
-        return Transcription(text, None, samples.size / rate_hz, segments)
-
-    def _segment(self, samples: FloatArray, first: int, *, alone: bool) -> Segment | None:
-        """What is said in a window that begins at a sample; nothing where it is silent, unless it is all there is."""
-        try:
-            text = self._write("transcribe", [self._tokens(samples, "audio")])
-        except Silent:
-            if alone:
-                raise
-            return None
-        return Segment(first / self.sampling_rate_hz, (first + samples.size) / self.sampling_rate_hz, text)
+        for first, last in parts:
+            begin_s, end_s = first / rate_hz, last / rate_hz
+            try:
+                text = self._write("transcribe", [self._tokens(samples[first:last], "audio")])
+            except Silent:
+                if len(parts) == 1:
+                    raise
+                yield Transcription("", None, end_s - begin_s, ())
+            else:
+                yield Transcription(text, None, end_s - begin_s, (Segment(begin_s, end_s, text),))
 
     def check_language(self, language: str | None) -> None:
         """Refuse a language that the model does not know."""

@@ -53,7 +53,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How an answer about a picture is written: most tokens, how they are drawn, texts before which it ends."""
+    """How something is written: most tokens, how they are drawn, texts before which it ends."""
 
     max_tokens: int = 64
     sampling: Sampling = field(default_factory=Sampling)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,13 @@ class Transcription:
     segments: tuple[Segment, ...]
 
 
+def joined(windows: Sequence[Transcription]) -> Transcription:
+    """What was said in all windows of a sound."""
+    segments = tuple(segment for window in windows for segment in window.segments)
+    text = " ".join(segment.text for segment in segments if segment.text)
+    return Transcription(text, windows[-1].language, sum(window.audio_seconds for window in windows), segments)
+
+
 class SpeechRunner:
     """Transcribes sound, in windows of at most 30 s."""
 
@@ -124,17 +131,21 @@ class SpeechRunner:
         What is longer than the model hears is cut where it is quietest. One sound, one language: without a given one,
         it is what the model guesses from the first window. A window is a segment; with `times`, a phrase is.
         """
-        self.check_language(language)
         samples = read_sound(sound, self.sampling_rate_hz)
-        segments: list[Segment] = []
+        return joined([*self.transcribing(samples, language, times=times)])
+
+    def transcribing(
+        self, samples: FloatArray, language: str | None = None, *, times: bool = False
+    ) -> Iterator[Transcription]:
+        """The same window by window, as each is heard; of mono samples (n,)."""
+        self.check_language(language)
         longest_s = min(LONGEST_WINDOW_S, self.longest_s)
         for first, last in windows(samples, self.sampling_rate_hz, longest_s, longest_s * SHORTEST_WINDOW):
             heard = self.hear(samples[first:last], language, times=times)
             language = heard.language
             begin_s, end_s = first / self.sampling_rate_hz, last / self.sampling_rate_hz
-            segments += [part.later(begin_s) for part in heard.segments] or [Segment(begin_s, end_s, heard.text)]
-        text = " ".join(segment.text for segment in segments if segment.text)
-        return Transcription(text, language, samples.size / self.sampling_rate_hz, tuple(segments))
+            found = [part.later(begin_s) for part in heard.segments] or [Segment(begin_s, end_s, heard.text)]
+            yield Transcription(heard.text, language, end_s - begin_s, tuple(found))
 
     def check_language(self, language: str | None) -> None:
         """Refuse a language that the model does not know; None, a language to be guessed, is fine."""

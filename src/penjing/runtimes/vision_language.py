@@ -20,15 +20,14 @@ from penjing.errors import ArtifactError
 from penjing.runtimes.decoding import Decoder, Fed, written_tokens
 from penjing.runtimes.embedding import as_image, check_asked, check_text
 from penjing.runtimes.engine import Graph
-from penjing.runtimes.language import LIKELIEST, check_prompt
+from penjing.runtimes.language import LONG, check_prompt
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
-from penjing.runtimes.sampling import PLAIN, Sampling, Style
+from penjing.runtimes.sampling import PLAIN, Style
 from penjing.values import FloatArray
 
 GRAPHS = {"vision": "vision_encoder", "words": "embed_tokens"}
 DECODER = "decoder_model_merged"
-MOST_TOKENS = 64
 
 
 class _Reader:
@@ -85,19 +84,13 @@ class VisionLanguageRunner:
         """The sentence piece by piece."""
         return self._answer(as_image(image), self._prompt.caption_request, style)
 
-    def generate(
-        self,
-        prompt: str | Sequence[Message],
-        max_tokens: int = MOST_TOKENS,
-        sampling: Sampling = LIKELIEST,
-        stop: Sequence[str] = (),
-    ) -> Iterator[str]:
-        """Write on from a text alone; yields what is written piece by piece, up to any of the `stop` texts."""
+    def generate(self, prompt: str | Sequence[Message], style: Style = LONG) -> Iterator[str]:
+        """Write on from a text alone; yields what is written piece by piece."""
         if not isinstance(prompt, str):
             raise ArtifactError("this model talks about pictures alone", hint="penjing ask ARTIFACT PICTURE QUESTION")
         tokens = self._words.encode(check_text(prompt)).ids
         check_prompt(tokens, self.context_tokens)
-        yield from until(stop, self._write(tokens, len(tokens), max_tokens, sampling))
+        yield from self._write(tokens, len(tokens), style)
 
     def logits(self, image: Any, question: str, answer: str = "") -> tuple[FloatArray, tuple[int, ...]]:
         """Logits (tokens, vocabulary) after each token of a prompt with its answer, and those tokens."""
@@ -115,13 +108,13 @@ class VisionLanguageRunner:
 
     def _answer(self, image: Image.Image, question: str, style: Style) -> Iterator[str]:
         prompt = self._prompt(image, question)
-        written = self._write(self._fed(prompt), len(prompt.tokens), style.max_tokens, style.sampling)
-        return until(style.stop, written)
+        return self._write(self._fed(prompt), len(prompt.tokens), style)
 
-    def _write(self, fed: Fed, count: int, max_tokens: int, sampling: Sampling = LIKELIEST) -> Iterator[str]:
-        limit = min(max_tokens, self.context_tokens - count)
+    def _write(self, fed: Fed, count: int, style: Style) -> Iterator[str]:
+        limit = min(style.max_tokens, self.context_tokens - count)
         self._reader.start({})
-        return pieces_of(self._words, written_tokens(self._reader, fed, self._ends, limit, sampling.picker()))
+        written = written_tokens(self._reader, fed, self._ends, limit, style.sampling.picker())
+        return until(style.stop, pieces_of(self._words, written))
 
     def _fed(self, prompt: Prompt) -> FloatArray:
         """Embeddings (tokens, width) of a prompt, with what was seen in the places of the image tokens.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -19,9 +18,9 @@ from penjing.runtimes.sampling import PLAIN, Sampling, Style
 from penjing.serve.assistant import told
 from penjing.serve.desk import Desk
 from penjing.serve.media import decoded, from_base64, picture, samples
-from penjing.serve.refusals import Refusal, mistaken, wrong_model
+from penjing.serve.refusals import Refusal, checked, mistaken, wrong_model
 from penjing.serve.shelf import Served
-from penjing.serve.wire import Chat, Document, Said, texts_of
+from penjing.serve.wire import Chat, Document, Said, sent, texts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def routes(desk: Desk) -> APIRouter:
         heard = heard_in(asked.messages)
         begin = await desk.aside(lambda: answering(served, heard, asked, desk))
         turn = Turn(served, heard, asked, _most(asked, desk))
-        pieces = _checked(served.worker.stream(begin))
+        pieces = checked(served.worker.stream(begin), "messages")
         if not asked.stream:
             return turn.whole("".join([piece async for piece in pieces]))
         first = await anext(pieces, None)  # what is wrong is told by a status, before anything is sent
@@ -106,23 +105,13 @@ def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable
             raise wrong_model(served.name, "chat")
     except UserError as error:
         raise mistaken(error, "messages") from error
-    most = _most(asked, desk)
-    return lambda: runner.generate(heard.messages, most, sampling, texts_of(asked.stop))
+    return lambda: runner.generate(heard.messages, replace(style, max_tokens=_most(asked, desk)))
 
 
 def _most(asked: Chat, desk: Desk, unasked: int | None = None) -> int:
     """Most tokens to write: what is asked for, else so many, and never more than the server grants."""
     granted = desk.limits.tokens
     return min(asked.max_completion_tokens or asked.max_tokens or unasked or granted, granted)
-
-
-async def _checked(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Pieces; what the model says is wrong with the question is a refusal."""
-    try:
-        async for piece in pieces:
-            yield piece
-    except UserError as error:
-        raise mistaken(error, "messages") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +142,16 @@ class Turn:
                 text += piece
                 yield self._event({"content": piece})
         except Refusal as refusal:
-            yield _sent(refusal.as_json())
+            yield sent(refusal.as_json())
             return
         yield self._event({}, self._reason(text))
         if self.asked.stream_options is not None and self.asked.stream_options.include_usage:
-            yield _sent({**self._head("chat.completion.chunk"), "choices": [], **self._usage(text)})
+            yield sent({**self._head("chat.completion.chunk"), "choices": [], **self._usage(text)})
         yield "data: [DONE]\n\n"
 
     def _event(self, delta: dict[str, Any], reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return _sent({**self._head("chat.completion.chunk"), "choices": [choice]})
+        return sent({**self._head("chat.completion.chunk"), "choices": [choice]})
 
     def _head(self, kind: str) -> Document:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.asked.model}
@@ -181,7 +170,3 @@ class Turn:
             return {}
         read, written = len(self.served.runner.prompt_tokens(self.heard.messages)), self._written(text)
         return {"usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}
-
-
-def _sent(document: Document) -> str:
-    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"

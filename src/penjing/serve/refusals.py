@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
 
 from penjing.errors import UserError
+
+Made = TypeVar("Made")
 
 
 class Refusal(Exception):
@@ -30,6 +33,15 @@ class Refusal(Exception):
 def mistaken(error: UserError, param: str | None = None) -> Refusal:
     """What was given is at fault, as an error of ours says."""
     return Refusal(400, f"{error.message} ({error.hint})" if error.hint else error.message, param=param)
+
+
+async def checked(pieces: AsyncIterator[Made], param: str | None = None) -> AsyncIterator[Made]:
+    """What a model makes; what it says is wrong with what it was given is a refusal."""
+    try:
+        async for piece in pieces:
+            yield piece
+    except UserError as error:
+        raise mistaken(error, param) from error
 
 
 def full() -> Refusal:

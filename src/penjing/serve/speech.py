@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, UploadFile
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from penjing.apps.subtitles import WRITERS
 from penjing.errors import DataError
+from penjing.runtimes.speech import Transcription
 from penjing.serve.desk import Desk
 from penjing.serve.media import samples
-from penjing.serve.refusals import Refusal, mistaken, wrong_model
+from penjing.serve.refusals import Refusal, checked, mistaken, wrong_model
+from penjing.serve.wire import sent
 
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
+STREAMED = ("json", "text")
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -26,6 +30,7 @@ def routes(desk: Desk) -> APIRouter:
         model: Annotated[str, Form()],
         language: Annotated[str | None, Form()] = None,
         response_format: Annotated[str, Form()] = "json",
+        stream: Annotated[bool, Form()] = False,
     ) -> Response | dict[str, Any]:
         """Write down what is said."""
         served = desk.shelf[model]
@@ -33,9 +38,15 @@ def routes(desk: Desk) -> APIRouter:
             raise wrong_model(model, "transcribe")
         if response_format not in FORMATS:
             raise Refusal(400, f"no format called {response_format!r}: {', '.join(FORMATS)}", param="response_format")
+        if stream and response_format not in STREAMED:
+            raise Refusal(400, f"a stream is {' or '.join(STREAMED)}, not {response_format}", param="response_format")
         runner = served.runner
         content = await file.read()
         heard = await desk.aside(lambda: samples(content, runner.sampling_rate_hz, desk.limits))
+        if stream:
+            windows = checked(served.worker.stream(lambda: runner.transcribing(heard, language)))
+            first = await anext(windows)  # what is wrong is told by a status, before anything is sent
+            return StreamingResponse(_events(first, windows), media_type="text/event-stream")
         timed = response_format in ("srt", "vtt", "verbose_json") and runner.tells_times
         try:
             runner.check_language(language)
@@ -58,3 +69,20 @@ def routes(desk: Desk) -> APIRouter:
                 "segments": segments}  # fmt: skip
 
     return router
+
+
+async def _events(first: Transcription, rest: AsyncIterator[Transcription]) -> AsyncIterator[str]:
+    """Server-sent events, as the OpenAI API has them: what each window adds, and all of it at last."""
+    text = first.text
+    if text:
+        yield sent({"type": "transcript.text.delta", "delta": text})
+    try:
+        async for window in rest:
+            new = f" {window.text}" if text and window.text else window.text
+            text += new
+            if new:
+                yield sent({"type": "transcript.text.delta", "delta": new})
+    except Refusal as refusal:
+        yield sent(refusal.as_json())
+        return
+    yield sent({"type": "transcript.text.done", "text": text})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -95,6 +96,11 @@ class Search(Request):
     path: Text | None = None
     kind: Literal["image", "audio", "text"] | None = None
     where: dict[Text, Text] = Field(default_factory=dict, max_length=32)
+
+
+def sent(document: Document) -> str:
+    """A server-sent event."""
+    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
 
 
 def texts_of(stop: str | list[str] | None) -> tuple[str, ...]:
