@@ -69,6 +69,17 @@ def test_model_and_index_are_judged_as_one(made, photos, picture_artifact, penji
     assert kept["recall_at_1"]["value"] == pytest.approx(alone["recall_at_1"]["value"], abs=0.05)  # float16
 
 
+def test_an_index_of_the_seedling_is_judged_by_its_retrieval(photos, seedling_artifact, penjing, tmp_path):
+    penjing("search", "index", seedling_artifact, photos, "--index", tmp_path / "idx")
+    found = penjing("evaluate", tmp_path / "idx", "--data", photos, "--against", seedling_artifact, "--threads", 1)
+    assert found.code == 0
+    kept, alone = (found.json[key]["metrics"] for key in ("measures", "against"))
+    assert {*kept} == {*alone}
+    assert any(name.startswith("retrieval/") for name in kept)
+    captions = [name for name in kept if name.startswith("caption/")]
+    assert [kept[name] for name in captions] == [alone[name] for name in captions]  # the index keeps no words
+
+
 def test_an_index_that_misses_a_goal(made, photos, penjing):
     judged = ["evaluate", made, "--data", photos, "--threads", 2, "--goal", "recall_at_1>=1.01"]
     found = penjing(*judged)
