@@ -108,11 +108,12 @@ def test_only_encoders_that_do_not_learn_are_kept(fresh):
 def test_more_than_there_is_room_for_is_not_kept(fresh, monkeypatch):
     model = fresh("whisper")
     towers = [tower for tower in model.towers if tower.name == "encoder"]
-    for most, keeps in ((1 << 30, True), (1, False)):
-        monkeypatch.setattr("penjing.teach.frozen.MOST_BYTES", most)
+    for most, keeps in ((0.5, True), (0.0, False)):
+        monkeypatch.setattr("penjing.teach.frozen.MOST", most)
         kept = Kept(towers)
-        items = probes(model, 3)
+        items, told = probes(model, 3), []
         with kept.in_place():
-            Answers(model, items, {}, embeds=False).lean_on(kept, items, silent)
+            Answers(model, items, {}, embeds=False).lean_on(kept, items, lambda what, *_, told=told: told.append(what))
             assert bool(kept) is keeps
+            assert any("no memory" in what for what in told) is not keeps
         assert "forward" not in vars(towers[0].blocks[0])

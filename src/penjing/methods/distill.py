@@ -117,11 +117,11 @@ class Distill(Method):
         """The minutes that it is given."""
         return 60 * (self.minutes or 0.0)
 
-    def keeps_bytes(self, model: Model, batches: Sequence[Batch], per_row: float) -> float:
+    def keeps_bytes(self, model: Model, towers: Sequence[Tower], batches: Sequence[Batch], per_row: float) -> float:
         """The teacher's answers to all items, as large as those to a few calibration items."""
         if self.task_share == 1 or not batches:
             return 0.0
-        mapped = {tower.name: tuple(range(len(tower.blocks))) for tower in model.towers}
+        mapped = {tower.name: tuple(range(len(tower.blocks))) for tower in towers}
         layers = mapped if self._weights.wants("features", "attention") else {}
         teacher = Teacher(lambda: model, "", layers, self._weights.embeds, self.temperature)
         items = len(batches) if self.data is None else per_row * count_rows(self.data)

@@ -66,7 +66,7 @@ def check_disk(model: Model, recipe: Recipe, calibration: Calibration, folder: P
     batches, rows = calibration.batches, calibration.rows[0]
     per_row = len(batches) / len(rows) if rows else 1.0
     for step in recipe.steps:
-        size_bytes = step.method.keeps_bytes(model, batches, per_row)
+        size_bytes = step.method.keeps_bytes(model, step.targets(model.towers), batches, per_row)
         check_room(folder, int(size_bytes), f"step {step.method.name}: what it keeps while it works")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 from typing import Any, TypeVar
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +22,8 @@ from penjing.values import Tell
 
 T = TypeVar("T")
 
-MOST_BYTES = 4 << 30
-"""More is not kept: then blocks run at every step."""
+MOST = 0.5
+"""Of the memory that is free, so much may be kept. Where that is not enough, blocks run at every step."""
 
 
 class Kept:
@@ -67,14 +68,14 @@ class Kept:
     @torch.no_grad()
     def each(self, ask: Callable[[Sequence[Batch]], list[T]], items: Sequence[Batch]) -> Iterator[T]:
         """Ask about every item alone and keep what passes; nothing, where that is more than there is room for."""
-        keeps = bool(self.towers)
+        keeps, most_bytes = bool(self.towers), MOST * psutil.virtual_memory().available
         for place, item in enumerate(items, 1):
             self._fills = keeps
             (found,) = ask([item])
             self._fills = False
             yield found
             size_bytes = sum(output.nbytes for output in self._outputs.values())
-            if keeps and (not size_bytes or size_bytes / place * len(items) > MOST_BYTES):
+            if keeps and (not size_bytes or size_bytes / place * len(items) > most_bytes):
                 self.forget()
                 keeps = False
 
@@ -84,6 +85,7 @@ class Kept:
             for place, _ in enumerate(self.each(ask, items), 1):
                 tell("run what does not learn", place, len(items))
                 if not self:
+                    tell("no memory to keep what does not learn: it runs at every step", 0, 0)
                     break
 
     def _forward(self, tower: Tower, block: nn.Module, whole: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
