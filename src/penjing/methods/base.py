@@ -126,7 +126,7 @@ class Method(BaseModel, ABC):
         return 0.0
 
     def keeps_bytes(self, model: Model, towers: Sequence[Tower], batches: Sequence[Batch], per_row: float) -> float:
-        """Bytes that work on some towers keeps on disk beside the model; of data of its own, a row is `per_row` items."""
+        """Bytes that work on towers keeps on disk beside the model; of data of its own, a row is `per_row` items."""
         return 0.0
 
     def require(self, batches: Sequence[Batch]) -> None:
