@@ -137,4 +137,4 @@ def test_forms_by_name_and_size():
     for name in ("int7", "", "pcaN-int8", "float32", "int8; rm -rf"):
         with pytest.raises(DataError, match="no form called"):
             check_form(name)
-    assert [buckets(count) for count in (10, 99_999, 100_000, 1_000_000)] == [1, 1, 1024, 4096]
+    assert [buckets(count) for count in (10, 99_999, 100_000, 1_000_000)] == [1, 1, 2048, 8192]

@@ -101,7 +101,7 @@ def test_many_lie_in_buckets(vectors, monkeypatch):
     assert found.buckets == buckets(COUNT) == few.buckets > 1
     assert 1 <= found.looks_into <= most.looks_into <= found.buckets
     assert few.looks_into == found.looks_into
-    assert replace(spec, name="x").factory(buckets(COUNT)).startswith("IVF128")
+    assert replace(spec, name="x").factory(buckets(COUNT)).startswith("IVF256")
 
 
 def test_the_smallest_form_is_found_though_a_part_has_few_neighbours(monkeypatch):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import DataError, did_you_mean
-from penjing.index.specs import FLOAT16, Spec, buckets, check_form, specs
+from penjing.index.specs import FLOAT16, Spec, check_form, specs
 from penjing.index.vectors import Buckets, Vectors
 from penjing.values import Array, FloatArray, Tell
 
@@ -84,7 +84,7 @@ def chosen(
     ids = np.asarray(numbers, np.int64)
     goal = Goal(np.where(nearest < 0, -1, ids[nearest]), np.where(queries.rows < 0, -1, ids[queries.rows]), least)
     lying = Buckets(vectors, wanted.threads)
-    for spec in _promising(vectors, queries, around, wanted, tell):
+    for spec in _promising(vectors, queries, around, lying, wanted, tell):
         tell(f"encode: {spec.name}", 0, 0)
         made = Vectors.trained(spec, vectors, wanted.threads, lying)
         made.add(vectors, ids)
@@ -94,11 +94,14 @@ def chosen(
     raise AssertionError("float16 is always good enough")
 
 
-def _promising(vectors: Array, queries: Queries, around: Array, wanted: Wanted, tell: Tell) -> Iterator[Spec]:
+def _promising(
+    vectors: Array, queries: Queries, around: Array, lying: Buckets, wanted: Wanted, tell: Tell
+) -> Iterator[Spec]:
     """Forms that find enough in a part of the index, smallest first.
 
     The part has all that is near the queries, (queries, n) rows of `around`, for it is these that a coarse form
-    confuses; and buckets as full as those of the whole, for a form keeps what is left of a vector in its bucket.
+    confuses; and the buckets of the whole, for a form keeps what is left of a vector in its bucket. What shortens
+    vectors has buckets of its own: as full ones.
     """
     every = specs(vectors.shape[1], len(vectors))
     form = wanted.form or (FLOAT16 if wanted.recall is None and len(vectors) < COMPRESSED_FROM else None)
@@ -113,11 +116,11 @@ def _promising(vectors: Array, queries: Queries, around: Array, wanted: Wanted, 
     rows = np.unique(np.concatenate([around[around >= 0], spread]))
     part = np.ascontiguousarray(vectors[rows], np.float32)
     goal = Goal(around[:, : wanted.at], queries.rows, least)
-    lying = Buckets(part, wanted.threads, max(1, buckets(len(vectors)) * len(part) // len(vectors)))
+    few = Buckets(part, wanted.threads, max(1, lying.count * len(part) // len(vectors)))
     for place, spec in enumerate(every[:-1]):
         tell("try forms", place, len(every))
         if len(part) >= spec.least:
-            made = Vectors.trained(spec, part, wanted.threads, lying)
+            made = Vectors.trained(spec, part, wanted.threads, few if spec.before else lying)
             made.add(part, rows)
             if measured(made, queries.vectors, goal).recall >= least:
                 yield spec

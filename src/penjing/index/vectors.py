@@ -17,11 +17,11 @@ from penjing.values import Array, FloatArray
 
 AGAIN = 10
 """Where a fine form ranks again, so many times as many items are found first."""
-TRAINED_ON = 64
+TRAINED_ON = 40
 """Vectors a bucket, at most, that buckets and codes learn from."""
 LEAST_TRAINED_ON = 65_536
-ROUNDS = 10
-"""Of k-means, for the middles of buckets."""
+ROUNDS, POINTS = 10, 64
+"""Of k-means, for buckets and for codebooks; and vectors for each entry of a codebook, at most."""
 AT_ONCE = 65_536
 """Vectors that are encoded at once."""
 
@@ -70,6 +70,9 @@ class Vectors:
             base.by_residual = False
         inside, some = faiss.extract_index_ivf(base), _some(vectors, lying.learns_from)
         inside.cp.min_points_per_centroid = 1  # of few, it warns; they are measured anyway
+        if hasattr(base, "pq"):
+            base.pq.cp.niter, base.pq.cp.max_points_per_centroid = ROUNDS, POINTS
+            base.do_polysemous_training = False  # codes in an order that nothing here reads; it takes most of the time
         if not spec.before:
             inside.quantizer.add(lying.middles)
         base.train(some)
