@@ -151,7 +151,7 @@ def measured(vectors: Vectors, queries: FloatArray, goal: Goal) -> Measured:
         recall = float(np.mean(hits))
         if recall >= goal.least or looks >= vectors.buckets:
             break
-        looks *= 2
+        looks = min(2 * looks, vectors.buckets)
     p50, p95 = (float(1000 * np.quantile(times, share)) for share in (0.5, 0.95))
     size = vectors.size_bytes / max(1, len(vectors))
     return Measured(vectors.spec.name, recall, at, len(queries), vectors.buckets, looks, size, p50, p95)

@@ -68,6 +68,6 @@ def buckets(count: int) -> int:
     """How many buckets so many vectors lie in: some eight times their root, a power of two; few all lie in one.
 
     A form keeps what is left of a vector in its bucket: the more there are, the less is left, and the more their
-    middles take: 16 bytes an item at a million vectors of 512 numbers.
+    middles take: 17 bytes an item at a million vectors of 512 numbers.
     """
     return 1 if count < BUCKETS_FROM else 1 << round(math.log2(8 * math.sqrt(count)))

@@ -85,7 +85,7 @@ class Kept:
             for place, _ in enumerate(self.each(ask, items), 1):
                 tell("run what does not learn", place, len(items))
                 if not self:
-                    tell("no memory to keep what does not learn: it runs at every step", 0, 0)
+                    tell("nothing is kept of what does not learn: it runs at every step", 0, 0)
                     break
 
     def _forward(self, tower: Tower, block: nn.Module, whole: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
