@@ -108,8 +108,9 @@ def test_only_encoders_that_do_not_learn_are_kept(fresh):
 def test_more_than_there_is_room_for_is_not_kept(fresh, monkeypatch):
     model = fresh("whisper")
     towers = [tower for tower in model.towers if tower.name == "encoder"]
-    for most, keeps in ((0.5, True), (0.0, False)):
+    for most, processes, keeps in ((0.5, 1, True), (0.5, 10**12, False), (0.0, 1, False)):
         monkeypatch.setattr("penjing.teach.frozen.MOST", most)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         kept = Kept(towers)
         items, told = probes(model, 3), []
         with kept.in_place():

@@ -8,6 +8,7 @@ what it gives while the teacher is asked is kept, and nothing is run for it.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 from typing import Any, TypeVar
@@ -23,7 +24,8 @@ from penjing.values import Tell
 T = TypeVar("T")
 
 MOST = 0.5
-"""Of the memory that is free, so much may be kept. Where that is not enough, blocks run at every step."""
+"""Of the memory that is free, so much may be kept by all processes of a machine. Where that is not enough, blocks run at
+every step."""
 
 
 class Kept:
@@ -68,7 +70,8 @@ class Kept:
     @torch.no_grad()
     def each(self, ask: Callable[[Sequence[Batch]], list[T]], items: Sequence[Batch]) -> Iterator[T]:
         """Ask about every item alone and keep what passes; nothing, where that is more than there is room for."""
-        keeps, most_bytes = bool(self.towers), MOST * psutil.virtual_memory().available
+        keeps, sharing = bool(self.towers), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes, by their launcher
+        most_bytes = MOST * psutil.virtual_memory().available / sharing
         for place, item in enumerate(items, 1):
             self._fills = keeps
             (found,) = ask([item])
