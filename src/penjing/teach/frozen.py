@@ -24,8 +24,8 @@ from penjing.values import Tell
 T = TypeVar("T")
 
 MOST = 0.5
-"""Of the memory that is free, so much may be kept by all processes of a machine. Where that is not enough, blocks run at
-every step."""
+"""Of the memory that is free, so much may be kept by all processes of a machine. Where that is not enough, blocks run
+at every step."""
 
 
 class Kept:
