@@ -27,7 +27,9 @@ FORMS = ("binary", "int2", "pq128", "int3", "pq256", "int4", "binary-int8", "int
 
 
 def drawn(count: int, place: Path) -> np.ndarray[Any, Any]:
-    """Vectors (count, 512) float16 in a file."""
+    """Vectors (count, 512) float16 in a file, drawn once."""
+    if place.is_file():
+        return np.load(place, mmap_mode="r")
     dice = np.random.default_rng(0)
     found = np.lib.format.open_memmap(place, "w+", np.float16, (count, WIDTH))
     for first in range(0, count, CLUSTER):
@@ -131,7 +133,7 @@ def main(count: int, peers: bool) -> None:
 
     faiss.omp_set_num_threads(THREADS)
     BUILD.mkdir(parents=True, exist_ok=True)
-    vectors = drawn(count, BUILD / "vectors.npy")
+    vectors = drawn(count, BUILD / f"vectors-{count}.npy")
     queries = perturbed(vectors, JUDGES, 2)
     right = exact(vectors, Queries(queries, np.full(JUDGES, -1)), AT)
     lines = [ours(vectors, queries, right, None)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_an_index_of_the_seedling_is_judged_by_its_retrieval(photos, seedling_ar
     assert any(name.startswith("retrieval/") for name in kept)
     captions = [name for name in kept if name.startswith("caption/")]
     assert [kept[name] for name in captions] == [alone[name] for name in captions]  # the index keeps no words
+
+
+def test_an_index_of_a_model_that_is_another_by_now_is_not_judged(made, photos, picture_artifact, penjing, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(made, moved)
+    with sqlite3.connect(moved / "catalog.sqlite") as catalog:
+        catalog.execute("UPDATE about SET value = '\"other\"' WHERE key = 'model'")
+    message, _ = penjing("evaluate", moved, "--data", photos).check_refused()
+    assert "another model" in message
 
 
 def test_an_index_that_misses_a_goal(made, photos, penjing):

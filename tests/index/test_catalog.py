@@ -11,7 +11,8 @@ from penjing.errors import ArtifactError, DataError
 from penjing.index.catalog import NAME, Catalog, Item
 from penjing.index.fields import fields_of
 from penjing.index.files import Found, find_files, kind_of
-from penjing.index.specs import FLOAT16, buckets, check_form, specs
+from penjing.index.buckets import bucket_count
+from penjing.index.specs import FLOAT16, check_form, specs
 from tiny_colours import paint
 
 pytestmark = pytest.mark.shop
@@ -137,4 +138,4 @@ def test_forms_by_name_and_size():
     for name in ("int7", "", "pcaN-int8", "float32", "int8; rm -rf"):
         with pytest.raises(DataError, match="no form called"):
             check_form(name)
-    assert [buckets(count) for count in (10, 99_999, 100_000, 1_000_000)] == [1, 1, 2048, 8192]
+    assert [bucket_count(count) for count in (10, 99_999, 100_000, 1_000_000)] == [1, 1, 4096, 16_384]

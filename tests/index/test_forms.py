@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from penjing.index.choice import Queries, Wanted, chosen, exact
-from penjing.index.specs import buckets, specs
+from penjing.index.buckets import Buckets, bucket_count
+from penjing.index.specs import candidates, specs
 from penjing.index.vectors import Vectors
 from penjing.values import silent
 
@@ -45,6 +46,7 @@ def test_what_is_measured_is_what_is_found(name, vectors):
     rows = np.arange(0, COUNT, 30)
     made, found = chosen(vectors, np.arange(COUNT) + 100, Queries(vectors[rows], rows), Wanted(form=name), silent)
     assert found.form == name
+    rows = rows[1::2]  # the others choose
     _, numbers = made.search(vectors[rows], 11)
     right = brute(vectors, rows, 10)
     hits = [len({*(row[row != own + 100] - 100)[:10]} & {*best}) / 10
@@ -58,7 +60,7 @@ def test_what_is_measured_is_what_is_found(name, vectors):
 @pytest.mark.parametrize("name", NAMES)
 def test_written_removed_and_chosen_among(name, vectors, tmp_path):
     spec = next(spec for spec in specs(WIDTH, COUNT) if spec.name == name)
-    made = Vectors.trained(spec, vectors, 1)
+    made = Vectors.trained(spec, Buckets(vectors, 1), 1)
     made.add(vectors, np.arange(COUNT))
     made.write(tmp_path / "v")
     again = Vectors.read(spec, tmp_path / "v")
@@ -75,14 +77,58 @@ def test_written_removed_and_chosen_among(name, vectors, tmp_path):
 
 def test_the_smallest_that_finds_enough_is_chosen(vectors):
     rows = np.arange(0, COUNT, 30)
-    queries = Queries(vectors[rows], rows)
-    every = {spec.name: spec for spec in specs(WIDTH, COUNT)}
-    recalls = {name: chosen(vectors, range(COUNT), queries, Wanted(form=name), silent)[1].recall for name in every}
+    queries, swapped = Queries(vectors[rows], rows), Queries(vectors[rows[::-1]], rows[::-1])  # even ones choose
+    every = [spec.name for spec in candidates(WIDTH, COUNT)]
+    recalls = {
+        name: [
+            chosen(vectors, range(COUNT), given, Wanted(form=name), silent)[1].recall for given in (queries, swapped)
+        ]
+        for name in every
+    }
     for least in (0.6, 0.9, 0.99):
         found = chosen(vectors, range(COUNT), queries, Wanted(recall=least), silent)[1]
-        enough = [name for name in every if recalls[name] >= least]
-        assert found.form == enough[0]
-        assert found.recall >= least
+        assert found.form == next(name for name in every if min(recalls[name]) >= least)
+        assert found.recall == recalls[found.form][0] >= least
+
+
+def test_copies_of_one_vector_count_for_each_other(vectors):
+    copies = np.concatenate([vectors[:1000], vectors[:25].repeat(20, 0)])
+    rows = np.arange(0, 25)
+    kept, found = chosen(copies, range(1500), Queries(copies[rows], rows), Wanted(recall=0.9), silent)
+    assert found.recall == 1.0
+    assert {*kept.search(copies[:1], 30)[1][0].tolist()} >= {0, *range(1000, 1020)}
+
+
+def test_the_most_exact_form_is_kept_where_none_finds_enough(vectors, monkeypatch):
+    monkeypatch.setattr("penjing.index.choice.ALIKE", -1.0)  # nothing is ever near enough
+    rows = np.arange(0, COUNT, 100)
+    found = chosen(vectors, range(COUNT), Queries(vectors[rows], rows), Wanted(recall=1.0), silent)[1]
+    assert (found.form, found.recall) == ("float16", 0.0)
+
+
+@pytest.mark.parametrize("width", [64, 48])  # by signs and sums, and by a matrix
+def test_a_turn_spreads_what_few_numbers_hold(width):
+    dice = np.random.default_rng(0)
+    made = uneven(dice.standard_normal((3000, width)))
+    rows = np.arange(0, 3000, 30)
+    kept, found = chosen(made, range(3000), Queries(made[rows], rows), Wanted(form="int4"), silent)
+    assert found.recall > 0.8  # 0.71 unturned
+    assert (kept.decoded(rows) * made[rows]).sum(1).mean() == pytest.approx(1, abs=0.01)
+
+
+def test_shortened_vectors_keep_as_much_of_products_as_so_many_numbers_can():
+    made = uneven(np.random.default_rng(0).standard_normal((3000, 64)))
+    rows = np.arange(3000)
+    kept, _ = chosen(made, range(3000), Queries(made[:10], rows[:10]), Wanted(form="pca32-int8"), silent)
+    most = np.linalg.eigvalsh(made.T @ made)[::-1][:32].sum() / 3000  # the mean is one of their directions
+    assert (kept.decoded(rows) * made).sum(1).mean() == pytest.approx(most, abs=0.01)
+
+
+def uneven(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors of which few numbers hold most, away from the origin."""
+    width = vectors.shape[1]
+    made = vectors * np.linspace(2, 0.05, width) ** 2 + 3.0 * (np.arange(width) == width - 1)
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_few_vectors_keep_everything_unless_asked(vectors):
@@ -92,20 +138,20 @@ def test_few_vectors_keep_everything_unless_asked(vectors):
 
 
 def test_many_lie_in_buckets(vectors, monkeypatch):
-    monkeypatch.setattr("penjing.index.specs.BUCKETS_FROM", 1000)
+    monkeypatch.setattr("penjing.index.buckets.BUCKETS_FROM", 1000)
     rows = np.arange(0, COUNT, 30)
     queries = Queries(vectors[rows], rows)
     spec = next(spec for spec in specs(WIDTH, COUNT) if spec.name == "int8")
     few, found = chosen(vectors, range(COUNT), queries, Wanted(recall=0.5, form="int8"), silent)
     _, most = chosen(vectors, range(COUNT), queries, Wanted(recall=0.99, form="int8"), silent)
-    assert found.buckets == buckets(COUNT) == few.buckets > 1
+    assert found.buckets == bucket_count(COUNT) == few.buckets > 1
     assert 1 <= found.looks_into <= most.looks_into <= found.buckets
     assert few.looks_into == found.looks_into
-    assert replace(spec, name="x").factory(buckets(COUNT)).startswith("IVF256")
+    assert replace(spec, name="x").factory(bucket_count(COUNT)).startswith("IVF512(SQfp16)")
 
 
 def test_the_smallest_form_is_found_though_a_part_has_few_neighbours(monkeypatch):
-    monkeypatch.setattr("penjing.index.specs.BUCKETS_FROM", 1000)
+    monkeypatch.setattr("penjing.index.buckets.BUCKETS_FROM", 1000)
     monkeypatch.setattr("penjing.index.choice.SCREENED_ON", 300)
     dice = np.random.default_rng(1)
     centres, inside = dice.normal(size=(60, 64)), dice.normal(size=(60, 16, 64))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +78,42 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
     assert len([one for one in runner.reads if isinstance(one, Path)]) == 150 - 64  # what was kept is not read again
     make(tmp_path, [tmp_path / "photos"], "fresh")
     assert hits(tmp_path / "idx", tmp_path) == hits(tmp_path / "fresh", tmp_path)
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    paint_many(tmp_path / "photos", 150)
+    embedding(tmp_path)
+    dies = """
+import os, signal, sys
+from penjing.apps.search import Embedding, index
+from penjing.index.choice import Wanted
+from tiny_colours import Colours
+class Dies(Colours):
+    def embed_read(self, read, modality):
+        if len(self.reads) > 100:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().embed_read(read, modality)
+index(Embedding(Dies(), sys.argv[1]), [sys.argv[2]], sys.argv[3], Wanted())
+"""
+    given = [tmp_path / "colours", tmp_path / "photos", tmp_path / "idx"]
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", dies, *given], env=paths, check=False).returncode == -signal.SIGKILL
+    runner = Colours()
+    make(tmp_path, [tmp_path / "photos"], runner=runner)
+    assert len([one for one in runner.reads if isinstance(one, Path)]) == 150 - 64
+    make(tmp_path, [tmp_path / "photos"], "fresh")
+    assert hits(tmp_path / "idx", tmp_path) == hits(tmp_path / "fresh", tmp_path)
+
+
+def test_an_open_index_is_searched_as_it_is_by_now(photos, tmp_path):
+    make(tmp_path, [photos])
+    searcher = Searcher(tmp_path / "idx", embedding(tmp_path))
+    paint(photos, "new.png", (10, 200, 30))
+    (photos / "0" / "001.png").unlink()
+    make(tmp_path, [photos])
+    found = [Path(hit.path).name for hit in searcher.find("10 200 30", 100)]
+    assert (found[0], len(found)) == ("new.png", 40)
+    assert "001.png" not in found
 
 
 def test_what_a_killed_run_left_half_written_is_cleared(photos, tmp_path):
@@ -158,9 +197,8 @@ def test_passages_of_texts_are_items_with_titles(photos, tmp_path):
 def test_filters_leave_others_out(photos, tmp_path):
     paint(photos, "cats/a.png", (12, 201, 33))
     paint(photos, "cats/b.png", (200, 20, 30))
-    (photos / "cats" / "metadata.jsonl").write_text(
-        '{"file_name": "a.png", "mood": "calm"}\n{"file_name": "b.png", "mood": "wild"}\n'
-    )
+    rows = ['{"file_name": "cats/a.png", "mood": "calm"}', '{"file_name": "cats/b.png", "mood": "wild"}']
+    (photos / "metadata.jsonl").write_text("\n".join(rows))
     make(tmp_path, [photos])
     asked = tmp_path / "idx"
     assert [name for name, _ in hits(asked, tmp_path, only=Filter(path="*/cats/*"))] == ["a.png", "b.png"]
@@ -168,6 +206,13 @@ def test_filters_leave_others_out(photos, tmp_path):
     assert hits(asked, tmp_path, only=Filter(kind="text")) == []
     assert hits(asked, tmp_path, only=Filter(fields={'"; DROP TABLE item; --': "x"})) == []
     assert len(hits(asked, tmp_path, count=100)) == 42
+
+
+def test_a_table_that_cannot_be_read_is_named(photos, tmp_path):
+    (photos / "0" / "metadata.jsonl").write_text("no table")
+    found = make(tmp_path, [photos])
+    assert found.items == {"image": 40}
+    assert "is not JSON" in found.faults[str(photos / "0" / "metadata.jsonl")]
 
 
 def test_an_index_of_another_model_is_refused(photos, tmp_path):
@@ -228,7 +273,11 @@ def test_a_form_is_kept_when_the_index_grows(tmp_path):
     paint_many(tmp_path / "photos", 1100)
     found = make(tmp_path, [tmp_path / "photos"], wanted=Wanted(form="int8", threads=2))
     assert found.form is not None
-    assert found.form.form == "int8"
+    assert (found.form.form, found.form.items) == ("int8", 1100)
+    for other in (Wanted(form="int4"), Wanted(recall=1.0), Wanted(recall=0.1, at=3)):
+        with pytest.raises(ArtifactError, match="keeps int8, found .* of the nearest 10, and cannot be compressed anew"):
+            make(tmp_path, [tmp_path / "photos"], wanted=other)
+    assert make(tmp_path, [tmp_path / "photos"], wanted=Wanted(recall=0.5)).form == found.form
     paint(tmp_path / "photos", "new.png", (10, 200, 30))
     (tmp_path / "photos" / "0" / "001.png").unlink()
     assert make(tmp_path, [tmp_path / "photos"]).items == {"image": 1100}

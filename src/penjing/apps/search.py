@@ -19,9 +19,10 @@ from penjing.errors import ArtifactError, DataError
 from penjing.index.build import put_all
 from penjing.index.catalog import Item
 from penjing.index.choice import Measured, Wanted
-from penjing.index.fields import fields_of
+from penjing.index.fields import broken_tables, fields_of
 from penjing.index.files import find_files
 from penjing.index.store import Store, known_places
+from penjing.index.vectors import Vectors
 from penjing.values import FloatArray, Tell, silent
 
 MOST_TEXTS = 100
@@ -102,15 +103,17 @@ def index(
     find_files([place for place in places if os.path.abspath(place) not in known], kinds)
     with Store.written(Path(folder)) as store:
         store.begin(model.key, model.artifact, anew=anew)
+        store.check_wanted(wanted)
         found = find_files(store.places(places), kinds, known=True)
-        removed = store.catalog.drop_missing(found)
+        with store.catalog as catalog:
+            removed = catalog.drop_missing(found)
+            catalog.renew_fields(fields_of)
         changed = store.catalog.changed(found)
-        store.catalog.renew_fields(fields_of)
         put_all(store, changed, model.runner, wanted.threads, tell)
         form = store.settle(_texts(model.runner, store), wanted, tell)
         seconds = time.perf_counter() - start
         unchanged = len(found) - len(changed)
-        faults, counts = store.catalog.faults(), store.catalog.counts()
+        faults, counts = {**store.catalog.faults(), **broken_tables(map(Path, found))}, store.catalog.counts()
         return Indexed(folder, counts, len(changed), unchanged, removed, faults, seconds, store.size_bytes, form)
 
 
@@ -137,7 +140,8 @@ class Searcher:
     def __init__(self, folder: str | Path, model: Embedding) -> None:
         self._store, self._runner = Store.opened(Path(folder)), model.runner
         self._store.check_model(model.key)
-        self._vectors = self._store.vectors() if self._store.catalog["form"] else None
+        self._kept: tuple[int, Vectors | None] = (-1, None)
+        self._vectors()  # what is damaged is told at once
 
     def find(
         self, query: str | Path | bytes, count: int = 10, only: Filter | None = None, *, kind: str | None = None
@@ -154,9 +158,10 @@ class Searcher:
         """The items nearest to a unit vector (width,), nearest first."""
         only = only or Filter()
         among = self._store.catalog.matching(only.path, only.kind, only.fields)
-        if self._vectors is None or among == []:
+        vectors = self._vectors()
+        if vectors is None or among == []:
             return []
-        scores, numbers = self._vectors.search(vector[None], count, among)
+        scores, numbers = vectors.search(vector[None], count, among)
         found = self._store.catalog.items(number for number in numbers[0] if number >= 0)
         return [
             Hit(int(number), item.path, item.kind, item.title, item.text, dict(item.fields or {}), float(score))
@@ -164,31 +169,34 @@ class Searcher:
             if (item := found.get(int(number))) is not None
         ]
 
+    def _vectors(self) -> Vectors | None:
+        """As the catalogue has them by now: an index may be brought up to date while it is searched."""
+        generation = self._store.catalog["generation"]
+        if generation != self._kept[0]:
+            self._kept = (generation, self._store.vectors() if self._store.catalog["form"] else None)
+        return self._kept[1]
+
     def item(self, number: int) -> Item | None:
         """An item by its number; None where there is none."""
         return self._store.catalog.items([number]).get(number)
 
 
 class Kept:
-    """A runner whose pictures and sounds come back as an index keeps them: the two are judged as one."""
+    """A runner whose vectors are compared as an index compares them: the two are judged as one."""
 
-    def __init__(self, runner: Any, folder: str | Path) -> None:
+    def __init__(self, model: Embedding, folder: str | Path) -> None:
         store = Store.opened(Path(folder))
+        store.check_model(model.key)
         if not store.catalog["form"]:
             raise ArtifactError(f"{folder} is empty", hint="index something first")
-        self._runner, self._vectors = runner, store.vectors()
+        self._runner, self._vectors = model.runner, store.vectors()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    def embed_rows(self, rows: Sequence[Any]) -> FloatArray:
-        """The pictures, sounds or texts of rows -> (rows, width), as the index keeps them."""
-        return self._vectors.as_kept(self._runner.embed_rows(rows))
-
-    def embed(self, items: Sequence[Any], modality: str) -> FloatArray:
-        """Items of one modality -> (items, width) as the index keeps them; texts, which are looked for, as they are."""
-        found: FloatArray = self._runner.embed(items, modality)
-        return found if modality == "text" else self._vectors.as_kept(found)
+    def scores(self, items: FloatArray, others: FloatArray) -> FloatArray:
+        """(items, others): what a search for the others would say of items that are kept."""
+        return self._vectors.scores(others, items).T
 
 
 def artifact_of(folder: str | Path) -> str:

@@ -25,6 +25,7 @@ def make_index(  # noqa: PLR0913, PLR0917 - the options of the contract
         float | None,
         typer.Option(min=0, max=1, help="Smallest form that finds this share of what exact search finds."),
     ] = None,
+    at: Annotated[int, typer.Option(min=1, max=100, help="How many of the nearest are counted for that.")] = 10,
     form: Annotated[str | None, typer.Option(help="Keep vectors in this form, whatever it finds.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Forget what is in the index and read all anew.")] = False,
     engine: Engine = "auto",
@@ -38,7 +39,7 @@ def make_index(  # noqa: PLR0913, PLR0917 - the options of the contract
     from penjing.index.choice import Wanted
     from penjing.runtimes.engine import available_cores
 
-    wanted = Wanted(recall, form=form, threads=threads or available_cores())
+    wanted = Wanted(recall, at, form=form, threads=threads or available_cores())
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
     with progress() as tell:
         found = search.index(search.Embedding(runner, artifact), places, index, wanted, anew=rebuild, tell=tell)
@@ -54,7 +55,7 @@ def make_index(  # noqa: PLR0913, PLR0917 - the options of the contract
     if found.form:
         one = found.form
         print(f"{one.form}: {one.bytes_per_item:.0f} bytes an item, {one.p50_ms:.2f} ms a query, "
-              f"{one.recall:.1%} of the nearest {one.at} of exact search")  # fmt: skip
+              f"{one.recall:.1%} of the nearest {one.at} of exact search, measured on {one.items} items")  # fmt: skip
 
 
 @app.command()

@@ -10,12 +10,12 @@ import numpy as np
 from penjing.data.row import Row
 from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
-from penjing.evaluate.retrieval import Matrix, cosine_scores, retrieval_scores
+from penjing.evaluate.retrieval import Matrix, Scored, cosine_scores, retrieval_scores
 from penjing.scenes.captions import false_claims
 from penjing.scenes.scene import Scene
 
 
-def evaluate_directions(vectors: Mapping[str, Matrix]) -> dict[str, ItemScores]:
+def evaluate_directions(vectors: Mapping[str, Matrix], scored: Scored = cosine_scores) -> dict[str, ItemScores]:
     """Find each row by each of its modalities among all rows: `image_to_text_recall_at_1` and so on.
 
     `vectors` holds (rows, width) by modality. `recall_at_k` is the mean of all directions. Every row is an item of its
@@ -26,7 +26,7 @@ def evaluate_directions(vectors: Mapping[str, Matrix]) -> dict[str, ItemScores]:
     found: dict[str, ItemScores] = {}
     means: dict[str, list[ItemScores]] = {f"recall_at_{k}": [] for k in RECALL_AT}
     for one, other in itertools.combinations(vectors, 2):
-        scores = retrieval_scores(cosine_scores(vectors[one], vectors[other]), pairs, one, other)
+        scores = retrieval_scores(scored(vectors[one], vectors[other]), pairs, one, other)
         for name, kept in means.items():
             kept.append(scores.pop(name))
         found |= scores

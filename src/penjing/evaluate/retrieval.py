@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores, median
 
 Matrix = NDArray[np.floating[Any]]
+Scored = Callable[[Matrix, Matrix], Matrix]
+"""Scores (items, others) of vectors (items, width), (others, width), as `cosine_scores` gives them."""
 
 
 def cosine_scores(queries: Matrix, items: Matrix) -> Matrix:
@@ -53,12 +56,14 @@ def retrieval_scores(
     return found
 
 
-def zero_shot_hits(items: Matrix, classes: Matrix, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+def zero_shot_hits(
+    items: Matrix, classes: Matrix, labels: NDArray[np.int64], scored: Scored = cosine_scores
+) -> NDArray[np.bool_]:
     """Whether each item is nearer to its own class than to any other.
 
     items (items, width), classes (classes, width), labels (items,) -> (items,).
     """
-    scores = cosine_scores(items, classes)
+    scores = scored(items, classes)
     truth = np.arange(len(classes))[None, :] == labels[:, None]
     return np.asarray(best_ranks(scores, truth) == 1)
 

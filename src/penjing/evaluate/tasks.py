@@ -11,7 +11,7 @@ import numpy as np
 from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.interval import ItemScores
-from penjing.evaluate.retrieval import Matrix, cosine_scores, retrieval_scores, zero_shot_hits
+from penjing.evaluate.retrieval import Matrix, Scored, cosine_scores, retrieval_scores, zero_shot_hits
 from penjing.evaluate.words import speech_scores
 
 Progress = Callable[[int, int], None]
@@ -58,6 +58,7 @@ def evaluate_retrieval(
     rows: Sequence[Row],
     batch: int = 16,
     progress: Progress | None = None,
+    scored: Scored = cosine_scores,
 ) -> dict[str, ItemScores]:
     """Find each row's picture (or sound) by its text and back. Equal texts count as one, and so do rows of one file."""
     texts, text_of = _distinct([_field(row, "text") for row in rows])
@@ -68,7 +69,7 @@ def evaluate_retrieval(
     text_vectors = _in_batches(embed_texts, texts, batch, lambda done: _tell(progress, len(first) + done, total))
     pairs = np.stack([np.array(item_of, dtype=np.int64), np.array(text_of, dtype=np.int64)], axis=1)
     media = next((row.media for row in rows if row.media), "image")
-    return retrieval_scores(cosine_scores(item_vectors, text_vectors), pairs, media)
+    return retrieval_scores(scored(item_vectors, text_vectors), pairs, media)
 
 
 def evaluate_zero_shot(
@@ -77,14 +78,14 @@ def evaluate_zero_shot(
     rows: Sequence[Row],
     template: str = "{}",
     progress: Progress | None = None,
+    scored: Scored = cosine_scores,
 ) -> dict[str, ItemScores]:
     """Name each row's `label` by the nearest of all labels' texts; `template` makes a text of a label."""
     labels, label_of = _distinct([_field(row, "label") for row in rows])
     classes = _in_batches(embed_texts, [template.replace("{}", label) for label in labels], 16, lambda done: None)
     items = _in_batches(embed_items, rows, 16, lambda done: _tell(progress, done, len(rows)))
-    return {
-        "accuracy": ItemScores.mean_of("accuracy", zero_shot_hits(items, classes, np.array(label_of, dtype=np.int64)))
-    }
+    hits = zero_shot_hits(items, classes, np.array(label_of, dtype=np.int64), scored)
+    return {"accuracy": ItemScores.mean_of("accuracy", hits)}
 
 
 def evaluate_classification(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from penjing.errors import DataError, did_you_mean
-from penjing.index.specs import FLOAT16, Spec, check_form, specs
-from penjing.index.vectors import Buckets, Vectors
+from penjing.index.buckets import Buckets
+from penjing.index.specs import FLOAT16, Spec, candidates, check_form, specs
+from penjing.index.vectors import Vectors
 from penjing.values import Array, FloatArray, Tell
 
 SCREENED_ON = 20_000
@@ -20,15 +21,20 @@ AROUND = 64
 """What is near a query: so many of the nearest."""
 BLOCK = 65_536
 RECALL = 0.95
+ALIKE = 1e-6
+"""Cosines that differ by less are equal: of copies any may be found."""
 COMPRESSED_FROM = 20_000
 """Fewer vectors keep everything, in float16, unless something else is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A form on an index: the share of exact search's nearest that it finds, and what a query and an item take."""
+    """A form on an index: the share of exact search's nearest that it found when it was chosen, of so many `items` and
+    by so many queries; and what a query and an item take.
+    """
 
     form: str
+    items: int
     recall: float
     at: int
     queries: int
@@ -73,88 +79,111 @@ class Queries:
     vectors: FloatArray
     rows: Array
 
+    def some(self, rows: slice) -> Queries:
+        """A part of them."""
+        return Queries(self.vectors[rows], self.rows[rows])
+
 
 def chosen(
     vectors: Array, numbers: Sequence[int], queries: Queries, wanted: Wanted, tell: Tell
 ) -> tuple[Vectors, Measured]:
-    """Encode vectors (n, width) in the smallest form that finds as much as is wanted; the measure is of all of them."""
-    least = RECALL if wanted.recall is None else wanted.recall
+    """Encode vectors (n, width) in the smallest form that finds as much as is wanted.
+
+    Every other query chooses among the forms; the rest, which had no say in that, measure the one that is made of all
+    vectors, and another is made where it finds too little.
+    """
     around = exact(vectors, queries, max(wanted.at, AROUND))
-    nearest = around[:, : wanted.at]
-    ids = np.asarray(numbers, np.int64)
-    goal = Goal(np.where(nearest < 0, -1, ids[nearest]), np.where(queries.rows < 0, -1, ids[queries.rows]), least)
+    goals = [
+        Goal(vectors, queries.some(rows), around[rows, : wanted.at], RECALL if wanted.recall is None else wanted.recall)
+        for rows in (slice(0, None, 2), slice(min(1, len(around) - 1), None, 2))
+    ]
     lying = Buckets(vectors, wanted.threads)
-    for spec in _promising(vectors, queries, around, lying, wanted, tell):
+    ids = np.asarray(numbers, np.int64)
+    order = np.argsort(ids)
+    for spec in _promising(goals[0], around, lying, wanted, tell):
         tell(f"encode: {spec.name}", 0, 0)
-        made = Vectors.trained(spec, vectors, wanted.threads, lying)
+        made = Vectors.trained(spec, lying, wanted.threads)
         made.add(vectors, ids)
-        found = measured(made, queries.vectors, goal)
-        if found.recall >= least or wanted.form or spec.name == FLOAT16:
-            return made, found
-    raise AssertionError("float16 is always good enough")
+        found = measured(made, goals[1], lambda some: order[np.searchsorted(ids, some, sorter=order)])
+        if found.recall >= goals[1].least:
+            break
+    return made, found
 
 
-def _promising(
-    vectors: Array, queries: Queries, around: Array, lying: Buckets, wanted: Wanted, tell: Tell
-) -> Iterator[Spec]:
-    """Forms that find enough in a part of the index, smallest first.
+def _promising(goal: Goal, around: Array, lying: Buckets, wanted: Wanted, tell: Tell) -> Iterator[Spec]:
+    """Forms that find enough in a part of the index, smallest first; the last one is float16.
 
     The part has all that is near the queries, (queries, n) rows of `around`, for it is these that a coarse form
-    confuses; and the buckets of the whole, for a form keeps what is left of a vector in its bucket. What shortens
-    vectors has buckets of its own: as full ones.
+    confuses; and the buckets of the whole, for a form keeps what a vector has beside the middle of its own.
     """
-    every = specs(vectors.shape[1], len(vectors))
+    vectors = goal.vectors
     form = wanted.form or (FLOAT16 if wanted.recall is None and len(vectors) < COMPRESSED_FROM else None)
     if form is not None:
-        names = {spec.name: spec for spec in every}
+        names = {spec.name: spec for spec in specs(vectors.shape[1], len(vectors))}
         if form not in names:
             raise DataError(f"no form called {form!r} for {len(vectors)} vectors", hint=did_you_mean(form, [*names]))
         yield names[form]
         return
-    least = RECALL if wanted.recall is None else wanted.recall
+    *every, last = candidates(vectors.shape[1], len(vectors))
     spread = np.arange(0, len(vectors), -(-len(vectors) // SCREENED_ON))
     rows = np.unique(np.concatenate([around[around >= 0], spread]))
     part = np.ascontiguousarray(vectors[rows], np.float32)
-    goal = Goal(around[:, : wanted.at], queries.rows, least)
-    few = Buckets(part, wanted.threads, max(1, lying.count * len(part) // len(vectors)))
-    for place, spec in enumerate(every[:-1]):
+    for place, spec in enumerate(every):
         tell("try forms", place, len(every))
-        if len(part) >= spec.least:
-            made = Vectors.trained(spec, part, wanted.threads, few if spec.before else lying)
-            made.add(part, rows)
-            if measured(made, queries.vectors, goal).recall >= least:
-                yield spec
-    yield every[-1]
+        made = Vectors.trained(spec, lying, wanted.threads)
+        made.add(part, rows)
+        made.looks_into = made.buckets
+        if goal.asked(made).recall >= goal.least:
+            yield spec
+    yield last
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Goal:
-    """Numbers (queries, at) of the nearest, −1 for none; of the item that a query is itself, −1; the share to find."""
+    """What queries are to find of vectors (n, width): the rows (queries, at) that are nearest, −1 for none; the share
+    of them that is enough.
+    """
 
+    vectors: Array
+    queries: Queries
     nearest: Array
-    itself: Array
     least: float
 
-
-def measured(vectors: Vectors, queries: FloatArray, goal: Goal) -> Measured:
-    """Find how much of the nearest is found, looking into as few buckets as that takes, one query after another."""
-    looks, at = 1, goal.nearest.shape[1]
-    while True:
-        vectors.looks_into = looks
-        hits, times = [], []
-        for query, own, right in zip(queries, goal.itself, goal.nearest, strict=True):
+    def asked(self, made: Vectors, rows_of: Callable[[Array], Array] = np.asarray) -> Asked:
+        """Ask one query after another, of vectors whose rows have numbers."""
+        at, shares, times = self.nearest.shape[1], [], []
+        for query, own, right in zip(self.queries.vectors, self.queries.rows, self.nearest, strict=True):
             start = time.perf_counter()
-            _, found = vectors.search(query[None], at + 1)
+            _, numbers = made.search(query[None], at + 1)
             times.append(time.perf_counter() - start)
-            others = [number for number in found[0] if number != own][:at]
-            hits.append(len({*others} & {*right[right >= 0]}) / max(1, int((right >= 0).sum())))
-        recall = float(np.mean(hits))
-        if recall >= goal.least or looks >= vectors.buckets:
-            break
-        looks = min(2 * looks, vectors.buckets)
-    p50, p95 = (float(1000 * np.quantile(times, share)) for share in (0.5, 0.95))
-    size = vectors.size_bytes / max(1, len(vectors))
-    return Measured(vectors.spec.name, recall, at, len(queries), vectors.buckets, looks, size, p50, p95)
+            rows = rows_of(numbers[0][numbers[0] >= 0])
+            shares.append(self._share(query, rows[rows != own][:at], right[right >= 0]))
+        return Asked(float(np.mean(shares)), *(float(1000 * np.quantile(times, share)) for share in (0.5, 0.95)))
+
+    def _share(self, query: FloatArray, found: Array, right: Array) -> float:
+        """Of what is nearest, that was found; what is as near as the last of it counts as well."""
+        if not len(right):
+            return 1.0
+        last = float((self.vectors[right].astype(np.float32) @ query).min())
+        return float(np.sum(self.vectors[found].astype(np.float32) @ query >= last - ALIKE)) / len(right)
+
+
+class Asked(NamedTuple):
+    """What queries found, and how long one took."""
+
+    recall: float
+    p50_ms: float
+    p95_ms: float
+
+
+def measured(vectors: Vectors, goal: Goal, rows_of: Callable[[Array], Array]) -> Measured:
+    """Find how much of the nearest is found, looking into as few buckets as that takes."""
+    vectors.looks_into = 1
+    while (found := goal.asked(vectors, rows_of)).recall < goal.least and vectors.looks_into < vectors.buckets:
+        vectors.looks_into = min(2 * vectors.looks_into, vectors.buckets)
+    size, (count, at) = vectors.size_bytes / max(1, len(vectors)), goal.nearest.shape
+    return Measured(vectors.spec.name, len(vectors), found.recall, at, count, vectors.buckets, vectors.looks_into, size,
+                    found.p50_ms, found.p95_ms)  # fmt: skip
 
 
 def exact(vectors: Array, queries: Queries, count: int) -> Array:

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from penjing.values import Array, FloatArray, Tell
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 1
+FORMAT = 2
 WAITING = "waiting.f16"
-MOST_QUERIES = 100
+MOST_QUERIES = 200
 """Items of the index that are looked for to measure a form."""
 
 
@@ -56,8 +57,8 @@ class Store:
         self.folder, self.catalog = folder, Catalog(folder)
         found = self.catalog["format"]
         if found not in (None, FORMAT):
-            raise ArtifactError(f"{folder} has format {found}, this penjing reads {FORMAT}",
-                                hint="pip install --upgrade penjing")  # fmt: skip
+            hint = "make the index anew" if found < FORMAT else "pip install --upgrade penjing"
+            raise ArtifactError(f"{folder} has format {found}, this penjing reads {FORMAT}", hint=hint)
 
     @classmethod
     def opened(cls, folder: Path) -> Store:
@@ -108,6 +109,19 @@ class Store:
         if self.catalog["model"] != model:
             raise ArtifactError(f"{self.folder} was made with another model",
                                 hint="give the artifact it was made with, or index again with --rebuild")  # fmt: skip
+
+    def check_wanted(self, wanted: Wanted) -> None:
+        """Refuse a form that vectors which were rounded once cannot be given any more."""
+        form, measured = self.catalog["form"], self.measured
+        if form is None or form["name"] == FLOAT16 or measured is None or not wanted.names_a_form:
+            return
+        finds_less = wanted.recall is not None and (measured.at != wanted.at or measured.recall < wanted.recall)
+        if finds_less or wanted.form not in (None, form["name"]):
+            raise ArtifactError(
+                f"{self.folder} keeps {form['name']}, found {measured.recall:.1%} of the nearest {measured.at}, "
+                "and cannot be compressed anew",
+                hint="index again with --rebuild",
+            )
 
     def places(self, more: Sequence[str]) -> list[str]:
         """Folders and files that the index is of: those that it was made of before, and more."""
@@ -173,8 +187,8 @@ class Store:
         gone = [*{*old.numbers()} - {*settled}]
         old.remove(gone)
         old.add(self._rows(waiting), [number for number, _ in waiting])
-        if gone or waiting:
-            self._turn(old, self.measured)
+        if (gone or waiting) and (measured := self.measured):
+            self._turn(old, replace(measured, bytes_per_item=old.size_bytes / max(1, len(old))))
         return self.measured
 
     def _turn(self, vectors: Vectors | None, measured: Measured | None) -> None:

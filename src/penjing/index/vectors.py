@@ -12,43 +12,17 @@ import numpy as np
 
 from penjing.errors import ArtifactError
 from penjing.extras import need
-from penjing.index.specs import FLOAT16, Spec, buckets
+from penjing.index.buckets import LEAST_LEARNED_FROM, ROUNDS, Buckets, nearest, spaced
+from penjing.index.specs import FLOAT16, Spec, is_power_of_two
 from penjing.values import Array, FloatArray
 
 AGAIN = 10
 """Where a fine form ranks again, so many times as many items are found first."""
-TRAINED_ON = 40
-"""Vectors a bucket, at most, that buckets and codes learn from."""
-LEAST_TRAINED_ON = 65_536
-ROUNDS, POINTS = 10, 64
-"""Of k-means, for buckets and for codebooks; and vectors for each entry of a codebook, at most."""
+SEED = 0
+POINTS = 64
+"""Vectors for each entry of a codebook, at most."""
 AT_ONCE = 65_536
 """Vectors that are encoded at once."""
-
-
-class Buckets:
-    """How many buckets vectors (n, width) lie in, and their middles: found when first asked for, the same for all forms
-    that do not turn or shorten vectors before."""
-
-    def __init__(self, vectors: Array, threads: int, count: int | None = None) -> None:
-        self.count = count or buckets(len(vectors))
-        self._vectors, self._threads = vectors, threads
-
-    @property
-    def learns_from(self) -> int:
-        """Vectors, at most, that middles and codes learn from."""
-        return max(LEAST_TRAINED_ON, TRAINED_ON * self.count)
-
-    @cached_property
-    def middles(self) -> FloatArray:
-        """(count, width), by spherical k-means."""
-        faiss = need("faiss", "search")
-        faiss.omp_set_num_threads(self._threads)
-        form = faiss.Clustering(self._vectors.shape[1], self.count)
-        form.spherical, form.niter, form.min_points_per_centroid = True, ROUNDS, 1
-        flat = faiss.IndexFlatIP(self._vectors.shape[1])
-        form.train(_some(self._vectors, self.learns_from), flat)
-        return np.asarray(flat.reconstruct_n(0, self.count), np.float32)
 
 
 class Vectors:
@@ -57,30 +31,29 @@ class Vectors:
     def __init__(self, spec: Spec, base: Any, fine: Any = None) -> None:
         self.spec = spec
         self._base, self._fine = base, fine
-        self._blank: Vectors | None = None
 
     @classmethod
-    def trained(cls, spec: Spec, vectors: Array, threads: int, lying: Buckets | None = None) -> Vectors:
-        """Empty ones, in a form that learned from a part of such vectors (n, width), lying in buckets of theirs."""
+    def trained(cls, spec: Spec, lying: Buckets, threads: int) -> Vectors:
+        """Empty ones, in a form that learned from a part of the vectors that lie in these buckets."""
         faiss = need("faiss", "search")
         faiss.omp_set_num_threads(threads)
-        lying = lying or Buckets(vectors, threads)
-        base = faiss.index_factory(vectors.shape[1], spec.factory(lying.count), faiss.METRIC_INNER_PRODUCT)
+        sample = lying.sample
+        base = faiss.index_factory(spec.width, spec.factory(lying.count), faiss.METRIC_INNER_PRODUCT)
         if spec.name == FLOAT16:  # the same numbers each time they are read and stored again
             base.by_residual = False
-        inside, some = faiss.extract_index_ivf(base), _some(vectors, lying.learns_from)
-        inside.cp.min_points_per_centroid = 1  # of few, it warns; they are measured anyway
         if hasattr(base, "pq"):
             base.pq.cp.niter, base.pq.cp.max_points_per_centroid = ROUNDS, POINTS
             base.do_polysemous_training = False  # codes in an order that nothing here reads; it takes most of the time
-        if not spec.before:
-            inside.quantizer.add(lying.middles)
-        base.train(some)
-        fine = None
+        if spec.turns:
+            turn = turn_of(sample, spec.width)
+            base = faiss.IndexPreTransform(turn, base)
+        made = cls(spec, base)
+        made._inside.quantizer.add(made._turned(lying.middles))
+        made._learn(spaced(sample, LEAST_LEARNED_FROM))
         if spec.fine:
-            fine = faiss.index_factory(vectors.shape[1], f"IDMap2,{spec.fine}", faiss.METRIC_INNER_PRODUCT)
-            fine.train(some)
-        return cls(spec, base, fine)
+            made._fine = faiss.index_factory(sample.shape[1], f"IDMap2,{spec.fine}", faiss.METRIC_INNER_PRODUCT)
+            made._fine.train(sample)
+        return made
 
     @classmethod
     def read(cls, spec: Spec, folder: Path) -> Vectors:
@@ -128,12 +101,17 @@ class Vectors:
         return int(self._inside.nlist)
 
     def add(self, vectors: Array, numbers: Sequence[int] | Array) -> None:
-        """Encode vectors (n, width)."""
+        """Encode vectors (n, width), each in the bucket whose middle is nearest."""
+        faiss, middles = need("faiss", "search"), self._middles
         ids = np.asarray(numbers, np.int64)
         for first in range(0, len(ids), AT_ONCE):
             some = np.ascontiguousarray(vectors[first : first + AT_ONCE], np.float32)
-            for index in self._forms:
-                index.add_with_ids(some, ids[first : first + AT_ONCE])
+            if self._fine is not None:
+                self._fine.add_with_ids(some, ids[first : first + AT_ONCE])
+            turned = self._turned(some)
+            given = (turned, ids[first : first + AT_ONCE], nearest(turned, middles))
+            self._inside.add_core(len(some), *map(faiss.swig_ptr, given))
+        self._base.ntotal = self._inside.ntotal
 
     def remove(self, numbers: Sequence[int]) -> None:
         """Let go of vectors."""
@@ -148,7 +126,7 @@ class Vectors:
         return sorted(int(number) for part in found for number in part)
 
     def decoded(self, numbers: Sequence[int]) -> FloatArray:
-        """Vectors (n, width) as they are kept."""
+        """Vectors (n, width) as they are kept; of more bits than one a number, faiss gives back the first bit alone."""
         faiss = need("faiss", "search")
         if self._fine is None:
             self._inside.set_direct_map_type(faiss.DirectMap.Hashtable)
@@ -158,14 +136,17 @@ class Vectors:
             found[place] = index.reconstruct(int(number))
         return found
 
-    def as_kept(self, vectors: FloatArray) -> FloatArray:
-        """Vectors (n, width) as they would be kept in this form, though they are not put in."""
+    def scores(self, queries: FloatArray, vectors: FloatArray) -> FloatArray:
+        """(queries, n): what a search would say of vectors (n, width) if they were put in; −∞ of what it would miss."""
         faiss = need("faiss", "search")
-        self._blank = self._blank or Vectors(self.spec, *(faiss.clone_index(index) for index in self._forms))
-        for index in self._blank._forms:
+        blank = Vectors(self.spec, *(faiss.clone_index(index) for index in self._forms))
+        for index in blank._forms:
             index.reset()
-        self._blank.add(vectors, range(len(vectors)))
-        return self._blank.decoded(range(len(vectors)))
+        blank.add(vectors, range(len(vectors)))
+        found = np.full((len(queries), len(vectors)), -np.inf, np.float32)
+        for row, scores, numbers in zip(found, *blank.search(queries, len(vectors)), strict=True):
+            row[numbers[numbers >= 0]] = scores[numbers >= 0]
+        return found
 
     def search(self, queries: FloatArray, count: int, among: Sequence[int] | None = None) -> tuple[FloatArray, Array]:
         """Cosines and numbers (queries, count) of the nearest, of all or of some; the number is −1 where fewer are."""
@@ -191,7 +172,27 @@ class Vectors:
         faiss = need("faiss", "search")
         chosen = faiss.IDSelectorBatch(np.asarray(among, np.int64))
         inside = faiss.SearchParametersIVF(sel=chosen, nprobe=self.buckets)
-        return faiss.SearchParametersPreTransform(index_params=inside) if self.spec.before else inside
+        return faiss.SearchParametersPreTransform(index_params=inside) if self.spec.turns else inside
+
+    def _learn(self, sample: FloatArray) -> None:
+        """Ranges or codebooks, of what vectors have beside the middles of their buckets.
+
+        faiss would take the bucket with the largest product, where the ones here lie in the nearest one.
+        """
+        faiss, inside, turned = need("faiss", "search"), self._inside, self._turned(sample)
+        where = nearest(turned, self._middles)
+        left = turned - self._middles[where] if inside.by_residual else turned
+        inside.train_encoder(len(left), faiss.swig_ptr(left), faiss.swig_ptr(where))
+        inside.is_trained = self._base.is_trained = True
+
+    def _turned(self, vectors: FloatArray) -> FloatArray:
+        """Vectors (n, width) as they are encoded."""
+        return np.asarray(self._base.chain.at(0).apply(vectors)) if self.spec.turns else vectors
+
+    @cached_property
+    def _middles(self) -> FloatArray:
+        """Of all buckets, as they are kept."""
+        return np.asarray(self._inside.quantizer.reconstruct_n(0, self.buckets))
 
     @property
     def _forms(self) -> list[Any]:
@@ -207,9 +208,23 @@ def _places(spec: Spec, folder: Path) -> list[Path]:
     return [folder / f"{name}.faiss" for name in (("base", "fine") if spec.fine else ("base",))]
 
 
-def _some(vectors: Array, most: int) -> FloatArray:
-    """So many of the rows, evenly spaced, as float32."""
-    return np.ascontiguousarray(vectors[:: max(1, -(-len(vectors) // most))], np.float32)
+def turn_of(sample: FloatArray, width: int) -> Any:
+    """What makes vectors ready for codes of so many numbers: of as many, a turn that makes them alike in size; of
+    fewer, a projection on the directions that hold most of the vectors' products.
+    """
+    faiss, given = need("faiss", "search"), sample.shape[1]
+    if width < given:  # not those about the mean, as PCA has them: products would lose what the mean adds
+        turn = faiss.LinearTransform(given, width, False)
+        largest = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :width]
+        faiss.copy_array_to_vector(np.ascontiguousarray(largest.T).ravel(), turn.A)
+        turn.is_trained = True
+        turn.set_is_orthonormal()
+        return turn
+    if is_power_of_two(width):
+        return faiss.HadamardRotation(given, SEED)
+    turn = faiss.RandomRotationMatrix(given, width)
+    turn.init(SEED)
+    return turn
 
 
 def _filled(scores: FloatArray, numbers: Array, count: int) -> tuple[FloatArray, Array]:

@@ -12,6 +12,7 @@ from penjing.errors import DataError
 from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.multimodal import evaluate_answers, evaluate_directions, evaluate_truth
+from penjing.evaluate.retrieval import cosine_scores
 from penjing.evaluate.tasks import Progress
 from penjing.evaluate.words import speech_scores
 
@@ -124,7 +125,8 @@ class MultimodalJudge:
     def _retrieval(self, rows: Sequence[Row]) -> dict[str, ItemScores]:
         wanted = modalities(rows)
         vectors = self._each(lambda row: embed(self._runner, row, wanted), rows)
-        return evaluate_directions({name: np.concatenate([one[name] for one in vectors]) for name in wanted})
+        by_modality = {name: np.concatenate([one[name] for one in vectors]) for name in wanted}
+        return evaluate_directions(by_modality, getattr(self._runner, "scores", cosine_scores))
 
     def _captions(self, rows: Sequence[Row]) -> dict[str, ItemScores]:
         return evaluate_truth(self._each(lambda row: self._runner.caption(row.image), rows), rows)

@@ -13,6 +13,7 @@ from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.labels import check_labels, evaluate_labels
 from penjing.evaluate.language import evaluate_language
+from penjing.evaluate.retrieval import cosine_scores
 from penjing.evaluate.sentences import check_scores, evaluate_sentences, sentence_metrics
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words, use
@@ -134,7 +135,8 @@ def _dual_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
 def _dual(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
     """Retrieval by `text`; zero-shot accuracy where rows have a `label`."""
     evaluate = evaluate_zero_shot if _is_labelled(rows) else evaluate_retrieval
-    return Judged(evaluate(runner.embed_rows, runner.embed_texts, rows, progress=progress))
+    scored = getattr(runner, "scores", cosine_scores)
+    return Judged(evaluate(runner.embed_rows, runner.embed_texts, rows, progress=progress, scored=scored))
 
 
 def _sentences(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:

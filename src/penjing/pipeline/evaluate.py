@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from penjing.apps.search import Kept, artifact_of
+from penjing.apps.search import Embedding, Kept, artifact_of
 from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
@@ -157,9 +157,10 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
 
 
 def _indexed(folder: Path, engine: Engine, scratch: Path, tell: Tell) -> Opened:
-    """The artifact of an index, whose vectors are judged as the index keeps them."""
-    found = open_any(artifact_of(folder), engine, scratch, tell)
-    return found._replace(runner=Kept(found.runner, folder))
+    """The artifact of an index, whose vectors are compared as the index compares them."""
+    artifact = artifact_of(folder)
+    found = open_any(artifact, engine, scratch, tell)
+    return found._replace(runner=Kept(Embedding(found.runner, artifact), folder))
 
 
 def open_checkpoint(folder: Path) -> Model:
