@@ -191,7 +191,7 @@ def test_bad_folders(tmp_path: Path, folder: Path) -> None:
     assert "is empty" in error_of(tmp_path / "empty").message
     (tmp_path / "empty" / "notes.pdf").touch()
     error = error_of(tmp_path / "empty")
-    assert "no images or sounds" in error.message
+    assert "no images, sounds or texts" in error.message
     assert error.hint == "it has notes.pdf"
     image(folder / "cat" / "a.png")
     assert "both beside and inside" in error_of(folder).message
@@ -221,9 +221,9 @@ def test_bad_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no such data: none.jsonl" in error_of("none.jsonl").message
     assert "no such data: ./none" in error_of("./none").message
     (tmp_path / "data").mkdir()
-    (tmp_path / "notes.md").touch()
+    (tmp_path / "notes.pdf").touch()
     assert "no such data: data/none" in error_of("data/none").message
-    assert "notes.md is no data set" in error_of("notes.md").message
+    assert "notes.pdf is no data set" in error_of("notes.pdf").message
     assert "limit of 0 rows" in error_of("speech", limit=0).message
 
 

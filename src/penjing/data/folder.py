@@ -1,10 +1,11 @@
-"""Folders as data sets: a metadata table, transcripts beside the files, or classes as subfolders."""
+"""Folders as data sets: a metadata table, transcripts beside the files, classes as subfolders, or nothing but texts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from penjing.data.prose import load_texts, text_files
 from penjing.data.records import Record, read_records, utf8
 from penjing.data.row import DataSet
 from penjing.data.rows import check_columns, data_set, media_of
@@ -14,10 +15,11 @@ METADATA = ("metadata.jsonl", "metadata.csv")
 
 
 def load_folder(folder: Path) -> DataSet:
-    """Read a folder of images or sounds, as imagefolder and audiofolder of `datasets` do, and with transcripts.
+    """Read a folder of images or sounds, as imagefolder and audiofolder of `datasets` do, or of nothing but texts.
 
     In this order: `metadata.jsonl` or `metadata.csv`; files with a transcript of the same stem beside them
-    (`a.ogg`, `a.txt`); one subfolder per class (`cat/1.png` has the label `cat`); else files without any text.
+    (`a.ogg`, `a.txt`); one subfolder per class (`cat/1.png` has the label `cat`); files without any text; else passages
+    of texts.
     """
     tables = [folder / name for name in METADATA if (folder / name).is_file()]
     if len(tables) > 1:
@@ -29,6 +31,8 @@ def load_folder(folder: Path) -> DataSet:
     if beside and inside:
         raise DataError(f"{folder} has files both beside and inside of its subfolders", hint="move one kind away")
     if not beside and not inside:
+        if files := text_files(folder):
+            return load_texts(name, files, folder)
         raise _nothing(folder)
     return data_set(name, beside or inside, folder)
 
@@ -94,9 +98,9 @@ def _nothing(folder: Path) -> DataError:
     """Say what is there instead of images and sounds."""
     inside = [path.name for path in _entries(folder)]
     if not inside:
-        return DataError(f"{folder} is empty", hint="put images or sounds and a metadata.jsonl into it")
+        return DataError(f"{folder} is empty", hint="put images or sounds and a metadata.jsonl into it, or texts")
     deeper = next((path for path in sorted(folder.glob("*/*")) if path.is_dir() and _media(path)), None)
     table = next((path.parent for name in METADATA for path in sorted(folder.glob(f"*/{name}"))), None)
     place = table or (deeper.parent if deeper else None)
     hint = f"did you mean {place}?" if place else f"it has {', '.join(inside[:3])}" + (" …" if len(inside) > 3 else "")
-    return DataError(f"{folder} has no images or sounds that can be read", hint=hint)
+    return DataError(f"{folder} has no images, sounds or texts that can be read", hint=hint)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from penjing.data.folder import load_folder
 from penjing.data.hub import HUB_ID, load_from_hub
+from penjing.data.prose import TEXTS, load_texts
 from penjing.data.records import read_records
 from penjing.data.row import DataSet
 from penjing.data.rows import check_columns, data_set
@@ -35,7 +36,7 @@ def load_dataset(spec: str, *, limit: int | None = None) -> DataSet:
         return load_from_hub(spec, limit)
     if path.suffix or "/" in spec or "\\" in spec:
         raise DataError(
-            f"no such data: {spec}", hint="give a folder, a .jsonl or .parquet file, or owner/name on the hub"
+            f"no such data: {spec}", hint="give a folder, a .jsonl, .parquet or .txt file, or owner/name on the hub"
         )
     hint = f"{did_you_mean(spec, [*BUILTIN])}; a set of the hub is owner/name"
     raise DataError(f"no folder, file or built-in set is called {spec!r}", hint=hint)
@@ -63,9 +64,11 @@ def _draw(row_id: str) -> str:
 
 
 def _load_table(path: Path) -> DataSet:
+    if path.suffix.lower() in TEXTS:
+        return load_texts(path.name, [path], path.parent)
     if path.suffix.lower() not in TABLES:
         raise DataError(
-            f"{path} is no data set", hint=f"files end in {', '.join(TABLES)}; images and sounds go into a folder"
+            f"{path} is no data set", hint=f"files end in {', '.join(TABLES + TEXTS)}; images and sounds go into a folder"
         )
     records = read_records(path)
     if records:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penjing.data.content import content_key, outline
+from penjing.data.prose import TEXTS
 from penjing.data.row import DataSet, Row
 from penjing.data.rows import PARTS
 from penjing.errors import DataError
@@ -114,9 +115,10 @@ def _drawn(data: DataSet, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def bunch(row: Row) -> str:
-    """What is dealt as one: the id without the counter that `rows` puts behind a file's later appearances."""
+    """What is dealt as one: the id without the counter that stands behind a file's later appearances or passages."""
     name = COUNTER.sub("", row.id)
-    return name if isinstance(row.file, Path) and name.endswith(row.file.name) else row.id
+    ending = row.file.name if isinstance(row.file, Path) else TEXTS
+    return name if name.endswith(ending) else row.id
 
 
 def lot(name: str) -> float:
