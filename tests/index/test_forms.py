@@ -131,6 +131,23 @@ def uneven(vectors: np.ndarray) -> np.ndarray:
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
+@pytest.mark.parametrize("name", ["pq16", "pq-float16"])
+def test_codes_of_groups_of_numbers(name):
+    dice = np.random.default_rng(0)
+    centres, bases = dice.standard_normal((40, 128)), dice.standard_normal((40, 8, 128))
+    made = np.stack([centres[i % 40] + 0.4 * dice.standard_normal(8) @ bases[i % 40] for i in range(10_000)])
+    made = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    rows = np.arange(0, 10_000, 200)
+    kept, found = chosen(made, range(10_000), Queries(made[rows], rows), Wanted(form=name), silent)
+    own = kept.search(made[rows], 1)[1][:, 0]
+    if name == "pq16":  # a code a group, the number, and codebooks of 256 entries
+        assert found.bytes_per_item == pytest.approx(16 + 8 + 4 * 256 * 128 / 10_000, abs=1)
+        assert np.mean(own % 40 == rows % 40) == 1
+    else:  # what is found by codes is ranked as it is
+        assert own.tolist() == rows.tolist()
+        assert found.recall > 0.95
+
+
 def test_few_vectors_keep_everything_unless_asked(vectors):
     queries = Queries(vectors[:10], np.arange(10))
     assert chosen(vectors, range(COUNT), queries, Wanted(), silent)[1].form == "float16"
