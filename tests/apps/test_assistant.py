@@ -12,7 +12,7 @@ import pytest
 from penjing.apps.answering import held, quoted
 from penjing.apps.assistant import NOT_KNOWN, Tools, open_desk
 from penjing.apps.confidence import Confidence, builtin_folder, fitted, learn, read_questions
-from penjing.apps.retrieval import Found, Retriever, sentences, stems
+from penjing.apps.retrieval import AT_ONCE, Found, Retriever, sentences, stems
 from penjing.data.knowledge import Passage, read_knowledge
 from penjing.errors import ArtifactError, DataError
 from tiny_colours import Colours, paint
@@ -42,14 +42,24 @@ def hash_of(text: str) -> int:
 
 
 class Writer:
-    """Says what it is told to say, and remembers what it was asked."""
+    """Says what it is told to say, and remembers what it was asked. A word is a token, and `<|end|>` one of its own."""
 
     task = "causal-lm"
 
-    def __init__(self, says: str) -> None:
-        self.says, self.settings, self.asked = says, {"chat": {"begin": ""}}, []
+    def __init__(self, says: str, context_tokens: int = 4000, system: tuple[str, str] | None = ("", "")) -> None:
+        self.says, self.context_tokens, self.asked = says, context_tokens, []
+        self.settings = {"chat": {"begin": "", "system": system}}
+
+    def prompt_tokens(self, messages):
+        if any("<|end|>" in one.text for one in messages):
+            raise DataError("a message holds <|end|>, a token of the model's own", hint="leave it out")
+        if self.settings["chat"]["system"] is None and messages[0].role == "system":
+            raise DataError("the chat template of this model takes no system message", hint="leave it out")
+        return [0] * sum(len(one.text.split()) for one in messages)
 
     def generate(self, messages, style):
+        if len(self.prompt_tokens(messages)) >= self.context_tokens:
+            raise DataError("the prompt is too long", hint="cut it")
         self.asked.append(messages)
         yield self.says
 
@@ -81,6 +91,21 @@ def test_meaning_is_added_to_words(knowledge):
     assert one.score == pytest.approx(one.cosine + 0.02 * one.words, rel=1e-5)
     assert one.cosine > 0
     assert alone.find("repotting").found[0].cosine == 0
+
+
+def test_passages_are_embedded_some_at_a_time(tmp_path):
+    class Counts(Letters):
+        most = 0
+
+        def embed_read(self, read, modality):
+            self.most = max(self.most, len(read))
+            return super().embed_read(read, modality)
+
+    (tmp_path / "many.md").write_text("".join(f"# Title {number}\n\nText {number}.\n" for number in range(100)))
+    model = Counts()
+    found = Retriever(read_knowledge(tmp_path), model).find("Title 77: Text 77.").found[0]
+    assert found.passage.title == "Title 77"
+    assert 1 < model.most <= AT_ONCE
 
 
 def test_a_fit_that_can_be_computed_by_hand():
@@ -139,6 +164,85 @@ def test_a_model_may_write_what_passages_hold_and_nothing_else(knowledge):
     reply = desk(knowledge, writes=invented).talk().ask(asked)
     assert (reply.text, reply.is_quoted) == (true, True)
     assert invented.asked
+
+
+def test_why_an_answer_is_quoted_after_all(knowledge):
+    asked = "what are your shipping costs"
+    alone = desk(knowledge).talk().ask(asked)
+    true = alone.text
+    for writer, note in (
+        (Writer(true), ""),
+        (Writer(""), "quoted: the language model wrote nothing"),
+        (Writer("Our drones deliver everywhere, hooray"), "wrote what the passages do not hold"),
+        (Writer(true, context_tokens=130), "longer than it reads"),
+    ):
+        reply = desk(knowledge, writes=writer).talk().ask(asked)
+        assert (reply.text, reply.sources[0].passage.id) == (true, alone.sources[0].passage.id)
+        assert note in reply.note
+        assert reply.is_quoted is bool(reply.note)
+        assert reply.as_json()["note"] == reply.note
+    assert alone.note == ""  # nobody should have written it
+
+
+def told(writer: Writer) -> str:
+    return writer.asked[-1][-1].text
+
+
+def test_a_writer_is_given_as_much_as_it_can_read(tmp_path):
+    (tmp_path / "shop.md").write_text(SHOP)
+    asked = "What does shipping cost? And returns, watering, hours?"
+    whole, two, one = (Writer("", context_tokens) for context_tokens in (4000, 185, 178))
+    for writer in (whole, two, one):
+        open_desk(tmp_path, Tools(writes=writer)).talk().ask(asked)
+    counts = [told(writer).count("\n\n") for writer in (whole, two, one)]
+    assert counts[0] == 3
+    assert counts == sorted(counts, reverse=True)
+    assert counts[2] < 3
+    assert all(told(writer).endswith(asked) for writer in (whole, two, one))
+
+
+def test_one_long_passage_is_cut_and_what_was_said_goes_before_it(tmp_path):
+    lines = [f"Shipping to country {number} costs {number} euros." for number in range(28)]
+    (tmp_path / "shop.md").write_text("# Shipping\n\n" + " ".join(lines) + SHOP.partition("elsewhere.")[2])
+    writer = Writer("Shipping to country 0 costs 0 euros.", 290)
+    talk = open_desk(tmp_path, Tools(writes=writer)).talk()
+    reply = talk.ask("What does shipping to a country cost?")
+    assert (reply.is_quoted, reply.note) == (False, "")
+    assert "country 0 costs" in told(writer)
+    assert "country 27 costs" not in told(writer)
+    talk.ask("What does shipping to a country cost in euros?")
+    assert [message.role for message in writer.asked[-1]] == ["system", "user"]
+
+
+@pytest.mark.parametrize("where", ["shop.md", "other.md", "question", "said"])
+def test_tokens_of_the_models_own_speak_for_nobody(where, tmp_path):
+    texts = {"shop.md": SHOP, "other.md": "# Moon\n\nBring a rocket.\n"}
+    if where in texts:
+        texts[where] = texts[where].replace("\n\n", "\n\n<|end|> ", 1)
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    writer = Writer("Shipping costs 5 euros.")
+    talk = open_desk(tmp_path, Tools(writes=writer)).talk()
+    if where == "said":
+        talk.ask("opening hours? <|end|>")
+    reply = talk.ask("What does shipping cost?" + (" <|end|>" if where == "question" else ""))
+    assert not reply.handed_over
+    assert not any("<|end|>" in message.text for messages in writer.asked for message in messages)
+    if where == "question":
+        assert (reply.is_quoted, writer.asked) == (True, [])
+        assert "a message holds <|end|>" in reply.note
+    else:
+        assert (reply.text, reply.is_quoted, reply.note) == ("Shipping costs 5 euros.", False, "")
+        assert ("rocket" in told(writer), "inside Germany" in told(writer)) == (where != "other.md", where != "shop.md")
+
+
+def test_a_template_without_a_system_message_is_told_by_the_user(knowledge):
+    true = desk(knowledge).talk().ask("what are your shipping costs").text
+    writer = Writer(true, system=None)
+    reply = desk(knowledge, writes=writer).talk().ask("what are your shipping costs")
+    assert (reply.text, reply.is_quoted) == (true, False)
+    assert [message.role for message in writer.asked[0]] == ["user"]
+    assert "You work at a support desk" in told(writer)
 
 
 def test_a_conversation_is_remembered(knowledge):

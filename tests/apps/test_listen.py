@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import struct
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,12 @@ def test_other_samples_are_refused(subtype):
     file.seek(0)
     with pytest.raises(DataError, match="no 16-bit WAV"):
         [*listen(Echo(), file)]
+
+
+def test_a_stream_that_claims_absurd_channels_is_refused():
+    head = b"RIFF1234WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 65535, 2**32 - 1, 0, 0, 16) + b"data\x04\0\0\0"
+    with pytest.raises(DataError, match="65535 channels"):
+        next(listen(Echo(), io.BytesIO(head + bytes(100))))
 
 
 @pytest.mark.parametrize("data", [b"", b"R", b"RIF"])

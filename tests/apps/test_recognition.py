@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from penjing.apps import recognition
 from penjing.apps.recognition import Recognizer, again
 from penjing.data.knowledge import Passage
 from penjing.errors import DataError
+from penjing.runtimes.embedding import as_image
 from tiny_colours import Colours, paint
 
 pytestmark = pytest.mark.shop
@@ -60,6 +63,31 @@ def test_again_is_the_same_picture_otherwise():
     assert turned.getpixel((30, 20)) == cut.getpixel((0, 0)) == (100, 50, 200)
     assert turned.getpixel((0, 0)) == (128, 128, 128)
     assert darker.getpixel((5, 5)) == (70, 35, 140)
+
+
+def test_pictures_are_opened_one_after_the_other(tmp_path, monkeypatch):
+    known, most, batches = [], [], []
+
+    def opened(item):
+        image = as_image(item)
+        known.append(weakref.ref(image))
+        most.append(sum(one() is not None for one in known))
+        return image
+
+    class Counts(Colours):
+        def embed_read(self, read, modality):
+            batches.append(len(read))
+            return super().embed_read(read, modality)
+
+        def read(self, item, modality):
+            found = super().read(item, modality)
+            self.reads.clear()
+            return found
+
+    monkeypatch.setattr(recognition, "as_image", opened)
+    Recognizer(tmp_path, passages(tmp_path, warm=("red", "sand"), cold=("sea", "leaf")), Counts())
+    assert most == [1, 1, 1, 1]
+    assert max(batches) <= 4
 
 
 def test_a_picture_that_is_none(tmp_path):

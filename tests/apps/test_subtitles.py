@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penjing.apps.subtitles import as_srt, as_text, as_vtt
+from penjing.apps.subtitles import WRITERS
 from penjing.runtimes.speech import Segment
 
 pytestmark = pytest.mark.shop
@@ -17,16 +17,16 @@ SAID = (
 
 
 def test_srt():
-    assert as_srt(SAID) == (
+    assert WRITERS["srt"](SAID) == (
         "1\n00:00:00,000 --> 00:00:01,500\nTea & <cake>\n\n2\n01:01:02,000 --> 01:02:05,002\ntwo lines\n\n"
     )
 
 
 def test_vtt_escapes_what_it_would_read_as_markup():
-    assert as_vtt(SAID) == (
+    assert WRITERS["vtt"](SAID) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nTea &amp; &lt;cake&gt;\n\n01:01:02.000 --> 01:02:05.002\ntwo lines\n"
     )
 
 
 def test_nothing_said():
-    assert (as_text(()), as_srt(()), as_vtt(())) == ("", "", "WEBVTT\n")
+    assert {name: write(()) for name, write in WRITERS.items()} == {"text": "", "srt": "", "vtt": "WEBVTT\n"}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from penjing.apps.subtitles import as_srt
+from penjing.apps.subtitles import WRITERS
 from penjing.runtimes.speech import Segment
 from tiny_speech import RATE_HZ, sound
 
@@ -154,7 +154,7 @@ def test_subtitles_of_a_folder(speech_artifact, tmp_path, penjing):
         assert written.count(" --> ") == sum(bool(part["text"]) for part in one["segments"])
     shown = penjing(*arguments[:2], tmp_path / "calls" / "a.ogg", "--language", "de", "--format", "srt", as_json=False)
     segments = [Segment(part["start"], part["end"], part["text"]) for part in found.json["results"][0]["segments"]]
-    assert shown.out == as_srt(segments)
+    assert shown.out == WRITERS["srt"](segments)
     several = penjing(*arguments, "--format", "srt", as_json=False)
     assert (several.code, several.out) == (2, "")
     assert "give -o FOLDER" in several.err

@@ -88,6 +88,23 @@ def test_the_desk_on_the_command_line(asked, penjing):
     shown = penjing("assist", builtin_folder() / "knowledge", asked, as_json=False)
     assert shown.out.startswith(reply["text"])
     assert ("[1] shipping.md#Shipping costs" in shown.out) is not reply["handed_over"]
+    assert reply["note"] == ""
+
+
+def test_the_passages_found_are_shown_in_a_line_each(penjing, monkeypatch):
+    for columns in (70, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        shown = penjing("assist", builtin_folder() / "knowledge", "what are your shipping costs", as_json=False)
+        first, *others = [line for line in shown.out.splitlines() if line.startswith("  [")]
+        name = "  [1] shipping.md#Shipping costs: "
+        assert first.startswith(name)
+        passage = penjing("assist", builtin_folder() / "knowledge", "what are your shipping costs").json["replies"][0]
+        assert " ".join(passage["sources"][0]["text"].split()).startswith(first.removeprefix(name).rstrip("…"))
+        assert len(others) == 2
+        assert max(map(len, [first, *others])) <= columns
+    monkeypatch.setenv("COLUMNS", "30")
+    shown = penjing("assist", builtin_folder() / "knowledge", "what are your shipping costs", as_json=False)
+    assert "  [1] shipping.md#Shipping costs" in shown.out.splitlines()  # a name is whole, or it is none
 
 
 def test_mistakes_at_the_desk(penjing, speech_artifact, tmp_path):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
+from penjing.data import audio
 from penjing.data.audio import audio_length, decode_audio, read_audio
 from penjing.errors import DataError
 
@@ -135,3 +138,41 @@ def test_cut_short_file_is_read_or_refused() -> None:
     except DataError:
         length = 0
     assert length < 16000
+
+
+@pytest.mark.parametrize(("kind", "subtype"), FORMATS)
+def test_block_by_block_is_the_same_as_at_once(kind: str, subtype: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = tone(44100, 3.0, 300), tone(44100, 3.0, 700)
+    content = encoded(np.stack([left, right], axis=1), 44100 if subtype != "OPUS" else 48000, kind, subtype)
+    sound = decode_audio(content)
+    at_once = soxr.resample(sound.samples.mean(axis=1, dtype=np.float32), sound.rate_hz, 16000, quality="HQ")
+    monkeypatch.setattr(audio, "BLOCK", 9001)
+    assert np.array_equal(read_audio(content), at_once)
+    assert np.array_equal(decode_audio(content).samples, sound.samples)
+
+
+def test_many_channels_at_a_high_rate_take_no_more_memory_than_the_result() -> None:
+    content = encoded(np.zeros((192_000 * 60, 4), np.int16), 192_000, "flac", "PCM_16")
+    assert len(content) < 300_000
+    tracemalloc.start()
+    samples = read_audio(content)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert samples.size == 16_000 * 60
+    assert most < samples.nbytes + 40_000_000  # as it is stored it has 184 MB
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(192_000, 8), (655_350, 2), (2**31 - 1, 1), (8000, 1024)])
+def test_absurd_rates_and_channels_are_refused_from_the_header(rate_hz: int, channels: int) -> None:
+    kind = "flac" if channels <= 8 and rate_hz <= 655_350 else "wav"
+    content = encoded(np.zeros((100, channels), np.int16), rate_hz, kind, "PCM_16")
+    assert f"{channels} channels at {rate_hz} Hz" in error_of(content).message
+    assert audio_length(content) == (100, rate_hz)
+
+
+def test_what_is_kept_as_it_is_stored_is_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "MOST_WHOLE", 15_000)
+    content = encoded(tone(16000), 16000)
+    with pytest.raises(DataError, match="too large to be decoded whole"):
+        decode_audio(content)
+    assert read_audio(content).size == 16000

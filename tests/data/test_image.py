@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from penjing.data import image as room
+from penjing.data.content import image_sides
 from penjing.data.image import STRIP, ImageFrontEnd, read_image, resized, to_rgb
 from penjing.data.image_settings import image_settings
 from penjing.errors import DataError, ModelError
@@ -139,6 +141,48 @@ def test_a_turned_picture_is_read_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     assert read_image(encoded(picture(20, 10), "JPEG", exif=exif)).size == (10, 20)
+
+
+def with_exif(body: bytes, size: tuple[int, int] = (20, 10)) -> bytes:
+    """A JPEG with bytes that should be EXIF."""
+    plain = encoded(picture(*size), "JPEG")
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + plain[2:]
+
+
+# A quarter turn between a maker's name and one more tag; the number of the second is said to be that of a float,
+# of a signed number, or there is nothing of what should be there.
+ENTRIES = b"\x01%b\0\x02\0\0\0\x04abc\0\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
+HEAD = b"Exif\0\0MM\0*\0\0\0\x08\0\x02"
+
+
+@pytest.mark.shop
+@pytest.mark.parametrize("tag", [b"\x52", b"\x3e", b"\x55"], ids=["integer", "ratio", "float"])
+def test_a_picture_with_damaged_exif_is_read(tag: bytes) -> None:
+    body = HEAD + ENTRIES % tag + bytes(4)
+    assert read_image(with_exif(body)).size == (10, 20)
+    assert image_sides(with_exif(body)) == (10, 20)
+
+
+@pytest.mark.shop
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.tuples(st.integers(6, 49), st.integers(0, 255)), max_size=8), st.integers(6, 50))
+def test_no_exif_breaks_a_picture(changes: list[tuple[int, int]], end: int) -> None:
+    body = bytearray(HEAD + ENTRIES % b"\x0f" + bytes(4))
+    for place, value in changes:
+        body[place % len(body)] = value
+    assert sorted(read_image(with_exif(bytes(body[:end]))).size) == [10, 20]
+
+
+@pytest.mark.shop
+@pytest.mark.parametrize("error", [struct.error, RuntimeError, NotImplementedError, KeyError, ZeroDivisionError])
+def test_whatever_pillow_raises_is_a_damaged_picture(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise error("odd")
+
+    monkeypatch.setattr(room.Image, "open", broken)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_image(b"x")
+    assert image_sides(b"x") == ()
 
 
 @pytest.mark.shop

@@ -56,6 +56,32 @@ def test_long_sections_are_cut_between_paragraphs_and_numbered(tmp_path):
     assert all(len(one.text.split()) <= MOST_WORDS for one in found)
 
 
+def test_a_long_paragraph_is_cut_between_sentences(tmp_path):
+    sentences = [f"Sentence {number} has a few words that say what number {number} says." for number in range(90)]
+    (tmp_path / "long.txt").write_text("Short.\n\n" + " ".join(sentences))
+    found = [one.text for one in read_knowledge(tmp_path)]
+    assert len(found) > 4
+    assert all(len(text.split()) <= MOST_WORDS for text in found)
+    assert " ".join(found).replace("\n\n", " ") == "Short. " + " ".join(sentences)
+    assert all(text.endswith(".") for text in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "longest"),
+    [("word " * 1000, 5 * MOST_WORDS), ("x" * 5000, 5000), ("盆景要浇水。" * 300, 2 * MOST_WORDS),
+     ("松" * 1000, MOST_WORDS), ("| a row | of a table |\n" * 100, 5 * MOST_WORDS)],
+    ids=["sentence", "word", "chinese", "letters", "table"],
+)  # fmt: skip
+def test_what_has_no_paragraphs_is_cut_all_the_same(text, longest, tmp_path):
+    (tmp_path / "long.txt").write_text(text)
+    found = [one.text for one in read_knowledge(tmp_path)]
+    assert len(found) == 1 if text.startswith("x") else len(found) >= 4
+    assert max(len(one) for one in found) <= longest
+    assert "".join("".join(found).split()) == "".join(text.split())
+    if "。" in text:
+        assert all(one.endswith("。") for one in found)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

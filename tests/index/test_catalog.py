@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from penjing.errors import ArtifactError, DataError
+from penjing.index.buckets import bucket_count
 from penjing.index.catalog import NAME, Catalog, Item
 from penjing.index.fields import fields_of
 from penjing.index.files import Found, find_files, kind_of
-from penjing.index.buckets import bucket_count
 from penjing.index.specs import FLOAT16, check_form, specs
 from tiny_colours import paint
 
@@ -118,6 +118,8 @@ def test_filters(catalog):
     assert catalog.matching("*/2024/*", None, {}) == [1, 2]
     assert catalog.matching("*/2024/*", "image", {"label": "dog's"}) == [2]
     assert catalog.matching(None, "audio", {}) == []
+    assert catalog.matching(None, None, {}, "[ac].png") == [1, 3]
+    assert catalog.matching(None, None, {}, "*2024*") == []
     assert catalog.matching(None, None, {'x") OR 1=1 --': "cat"}) == []
     assert [*catalog.some_media(2)] == ["/photos/2024/a.png", "/photos/2025/c.png"]
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penjing.index.choice import Queries, Wanted, chosen, exact
 from penjing.index.buckets import Buckets, bucket_count
+from penjing.index.choice import Queries, Wanted, chosen, exact
 from penjing.index.specs import candidates, specs
 from penjing.index.vectors import Vectors
 from penjing.values import silent

@@ -275,7 +275,7 @@ def test_a_form_is_kept_when_the_index_grows(tmp_path):
     assert found.form is not None
     assert (found.form.form, found.form.items) == ("int8", 1100)
     for other in (Wanted(form="int4"), Wanted(recall=1.0), Wanted(recall=0.1, at=3)):
-        with pytest.raises(ArtifactError, match="keeps int8, found .* of the nearest 10, and cannot be compressed anew"):
+        with pytest.raises(ArtifactError, match=r"keeps int8, .* cannot be compressed anew"):
             make(tmp_path, [tmp_path / "photos"], wanted=other)
     assert make(tmp_path, [tmp_path / "photos"], wanted=Wanted(recall=0.5)).form == found.form
     paint(tmp_path / "photos", "new.png", (10, 200, 30))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from penjing.errors import DataError
-from penjing.runtimes.pieces import until
+from penjing.runtimes.decoding import written_tokens
+from penjing.runtimes.pieces import Ending, pieces_of, until
 from penjing.runtimes.sampling import Sampling
 
 pytestmark = pytest.mark.shop
@@ -75,6 +76,30 @@ def test_text_ends_before_what_stops_it_however_it_is_cut(pieces, stop, wanted):
     found = [*until(stop, pieces)]
     assert "".join(found) == wanted
     assert all(found)
+
+
+def ended(written):
+    """Whether what was written says that it was cut."""
+    ending = Ending(written)
+    return [*ending], ending.was_cut
+
+
+def test_what_is_written_knows_whether_it_was_cut():
+    class Counts:
+        def step(self, tokens):
+            return np.eye(8, dtype=np.float32)[tokens[-1] + 1]
+
+    class Letters:
+        def decode(self, tokens, skip_special_tokens):
+            return "".join("abcdefgh"[token] for token in tokens)
+
+    for limit, stop, text, is_cut in ((10, (), "bcde", False), (4, (), "bcde", True), (5, (), "bcde", False),
+                                      (3, ("e",), "bcd", True), (4, ("e",), "bcd", False), (10, ("ex",), "bcde", False),
+                                      (4, ("ex",), "bcde", True)):  # fmt: skip
+        tokens = written_tokens(Counts(), [0], {5}, limit)
+        pieces, was_cut = ended(until(stop, pieces_of(Letters(), tokens)))
+        assert ("".join(pieces), was_cut) == (text, is_cut), (limit, stop)
+    assert ended(["plain"]) == (["plain"], False)
 
 
 def test_an_empty_text_does_not_stop():

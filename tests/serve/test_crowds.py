@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,43 +14,7 @@ import pytest
 
 from http_server import listening, shelf_of
 from penjing.serve.limits import Limits
-
-
-class Slow:
-    """Embeds a text as its length; each run takes a while, whatever goes through."""
-
-    task = "encoder"
-    modalities = ("text",)
-
-    def __init__(self, seconds: float = 0.05) -> None:
-        self.settings = {"chat": {"begin": ""}}
-        self.seconds = seconds
-        self.runs: list[int] = []
-        self.pieces = 0
-        self.begun = threading.Event()
-
-    def read(self, item, modality):
-        return item
-
-    def count_tokens(self, text):
-        return len(text.split())
-
-    def prompt_tokens(self, messages):
-        return [0] * len(messages)
-
-    def embed_read(self, read, modality):
-        self.runs.append(len(read))
-        time.sleep(self.seconds)
-        if any("poison" in one for one in read):
-            raise RuntimeError("a bug in the model")
-        return np.array([[len(one), 1.0] for one in read], np.float32)
-
-    def generate(self, messages, style):
-        for _ in range(style.max_tokens):
-            self.begun.set()
-            self.pieces += 1
-            yield "a "
-            time.sleep(self.seconds)
+from tiny_runners import Slow
 
 
 def embed(running, text="x"):
@@ -121,6 +86,69 @@ def test_who_hangs_up_ends_the_writing(serving):
     while running.get("/health").json["waiting"]["model"] and time.perf_counter() < deadline:
         time.sleep(0.05)
     assert runner.pieces < 500
+    assert embed(running).status == 200
+
+
+def until(said, seconds: float = 10.0) -> bool:
+    """Whether something comes true in time."""
+    deadline = time.perf_counter() + seconds
+    while not said() and time.perf_counter() < deadline:
+        time.sleep(0.02)
+    return bool(said())
+
+
+def test_what_waits_too_long_is_told_at_its_time(serving):
+    runner = Slow(0.0)
+    running = serving(runner, timeout_s=0.5)
+    taken = threading.Event()
+    runner.embed_read = lambda read, modality: taken.wait(6) and np.ones((len(read), 2), np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(embed, running)
+        assert until(lambda: running.get("/health").json["waiting"]["model"] == 1)
+        start = time.perf_counter()
+        assert chat(running, max_tokens=3).status == 504
+        took = time.perf_counter() - start
+        taken.set()
+        assert first.result(10).status == 504
+    assert took < 3
+    assert embed(running).status == 200
+    assert runner.pieces == 0  # it never began
+
+
+def test_who_hangs_up_before_an_answer_is_forgotten(serving, caplog):
+    runner = Slow(0.01)
+    running = serving(runner)
+    asked: list[str] = []
+    write, goes_on = runner.generate, threading.Event()
+
+    def generate(messages, style):
+        asked.append(messages[-1].text)
+        goes_on.wait(10)
+        yield from write(messages, style)
+
+    def asking(text):
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+        body = {"model": "model", "messages": [{"role": "user", "content": text}], "max_tokens": 1000}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+        return connection
+
+    def waiting():
+        return running.get("/health").json["waiting"]["model"]
+
+    runner.generate = generate
+    with caplog.at_level(logging.INFO, "penjing.serve"):
+        first = asking("first")
+        assert until(lambda: asked == ["first"])
+        second = asking("second")
+        assert until(lambda: waiting() == 2)
+        second.close()
+        assert until(lambda: waiting() == 1)  # the one that waited is gone at once, the one that runs is still there
+        first.close()
+        assert until(lambda: caplog.text.count('"status": 499') == 2)
+        goes_on.set()
+        assert until(lambda: waiting() == 0)
+    assert asked == ["first"]
+    assert runner.pieces <= 1
     assert embed(running).status == 200
 
 

@@ -49,11 +49,12 @@ def encoded(image: Image.Image, form: str = "PNG", **options) -> bytes:
 
 def test_a_key_is_asked_for_where_there_is_one(serving):
     running = serving(Colours(), key="secret")
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secre"}, {"Authorization": "Bearer "}):
-        answer = running.post("/v1/embeddings", EMBED, **headers)
+    for given in (None, "Bearer wrong", "secre", "Bearer ", "secret", "Basic secret", "Bearersecret"):
+        answer = running.post("/v1/embeddings", EMBED, **({"Authorization": given} if given else {}))
         assert (answer.status, answer.json["error"]["code"]) == (401, "invalid_api_key")
         assert answer.headers["www-authenticate"] == "Bearer"
     assert running.post("/v1/embeddings", EMBED, Authorization="Bearer secret").status == 200
+    assert running.post("/v1/embeddings", EMBED, Authorization="bearer secret").status == 200
     assert running.get("/v1/models").status == 401
     assert running.get("/health").status == running.get("/").status == 200
 
@@ -79,6 +80,48 @@ def test_what_is_too_large_is_refused_before_it_is_read(serving):
         plain.sendall(b"0\r\n\r\n")
         assert b" 413 " in plain.recv(4000)
     assert running.post("/v1/embeddings", EMBED).status == 200
+
+
+def half(running, length: int) -> socket.socket:
+    """A request whose body is announced and never all there."""
+    plain = socket.create_connection(("127.0.0.1", running.port), 10)
+    plain.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                  + f"Content-Length: {length}\r\n\r\n".encode() + b"x" * (length - 1))  # fmt: skip
+    return plain
+
+
+def settled(running, status: int) -> int:
+    """What a small request is answered, once it is so, or in the end."""
+    deadline = time.perf_counter() + 10
+    while (found := running.post("/v1/embeddings", EMBED).status) != status and time.perf_counter() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def test_bodies_that_are_read_take_so_much_together(serving):
+    running = serving(Colours(), body_bytes=50_000, held_bytes=80_000)
+    slow = half(running, 50_000)
+    whole = json.dumps({**EMBED, "pad": "x" * 40_000}).encode()
+    deadline = time.perf_counter() + 10
+    while (answer := running.post("/v1/embeddings", whole)).status == 200 and time.perf_counter() < deadline:
+        time.sleep(0.02)
+    assert (answer.status, answer.json["error"]["code"]) == (429, "queue_full")
+    assert running.post("/v1/embeddings", EMBED).status == 200  # there is room for a small one
+    slow.close()
+    deadline = time.perf_counter() + 10
+    while running.post("/v1/embeddings", whole).status != 200:
+        assert time.perf_counter() < deadline
+        time.sleep(0.02)
+
+
+def test_so_many_requests_are_read_at_a_time(serving):
+    running = serving(Colours(), requests=2)
+    slow = [half(running, 100) for _ in range(2)]
+    assert settled(running, 429) == 429
+    assert running.get("/health").status == 200
+    slow[0].close()
+    assert settled(running, 200) == 200
+    slow[1].close()
 
 
 BROKEN = [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": 3}', b'{"model": "model"}', b"[" * 50_000]

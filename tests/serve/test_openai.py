@@ -110,7 +110,9 @@ def test_questions_about_pictures(seedling_server, runner, name):
     pieces = [*chat.create(model=name, messages=asked(png(2), question), stream=True)]
     text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
     assert text == found.choices[0].message.content
-    assert pieces[-1].choices[0].finish_reason == "stop"
+    assert pieces[-1].choices[0].finish_reason == found.choices[0].finish_reason
+    cut = chat.create(model=name, messages=asked(png(2), question), max_tokens=1)
+    assert cut.choices[0].finish_reason == "length"
 
 
 def test_transcripts_in_every_format(seedling_server, runner, name):
@@ -178,6 +180,9 @@ def test_conversations_at_once_and_piece_by_piece(language_server):
     assert text[3:6] not in stopped.choices[0].message.content
     long = chat.create(model="smol", messages=messages, max_tokens=100_000)
     assert long.usage.completion_tokens <= 40
+    full = [{"role": "user", "content": "the river " * 29}]  # the context has room for a few tokens more
+    cut = chat.create(model="smol", messages=full)
+    assert (cut.choices[0].finish_reason, 0 < cut.usage.completion_tokens < 12) == ("length", True)
 
 
 def test_the_support_desk_is_a_model_among_others():

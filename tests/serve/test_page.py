@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ import soundfile
 
 import penjing
 from http_server import listening
+from penjing.apps.assistant import Tools, open_desk
 from penjing.apps.confidence import builtin_folder
 from penjing.apps.search import Embedding, index
 from penjing.index.choice import Wanted
 from penjing.scenes.scene import draw, imagine
+from penjing.serve.assistant import DeskRunner
 from penjing.serve.limits import Limits
-from penjing.serve.shelf import Goods, open_shelf
+from penjing.serve.shelf import Goods, Served, Shelf, open_shelf
+from penjing.serve.worker import Worker
+from tiny_colours import Colours, paint
+from tiny_runners import Answerer, Slow
 
 CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -73,22 +79,29 @@ def browser(files) -> Iterator[Any]:
         found.close()
 
 
-@pytest.fixture
-def page(browser, running) -> Iterator[Any]:
+@contextmanager
+def visited(browser, url: str) -> Iterator[Any]:
+    """The page of a server; what goes wrong in it is a fault."""
     context = browser.new_context(locale="en-GB", permissions=["microphone"])
     context.set_default_timeout(20_000)
     found, faults = context.new_page(), []
     found.on("console", lambda message: faults.append(message.text) if is_fault(message) else None)
     found.on("pageerror", lambda error: faults.append(str(error)))
-    found.on("request", lambda request: faults.append(request.url) if not is_local(request.url, running.url) else None)
-    found.goto(running.url)
-    found.get_by_role("tab", name="Search").wait_for()
+    found.on("request", lambda request: faults.append(request.url) if not is_local(request.url, url) else None)
+    found.goto(url)
+    found.get_by_role("tab", selected=True).wait_for()
     yield found
     shots = os.environ.get("PENJING_SCREENSHOTS")
     if shots:
         found.screenshot(path=f"{shots}/{os.environ['PYTEST_CURRENT_TEST'].split('::')[-1].split(' ')[0]}.png")
     context.close()
     assert faults == []
+
+
+@pytest.fixture
+def page(browser, running) -> Iterator[Any]:
+    with visited(browser, running.url) as found:
+        yield found
 
 
 def is_fault(message: Any) -> bool:
@@ -146,8 +159,101 @@ def test_the_support_desk_in_the_chat(page):
     page.locator("#chat [name=model]").select_option("assistant")
     page.locator("#chat textarea").fill("what are your shipping costs")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#talk li.assistant')?.textContent.length > 20")
+    page.locator("#talk li.assistant").get_by_text("shipping.md#Shipping costs").wait_for()
     assert page.locator("#talk li.user").inner_text() == "what are your shipping costs"
+
+
+def offered(folder: Path, **runners: Any) -> Any:
+    """A server of runners by their names."""
+    limits = Limits()
+    models = [Served(name, folder, Worker(runner, limits), 1) for name, runner in runners.items()]
+    return listening(Shelf(models), limits)
+
+
+def send(page, text: str, picture: Path | None = None) -> Any:
+    """Say something in the chat; returns what the server was asked, once it is answered."""
+    count = page.locator("#talk li.assistant").count()
+    if picture is not None:
+        page.locator("#chat input[type=file]").set_input_files(picture)
+    page.locator("#chat textarea").fill(text)
+    with page.expect_response("**/v1/chat/completions") as answer:
+        page.keyboard.press("Enter")
+    page.locator("#talk li.assistant").nth(count).wait_for()
+    playwright.expect(page.locator("#chat .state")).to_have_text("")
+    return answer.value.request.post_data_json["messages"]
+
+
+def test_who_cannot_be_compared_is_not(browser, tmp_path):
+    desk = DeskRunner(open_desk(builtin_folder() / "knowledge", Tools()))
+    with offered(tmp_path, writer=Slow(0.0), assistant=desk) as alone, visited(browser, alone.url) as page:
+        assert page.get_by_role("tab", name="Chat").is_visible()
+        assert not page.get_by_role("tab", name="Compare").is_visible()
+    with offered(tmp_path, one=Slow(0.0), assistant=desk, two=Slow(0.0)) as both, visited(browser, both.url) as page:
+        page.get_by_role("tab", name="Compare").click()
+        assert page.locator("#compare [name=right]").input_value() == "two"
+        page.get_by_role("textbox", name="A text or a question").fill("hello")
+        page.locator("#compare button[type=submit]").click()
+        page.locator("#sides article").nth(1).wait_for()
+        assert page.locator("#sides h2").all_inner_texts() == ["one", "two"]
+
+
+def test_a_file_that_misses_the_field_does_not_take_the_place_of_the_page(page):
+    drop = """kind => { const data = new DataTransfer();
+      if (kind === "file") data.items.add(new File(["x"], "x.png", { type: "image/png" })); 
+      else data.setData("text/plain", "x");
+      const event = name => new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true });
+      return ["dragover", "drop"].map(name => document.querySelector("h1").dispatchEvent(event(name))) }"""
+    assert page.evaluate(drop, "file") == [False, False]  # the browser does nothing of its own
+    assert page.evaluate(drop, "text") == [True, True]  # a word may be moved into a field
+
+
+def test_what_was_shown_stays_what_is_asked_about(browser, tmp_path):
+    picture = paint(tmp_path, "red.png", (200, 30, 30))
+    with offered(tmp_path, answerer=Answerer()) as running, visited(browser, running.url) as page:
+        page.locator("#chat input[type=file]").set_input_files(picture)
+        page.locator("#chat button[type=submit]").click()
+        page.get_by_text("This model writes no captions").wait_for()
+        first = send(page, "what is it?", picture)
+        second = send(page, "how many?")
+        assert [len(first), len(second)] == [1, 1]
+        assert second[0]["content"][0] == first[0]["content"][0]
+        assert second[0]["content"][1]["text"] == "how many?"
+        page.get_by_role("button", name="Start over").click()
+        page.locator("#chat textarea").fill("and now?")
+        page.keyboard.press("Enter")
+        page.get_by_text("does not chat").wait_for()
+
+
+def test_a_picture_shown_to_the_desk_stays_in_the_conversation(browser, tmp_path):
+    folder = tmp_path / "k"
+    folder.mkdir()
+    picture = paint(folder, "red.png", (200, 30, 30))
+    (folder / "a.md").write_text("# Red pot\n\n![pot](red.png)\nIt costs 12 euros.\n\n# Parking\n\nNowhere.\n")
+    desk = DeskRunner(open_desk(folder, Tools(sees=Colours())))
+    with offered(tmp_path, assistant=desk) as running, visited(browser, running.url) as page:
+        send(page, "parking?")
+        shown = send(page, "", picture)
+        assert [message["role"] for message in shown] == ["user", "assistant", "user"]
+        after = send(page, "and the price?")
+        assert after[2] == {"role": "user", "content": "Red pot"}
+        assert "12 euros" in after[3]["content"]
+        assert after[4]["content"] == "and the price?"
+
+
+def test_refusals_and_the_hand_over_in_chinese(page, files):
+    page.get_by_role("button", name="中文").click()
+    (files / "broken.png").write_bytes(b"no picture")
+    page.locator("#search input[type=file]").set_input_files(files / "broken.png")
+    page.locator("#search .state.fault").get_by_text("无法处理：").wait_for()
+    page.get_by_role("tab", name="对话").click()
+    page.locator("#chat [name=model]").select_option("assistant")
+    send(page, "who won the cup in 1974")
+    page.get_by_text("我没有找到能回答这个问题的内容").wait_for()
+    page.locator("#chat [name=model]").select_option("twin")
+    page.locator("#chat textarea").fill("hello")
+    page.keyboard.press("Enter")
+    page.locator("#chat .state.fault").get_by_text("这个模型做不到。").wait_for()
+    assert not page.locator("#chat .state").inner_text().isascii()
 
 
 def test_two_artifacts_side_by_side(page, files):

@@ -152,6 +152,83 @@ def test_an_error_in_a_stream_reaches_who_reads():
     assert asyncio.run(ask(Worker(Counting(), Limits()))) == (["one"], "still there")
 
 
+def test_a_stream_that_waits_ends_when_its_reader_leaves_and_never_begins():
+    async def ask(worker, model):
+        model.gate.clear()
+        first = asyncio.create_task(worker.embed([1], "text"))
+        await asyncio.sleep(0.05)
+        begun, start = [], time.perf_counter()
+        stream = worker.stream(lambda: begun.append("stream") or iter(()))
+        for waits in (anext(stream), worker.call(lambda: begun.append("call"))):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(waits, 0.1)
+        waited = time.perf_counter() - start
+        waiting = worker.waiting
+        model.gate.set()
+        await first
+        return begun, waited, waiting, await worker.call(lambda: "next")
+
+    model = Counting()
+    begun, waited, waiting, after = asyncio.run(ask(Worker(model, Limits()), model))
+    assert (begun, waiting, after) == ([], 1, "next")
+    assert waited < 2  # the model was taken for as long as the gate is closed
+
+
+@pytest.mark.parametrize("kind", ["call", "stream"])
+def test_what_runs_on_for_nobody_counts_until_it_is_over(kind):
+    goes_on = threading.Event()
+
+    def runs():
+        goes_on.wait(10)
+        yield "one"
+
+    async def ask(worker):
+        begun = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def call():
+            loop.call_soon_threadsafe(begun.set)
+            return [*runs()]
+
+        async def read():
+            if kind == "call":
+                return await worker.call(call)
+            return [piece async for piece in worker.stream(lambda: iter(call()))]
+
+        asked = asyncio.create_task(read())
+        await begun.wait()
+        asked.cancel()
+        await asyncio.wait([asked], timeout=2)
+        left, waiting = asked.cancelled(), worker.waiting
+        with pytest.raises(Refusal):
+            await worker.call(lambda: "refused")
+        goes_on.set()
+        deadline = time.perf_counter() + 10
+        while worker.waiting and time.perf_counter() < deadline:
+            await asyncio.sleep(0.01)
+        return left, waiting, await worker.call(lambda: "next")
+
+    assert asyncio.run(ask(Worker(Counting(), Limits(waiting=1)))) == (True, 1, "next")
+
+
+def test_a_worker_closes_though_something_runs_on_for_nobody():
+    goes_on, begun = threading.Event(), []
+
+    async def ask(worker):
+        for name in ("first", "second"):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(worker.call(lambda name=name: begun.append(name) or goes_on.wait(20)), 0.1)
+        start = time.perf_counter()
+        worker.close()
+        return time.perf_counter() - start
+
+    try:
+        assert asyncio.run(ask(Worker(Counting(), Limits()))) < 2
+        assert begun == ["first"]
+    finally:
+        goes_on.set()
+
+
 def test_a_guarded_model_is_used_by_one_at_a_time():
     model, lock = Counting(), threading.Lock()
     guarded = Guarded(model, lock)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from penjing.apps.retrieval import Found, sentences, stems
 from penjing.data.chat import Message
+from penjing.errors import DataError, UserError
 from penjing.runtimes.sampling import Style
 
 SYSTEM = (
@@ -20,6 +22,29 @@ MOST_QUOTED = 3
 """Sentences of a quoted answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said, whether it is quoted, and, where a language model should have written it, why it did not."""
+
+    text: str
+    is_quoted: bool
+    note: str = ""
+
+
+def answered(writer: Any, question: str, found: Sequence[Found], said: Sequence[Message]) -> Answer:
+    """An answer from passages: written by the writer, if there is one and it keeps to what they hold, else quoted."""
+    if writer is None:
+        return Answer(quoted(question, found), True)
+    try:
+        text = written(writer, question, found, said)
+        if text and held(text, question, found) >= HELD:
+            return Answer(text, False)
+        why = "wrote what the passages do not hold" if text else "wrote nothing"
+    except UserError as error:
+        why = f"gave no answer: {error.message}"
+    return Answer(quoted(question, found), True, f"quoted: the language model {why}")
+
+
 def quoted(question: str, found: Sequence[Found]) -> str:
     """The sentences of the best passage that share most with the question, in their order; a short passage whole."""
     parts = sentences(found[0].passage.text)
@@ -31,13 +56,44 @@ def quoted(question: str, found: Sequence[Found]) -> str:
     return " ".join(parts[place] for place in best)
 
 
-def written(writer: Any, question: str, found: Sequence[Found], said: Sequence[Message]) -> str | None:
-    """What a language model answers from the passages; None where the passages do not hold what it says."""
-    notes = "\n\n".join(one.passage.whole for one in found)
-    asked = Message("user", f"Notes:\n{notes}\n\nQuestion: {question}")
-    pieces = writer.generate([Message("system", SYSTEM), *said, asked], STYLE)
-    text = "".join(pieces).strip()
-    return text if text and held(text, question, found) >= HELD else None
+def written(writer: Any, question: str, found: Sequence[Found], said: Sequence[Message]) -> str:
+    """What a language model says to a question, some passages and what was said before."""
+    return "".join(writer.generate(prompt(writer, question, found, said), STYLE)).strip()
+
+
+def prompt(writer: Any, question: str, found: Sequence[Found], said: Sequence[Message]) -> list[Message]:
+    """What a writer is asked: of passages, best first, and of what was said before, as much as it can read.
+
+    Texts that hold tokens of its own, which could speak for others, are left out; a question that does is a DataError.
+    """
+    writer.prompt_tokens([Message("user", question)])
+    notes = [one.passage.whole for one in found if _is_plain(writer, one.passage.whole)]
+    said = [] if any(not _is_plain(writer, one.text) for one in said) else said
+    while True:
+        told = "Notes:\n{}\n\nQuestion: {}".format("\n\n".join(notes), question)
+        asked = [Message("system", SYSTEM), *said, Message("user", told)]
+        if writer.settings["chat"]["system"] is None:
+            asked = [*said, Message("user", f"{SYSTEM}\n\n{told}")]
+        room = writer.context_tokens - len(writer.prompt_tokens(asked))
+        if room >= STYLE.max_tokens and notes:
+            return asked
+        if len(notes) > 1:
+            notes.pop()
+        elif said:
+            said = []
+        elif notes and len(parts := sentences(notes[0])) > 1:
+            notes = ["\n".join(parts[:-1])]
+        else:
+            raise DataError("the passages are longer than it reads, or hold tokens of its own", hint="cut them")
+
+
+def _is_plain(writer: Any, text: str) -> bool:
+    """Whether a text holds no token of the writer's own."""
+    try:
+        writer.prompt_tokens([Message("user", text)])
+    except UserError:
+        return False
+    return True
 
 
 def held(text: str, question: str, found: Sequence[Found]) -> float:

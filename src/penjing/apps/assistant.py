@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penjing.apps.answering import quoted, written
+from penjing.apps.answering import answered
 from penjing.apps.confidence import Asked, Confidence, learn
 from penjing.apps.recognition import Recognizer, Seen
 from penjing.apps.retrieval import Evidence, Found, Retriever, sentences, stems
@@ -62,7 +62,10 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the desk says. `heard` is what was asked, as it was understood; `confidence` that there is an answer."""
+    """What the desk says. `heard` is what was asked, as it was understood; `confidence` that there is an answer.
+
+    `note` says why an answer is quoted that a language model should have written.
+    """
 
     heard: str
     text: str
@@ -70,6 +73,7 @@ class Reply:
     confidence: float
     sources: tuple[Found, ...]
     is_quoted: bool
+    note: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict."""
@@ -79,7 +83,7 @@ class Reply:
             for one in self.sources
         ]  # fmt: skip
         return {"heard": self.heard, "text": self.text, "handed_over": self.handed_over, "quoted": self.is_quoted,
-                "confidence": self.confidence, "sources": sources}  # fmt: skip
+                "note": self.note, "confidence": self.confidence, "sources": sources}  # fmt: skip
 
 
 @dataclass(eq=False, slots=True)
@@ -121,10 +125,9 @@ class Talk:
 
     def _answered(self, heard: str, found: tuple[Found, ...], sure: float) -> Reply:
         """Answer from passages that are held to know it."""
-        text = self._written(heard, found)
-        answer = text or quoted(heard, found)
-        self._remember(heard, answer)
-        return Reply(heard, answer, False, sure, found, text is None)
+        answer = answered(self.desk.tools.writes, heard, found, self.said[-2 * REMEMBERED :])
+        self._remember(heard, answer.text)
+        return Reply(heard, answer.text, False, sure, found, answer.is_quoted, answer.note)
 
     def _spoken(self, sound: Any) -> str:
         if sound is None:
@@ -164,14 +167,15 @@ class Talk:
         best = max(range(len(found)), key=lambda place: sure[place])
         return found[best], sure[best]
 
-    def _written(self, heard: str, found: Sequence[Found]) -> str | None:
-        if self.desk.tools.writes is None:
-            return None
-        return written(self.desk.tools.writes, heard, found, self.said[-2 * REMEMBERED :])
-
     def _remember(self, heard: str, answer: str) -> None:
         self.asked.append(heard)
         self.said += [Message("user", heard), Message("assistant", answer)]
+
+
+def excerpt(passage: Passage, letters: int) -> str:
+    """The beginning of a passage in one line."""
+    line = " ".join(passage.text.split())
+    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
 
 
 def _called(passage: Passage) -> str:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soxr
 
+from penjing.data.audio import MOST_PER_S
 from penjing.data.windows import windows
 from penjing.errors import DataError, Silent
 from penjing.runtimes.speech import Segment
@@ -99,4 +100,7 @@ def _header(stream: BinaryIO) -> tuple[int, int]:
         told = struct.unpack("<HHIIHH", body[:16]) if name == b"fmt " and len(body) >= 16 else told
     if not told or told[0] != PCM or told[5] != 8 * SAMPLE.itemsize or not told[1] or not told[2]:
         raise DataError("the stream is no 16-bit WAV", hint="pipe 16-bit PCM, as `arecord -f S16_LE -r 16000` gives it")
+    if told[1] * told[2] > MOST_PER_S:
+        said = f"the stream has {told[1]} channels at {told[2]} Hz; {MOST_PER_S:,} samples a second are heard at most"
+        raise DataError(said, hint="pipe one channel, as `arecord -c 1 -r 16000` gives it")
     return told[1], told[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from penjing.data.audio import audio_length, decode_audio
 from penjing.data.image import read_image
 from penjing.data.rows import media_of, names_media
 from penjing.errors import ArtifactError, DataError
+from penjing.runtimes.pieces import Ending
 from penjing.runtimes.sampling import PLAIN, Style
 
 Show = Callable[[str], None]
@@ -87,14 +88,15 @@ def caption(runner: Any, picture: str, style: Style = PLAIN, show: Show | None =
     return Said(picture, text, time.perf_counter() - start)
 
 
-def trimmed(pieces: Iterable[str]) -> Iterator[str]:
-    """Pieces of a text without the space that it may begin with."""
-    begun = False
-    for piece in pieces:
+def trimmed(pieces: Iterable[str]) -> Generator[str, None, bool]:
+    """Pieces of a text without the space that it may begin with; returns whether the text was cut."""
+    begun, ending = False, Ending(pieces)
+    for piece in ending:
         new = piece if begun else piece.lstrip()
         if new:
             begun = True
             yield new
+    return ending.was_cut
 
 
 def _shown(pieces: Iterable[str], show: Show | None) -> str:

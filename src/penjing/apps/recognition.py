@@ -6,6 +6,7 @@ little, cut or darker; those views belong to it, while pictures of other passage
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,18 @@ class Seen:
 
 
 class Recognizer:
-    """Knows the pictures that passages of a folder show. `model` embeds pictures."""
+    """Knows the pictures that passages of a folder show. `model` embeds pictures.
+
+    Pictures are opened one after the other, and only their vectors are kept.
+    """
 
     def __init__(self, folder: str | Path, passages: Sequence[Passage], model: Any) -> None:
         self._model = model
         self._owners = [passage for passage in passages for _ in passage.pictures]
-        pictures = [_opened(Path(folder), passage, name) for passage in passages for name in passage.pictures]
-        self._vectors = self._embed(pictures)
-        self.confidence = self._learned(pictures)
+        places = [_place(Path(folder), passage, name) for passage in passages for name in passage.pictures]
+        looks = np.stack([self._looked_at(as_image(place)) for place in places])
+        self._vectors: FloatArray = looks[:, 0]
+        self.confidence = self._learned(looks[:, 1:])
 
     def find(self, picture: Any) -> Seen | None:
         """The passage whose picture is nearest; None where none is near enough."""
@@ -57,13 +62,18 @@ class Recognizer:
         found: FloatArray = self._model.embed_read([self._model.read(one, "image") for one in pictures], "image")
         return found
 
-    def _learned(self, pictures: Sequence[Image.Image]) -> Confidence:
-        """How sure a cosine makes: (views, pictures) of the same and the nearest others."""
-        views = [view for picture in pictures for view in again(picture)]
-        cosines = self._embed(views) @ self._vectors.T
-        mine = np.repeat(np.arange(len(pictures)), len(views) // len(pictures))
-        same = cosines[np.arange(len(views)), mine]
-        strange = (self._embed([draw(seed)[0] for seed in range(STRANGE)]) @ self._vectors.T).max(1)
+    def _looked_at(self, picture: Image.Image) -> FloatArray:
+        """Vectors (1 + views, width) of a picture and of itself seen again."""
+        return np.concatenate([self._embed([one]) for one in itertools.chain([picture], again(picture))])
+
+    def _learned(self, views: FloatArray) -> Confidence:
+        """How sure a cosine makes: of views (pictures, views, width) to the same and to the nearest others."""
+        count = views.shape[1]
+        cosines = views.reshape(-1, views.shape[2]) @ self._vectors.T
+        mine = np.repeat(np.arange(len(views)), count)
+        same = cosines[np.arange(len(cosines)), mine]
+        drawn = np.concatenate([self._embed([draw(seed)[0]]) for seed in range(STRANGE)])
+        strange = (drawn @ self._vectors.T).max(1)
         others = np.concatenate([strange, self._of_others(cosines, mine)])
         signs: Array = np.concatenate([same, others])[:, None]
         return fitted(signs, np.arange(len(signs)) < len(same))
@@ -84,9 +94,9 @@ def again(picture: Image.Image) -> Iterator[Image.Image]:
     yield ImageEnhance.Brightness(picture).enhance(0.7)
 
 
-def _opened(folder: Path, passage: Passage, name: str) -> Image.Image:
-    """A picture of the knowledge; one that is outside of the folder or cannot be read is refused."""
+def _place(folder: Path, passage: Passage, name: str) -> Path:
+    """Where a picture of the knowledge is; one that is missing or outside of the folder is refused."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise DataError(f"{passage.file} shows {name}, which is not there", hint="put it into the knowledge folder")
-    return as_image(path)
+    return path

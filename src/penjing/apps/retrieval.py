@@ -28,6 +28,8 @@ RARE = 4.77
 are brought to that."""
 FOLLOWING = 5
 """The best passage is compared with so many that come after it."""
+AT_ONCE = 32
+"""Texts that are embedded at a time: all sentences of a large folder at once would take gigabytes."""
 BY_WORDS = 0.02
 """What a point of BM25 counts beside a cosine; chosen on the questions that are for choosing."""
 
@@ -88,8 +90,10 @@ class Retriever:
         return self._embed(texts), np.array(owners)
 
     def _embed(self, texts: Sequence[str]) -> FloatArray:
-        found: FloatArray = self._model.embed_read([self._model.read(text, "text") for text in texts], "text")
-        return found
+        parts = [texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE)]
+        return np.concatenate(
+            [self._model.embed_read([self._model.read(text, "text") for text in part], "text") for part in parts]
+        )
 
     def find(self, question: str, count: int = 3) -> Evidence:
         """The passages that fit best."""

@@ -50,11 +50,14 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which items may be found: paths by a pattern (`*/2024/*`), a kind, columns of the metadata beside the files."""
+    """Which items may be found: paths by a pattern (`*/2024/*`), a kind, columns of the metadata beside files; names
+    of files by a pattern.
+    """
 
     path: str | None = None
     kind: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class Searcher:
     def near(self, vector: FloatArray, count: int = 10, only: Filter | None = None) -> list[Hit]:
         """The items nearest to a unit vector (width,), nearest first."""
         only = only or Filter()
-        among = self._store.catalog.matching(only.path, only.kind, only.fields)
+        among = self._store.catalog.matching(only.path, only.kind, only.fields, only.name)
         vectors = self._vectors()
         if vectors is None or among == []:
             return []

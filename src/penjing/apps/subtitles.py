@@ -9,31 +9,40 @@ from penjing.runtimes.speech import Segment
 MILLISECONDS = 1000
 
 
-def as_text(segments: Sequence[Segment]) -> str:
-    """A line per segment."""
-    return "".join(f"{part.text}\n" for part in segments if part.text)
+Cue = Callable[[int, Segment], str]
+"""Takes a number, counted from 1, and a segment."""
 
 
-def as_srt(segments: Sequence[Segment]) -> str:
-    """SubRip: numbered blocks with a comma before the milliseconds."""
-    spoken = [part for part in segments if part.text]
-    return "".join(
-        f"{number}\n{_clock(part.start_s, ',')} --> {_clock(part.end_s, ',')}\n{_one_block(part.text)}\n\n"
-        for number, part in enumerate(spoken, 1)
-    )
+def text_cue(number: int, part: Segment) -> str:
+    """A line."""
+    return f"{part.text}\n"
 
 
-def as_vtt(segments: Sequence[Segment]) -> str:
+def srt_cue(number: int, part: Segment) -> str:
+    """SubRip: a numbered block with a comma before the milliseconds."""
+    return f"{number}\n{_clock(part.start_s, ',')} --> {_clock(part.end_s, ',')}\n{_one_block(part.text)}\n\n"
+
+
+def vtt_cue(number: int, part: Segment) -> str:
     """WebVTT; what it would read as markup is escaped (https://www.w3.org/TR/webvtt1, section 4.2)."""
-    blocks = [
-        f"{_clock(part.start_s, '.')} --> {_clock(part.end_s, '.')}\n{_escaped(_one_block(part.text))}\n"
-        for part in segments
-        if part.text
-    ]
-    return "\n".join(["WEBVTT\n", *blocks])
+    return f"\n{_clock(part.start_s, '.')} --> {_clock(part.end_s, '.')}\n{_escaped(_one_block(part.text))}\n"
 
 
-WRITERS: Mapping[str, Callable[[Sequence[Segment]], str]] = {"text": as_text, "srt": as_srt, "vtt": as_vtt}
+CUES: Mapping[str, Cue] = {"text": text_cue, "srt": srt_cue, "vtt": vtt_cue}
+"""How one segment is written, of any format."""
+HEADS: Mapping[str, str] = {"text": "", "srt": "", "vtt": "WEBVTT\n"}
+"""What stands before all segments."""
+
+
+def _writer(format: str) -> Callable[[Sequence[Segment]], str]:
+    def write(segments: Sequence[Segment]) -> str:
+        spoken = enumerate((part for part in segments if part.text), 1)
+        return HEADS[format] + "".join(CUES[format](number, part) for number, part in spoken)
+
+    return write
+
+
+WRITERS: Mapping[str, Callable[[Sequence[Segment]], str]] = {format: _writer(format) for format in CUES}
 ENDINGS: Mapping[str, str] = {"text": ".txt", "srt": ".srt", "vtt": ".vtt"}
 
 

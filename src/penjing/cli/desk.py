@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from typing import Any
 import penjing
 from penjing.apps.assistant import Assistant, Reply, Talk, Tools, open_desk
 from penjing.apps.confidence import read_questions
-from penjing.cli.output import say, say_json
+from penjing.cli.output import fitted, say, say_json
 from penjing.data.rows import media_of, names_media
 from penjing.errors import DataError, UserError
+
+SHORTEST = 20
+"""Less of a passage says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +97,13 @@ def _lines() -> Iterator[list[str]]:
 
 def _show(reply: Reply) -> None:
     print(reply.text, flush=True)
+    if reply.note:
+        say(reply.note)
     for number, one in enumerate(() if reply.handed_over else reply.sources, 1):
-        print(f"  [{number}] {one.passage.id}", flush=True)
+        print(_source(f"  [{number}] {one.passage.id}", one.passage.text), flush=True)
+
+
+def _source(name: str, text: str) -> str:
+    """The name of a passage, and as much of it as the line holds."""
+    free = shutil.get_terminal_size().columns - len(name) - 2
+    return f"{name}: {fitted(text, free)}" if free >= SHORTEST else name

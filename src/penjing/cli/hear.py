@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from typing import Any, NoReturn
 
 import penjing
 from penjing.apps.listen import listen
-from penjing.apps.subtitles import ENDINGS, WRITERS
+from penjing.apps.subtitles import CUES, ENDINGS, HEADS, WRITERS
 from penjing.apps.transcribe import Transcript, check_hears, sorted_out, sound_files, transcribe_files, warm_up
-from penjing.cli.output import say, say_json
+from penjing.cli.output import fitted, say, say_json, show
 from penjing.errors import DataError, LeftOut, did_you_mean
 from penjing.runtimes.engine import available_cores
+from penjing.runtimes.speech import Segment
 
+OVER = "\r\033[K"
+"""Back to the beginning of the line, and nothing on it."""
 NO_TIMES = "this model does not tell when phrases are said: a segment is a whole window"
 
 
@@ -82,27 +86,31 @@ def _tell(faults: Mapping[str, DataError], document: dict[str, Any] | None) -> N
 
 
 def hear_stream(wanted: Wanted) -> None:
-    """Transcribe standard input while it comes; on a terminal what is not settled yet stands on the last line."""
+    """Transcribe standard input while it comes: what is settled is written at once, in any format but JSON.
+
+    On a terminal what is not settled yet stands on the last line, as much of it as that holds.
+    """
     wanted.check()
     if wanted.out is not None:
         raise DataError("a stream has no name to write its text under", hint="leave -o away and redirect the output")
     runner = wanted.open()
     runner.check_language(wanted.language)
-    settled = []
-    shown = wanted.format == "text" and not wanted.json
-    watched = shown and sys.stdout.isatty()
+    settled: list[Segment] = []
+    watched = wanted.format == "text" and not wanted.json and sys.stdout.isatty()
     for part in listen(runner, sys.stdin.buffer, wanted.language, early=watched):
         said = part.segment.text
+        if watched:  # one line can be written over, so there must not be two
+            show(OVER if part.settled else OVER + fitted(said, shutil.get_terminal_size().columns - 1, end=True))
         if part.settled and said:
             settled.append(part.segment)
-        if shown:
-            over = "\r\033[K" if watched else ""
-            print(f"{over}{said}", end="\n" if part.settled and said else "", flush=True)
+            if not wanted.json:
+                head = HEADS[wanted.format] if len(settled) == 1 else ""
+                show(head + CUES[wanted.format](len(settled), part.segment))
     if wanted.json:
         segments = [{"start": one.start_s, "end": one.end_s, "text": one.text} for one in settled]
         say_json({"results": [{"file": "-", "text": " ".join(one.text for one in settled), "segments": segments}]})
-    elif wanted.format != "text":
-        print(WRITERS[wanted.format](settled), end="")
+    elif not settled:
+        show(HEADS[wanted.format])
 
 
 def _places(files: Sequence[str], wanted: Wanted) -> dict[str, Path]:

@@ -28,6 +28,22 @@ def show(piece: str) -> None:
     print(piece, end="", flush=True)
 
 
+def fitted(text: str, columns: int, *, end: bool = False) -> str:
+    """A text in one line of a terminal of so many columns: its beginning, or its end."""
+    from rich.cells import cell_len
+
+    line = " ".join(text.split())
+    if cell_len(line) <= columns:
+        return line
+    count, free = 0, columns - 1
+    for letter in reversed(line) if end else line:
+        free -= cell_len(letter)
+        if free < 0:
+            break
+        count += 1
+    return f"…{line[len(line) - count :]}" if end else f"{line[:count]}…"
+
+
 def say_json(document: Any) -> None:
     """Print one JSON document to stdout."""
     print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,21 @@ from penjing.values import FloatArray
 
 LONGEST_S = 4 * 3600.0
 """Longer recordings are refused before they are decoded: four hours at 16 kHz are already 0.9 GB of float32."""
+MOST_PER_S = 768_000
+"""Values of all channels in a second, 16 at 48 kHz or 4 at 192: a few kilobytes of FLAC can claim hundreds of times as
+many."""
+MOST_WHOLE = 1_500_000_000
+"""Values that are decoded into one array: four hours in stereo at 48 kHz."""
+BLOCK = 1 << 20
+"""Values that are decoded at a time, where a sound is not kept as it is stored."""
+
+
+class _Forwards(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from its start to its end: soundfile seeks after each read, which MP3 answers with clicks."""
+
+    def seekable(self) -> bool:
+        """Not once."""
+        return False
 
 
 class Sound(NamedTuple):
@@ -26,15 +42,22 @@ class Sound(NamedTuple):
 
 
 def read_audio(source: str | Path | bytes, rate_hz: int = 16000, longest_s: float = LONGEST_S) -> FloatArray:
-    """Read a sound as mono float32 samples (n,) at `rate_hz`: channels are averaged, other rates resampled by soxr."""
-    sound = decode_audio(source, longest_s)
-    mono = sound.samples[:, 0] if sound.samples.shape[1] == 1 else sound.samples.mean(axis=1, dtype=np.float32)
-    if sound.rate_hz == rate_hz:
-        return np.ascontiguousarray(mono)
-    resampled: FloatArray = soxr.resample(mono, sound.rate_hz, rate_hz, quality="HQ")
-    if resampled.size == 0:
+    """Read a sound as mono float32 samples (n,) at `rate_hz`: channels are averaged, other rates resampled by soxr.
+
+    It is decoded block by block, so what it takes is the result, whatever its own rate and channels are.
+    """
+    found, resample = bytearray(), None
+    for block, own_hz in _blocks(source, longest_s):
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        if own_hz != rate_hz:
+            resample = resample or soxr.ResampleStream(own_hz, rate_hz, 1, dtype="float32", quality="HQ")
+            mono = resample.resample_chunk(np.ascontiguousarray(mono))
+        found += mono.tobytes()
+    if resample is not None:
+        found += resample.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
+    if not found:
         raise DataError(f"{_name(source)} is shorter than one sample at {rate_hz} Hz", hint="leave it out")
-    return resampled.astype(np.float32, copy=False)
+    return np.frombuffer(found, np.float32)
 
 
 def read_sound(sound: Any, rate_hz: int) -> FloatArray:
@@ -61,26 +84,44 @@ def read_sound(sound: Any, rate_hz: int) -> FloatArray:
 
 def decode_audio(source: str | Path | bytes, longest_s: float = LONGEST_S) -> Sound:
     """Decode a sound as it is stored; what is not a sound, empty, endless or not finite is a DataError."""
+    blocks: list[Sound] = []
+    for block in _blocks(source, longest_s):
+        blocks.append(block)
+        if sum(one.samples.size for one in blocks) > MOST_WHOLE:
+            raise DataError(f"{_name(source)} is too large to be decoded whole", hint="cut it into shorter files first")
+    return Sound(np.concatenate([one.samples for one in blocks]), blocks[0].rate_hz)
+
+
+def _blocks(source: str | Path | bytes, longest_s: float) -> Iterator[Sound]:
+    """A sound as it is stored, block by block; at least one block."""
     name = _name(source)
     if not isinstance(source, bytes):
         _check_file(Path(source), name)
+    count = 0
     try:
-        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)) as opened:
-            rate_hz = int(opened.samplerate)
+        with _Forwards(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)) as opened:
+            rate_hz, channels = int(opened.samplerate), int(opened.channels)
+            if rate_hz * channels > MOST_PER_S:
+                raise DataError(
+                    f"{name} has {channels} channels at {rate_hz} Hz; {MOST_PER_S:,} samples a second are read at most",
+                    hint="`ffmpeg -i FILE -ac 1 -ar 16000 out.wav` makes it smaller",
+                )
             most = int(longest_s * rate_hz)
             _check_length(name, opened.frames, rate_hz, most)
-            samples: FloatArray = opened.read(most + 1, dtype="float32", always_2d=True)
+            while len(block := opened.read(BLOCK // channels, dtype="float32", always_2d=True)):
+                count += len(block)
+                _check_length(name, count, rate_hz, most)
+                if not np.isfinite(block).all():
+                    hint = "the file is damaged: export it again"
+                    raise DataError(f"{name} has samples that are not finite numbers", hint=hint)
+                yield Sound(block, rate_hz)
     except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(
             f"{name} is not a sound that can be read",
             hint="give WAV, FLAC, Ogg or MP3; `ffmpeg -i FILE out.wav` converts others",
         ) from error
-    _check_length(name, len(samples), rate_hz, most)
-    if len(samples) == 0:
+    if not count:
         raise DataError(f"{name} has no samples", hint="the recording is empty: leave it out")
-    if not np.isfinite(samples).all():
-        raise DataError(f"{name} has samples that are not finite numbers", hint="the file is damaged: export it again")
-    return Sound(samples, rate_hz)
 
 
 def audio_length(source: str | Path | bytes) -> tuple[int, int]:

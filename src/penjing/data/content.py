@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from penjing.data.audio import audio_length, decode_audio
-from penjing.data.image import read_image
+from penjing.data.image import DAMAGED, read_image
 from penjing.data.row import Row
 
 
@@ -50,5 +50,5 @@ def image_sides(source: Path | bytes) -> tuple[int, ...]:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
                 return tuple(sorted(opened.size))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (*DAMAGED, Image.DecompressionBombError):
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import threading
 import warnings
 from collections.abc import Mapping
@@ -23,6 +24,18 @@ MAX_RESIZED = 20_000_000
 LARGE_PIXELS = 8_000_000
 """Of larger ones a process decodes one at a time, whatever the number of its threads: they take 8 bytes a pixel."""
 STRIP = 256
+DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
+"""What Pillow raises where a file is not what it says: its parsers of EXIF and of some formats let it all through."""
 _ALONE = threading.Lock()
 
 FILTERS = {
@@ -46,7 +59,7 @@ def read_image(source: str | Path | bytes) -> Image.Image:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise _too_large(name, f"{opened.width} x {opened.height}")
                 with _ALONE if opened.width * opened.height > LARGE_PIXELS else contextlib.nullcontext():
-                    ImageOps.exif_transpose(opened, in_place=True)
+                    _turn_upright(opened)
                     return to_rgb(opened)
     except FileNotFoundError as error:
         raise DataError(f"no such image: {name}", hint="check the path, or the file_name column") from error
@@ -54,12 +67,19 @@ def read_image(source: str | Path | bytes) -> Image.Image:
         raise DataError(f"{name} is not an image", hint="give a JPEG, PNG, WebP, GIF, BMP or TIFF file") from error
     except Image.DecompressionBombError as error:
         raise _too_large(name, "hundreds of millions of pixels") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except DAMAGED as error:
         raise DataError(f"{name} cannot be read: {error}", hint="the file is damaged or cut short") from error
 
 
 def _too_large(name: str, size: str) -> DataError:
     return DataError(f"{name} is too large: {size}", hint=f"shrink it below {MAX_PIXELS // 1_000_000} million pixels")
+
+
+def _turn_upright(image: Image.Image) -> None:
+    """Turn a picture as its EXIF says. Where that alone is damaged, it is taken as it is, as viewers show it."""
+    image.load()
+    with contextlib.suppress(*DAMAGED):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

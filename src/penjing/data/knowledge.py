@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,11 @@ QUESTION, ANSWER, PICTURE = "question", "answer", "picture"
 SHOWN = re.compile(r"!\[([^\]]*)\]\(\s*<?([^)>\s]+)[^)]*\)")
 """A picture in Markdown: what it is called, and where it lies."""
 MOST_WORDS = 200
-"""A longer section is cut between its paragraphs: a passage is what is read out and cited."""
+"""A longer section is cut between its paragraphs, a longer paragraph between its sentences: a passage is what is read
+out and cited."""
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\s\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+"""A word; of scripts without spaces, a letter."""
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +114,32 @@ def _rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The text in pieces of whole paragraphs, of so many words at most where paragraphs allow it."""
+    """The text in pieces of whole paragraphs, of so many words at most."""
     piece: list[str] = []
     words = 0
-    for paragraph in filter(None, (part.strip() for part in re.split(r"\n\s*\n", text))):
-        count = len(paragraph.split())
+    paragraphs = filter(None, (part.strip() for part in re.split(r"\n\s*\n", text)))
+    for part in (part for paragraph in paragraphs for part in _parts(paragraph)):
+        count = sum(1 for _ in WORD.finditer(part))
         if piece and words + count > MOST_WORDS:
             yield "\n\n".join(piece)
             piece, words = [], 0
-        piece.append(paragraph)
+        piece.append(part)
         words += count
     if piece:
         yield "\n\n".join(piece)
+
+
+def _parts(paragraph: str) -> Iterator[str]:
+    """A paragraph, a long one in parts of whole sentences; a sentence that is longer still is cut between words."""
+    words = [0, *(match.end() for match in WORD.finditer(paragraph))]
+    ends = [bisect_right(words, match.start()) - 1 for match in SENTENCE_END.finditer(paragraph)]
+    start = 0
+    while len(words) - 1 - start > MOST_WORDS:
+        before = bisect_right(ends, start + MOST_WORDS)
+        end = ends[before - 1] if before and ends[before - 1] > start else start + MOST_WORDS
+        yield paragraph[words[start] : words[end]].strip()
+        start = end
+    yield paragraph[words[start] :].strip()
 
 
 def _with_own_ids(passages: list[Passage]) -> Iterator[Passage]:

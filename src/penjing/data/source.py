@@ -67,9 +67,8 @@ def _load_table(path: Path) -> DataSet:
     if path.suffix.lower() in TEXTS:
         return load_texts(path.name, [path], path.parent)
     if path.suffix.lower() not in TABLES:
-        raise DataError(
-            f"{path} is no data set", hint=f"files end in {', '.join(TABLES + TEXTS)}; images and sounds go into a folder"
-        )
+        hint = f"files end in {', '.join(TABLES + TEXTS)}; images and sounds go into a folder"
+        raise DataError(f"{path} is no data set", hint=hint)
     records = read_records(path)
     if records:
         check_columns(path.name, records)

@@ -53,7 +53,8 @@ class TextFrontEnd:
 
     def count(self, text: str) -> int:
         """Tokens of a text as it is read: cut, those around it counted, padding not."""
-        return sum(self.tokenizer.encode(_lowered(text) if self.lower else text).attention_mask)
+        (encoding,) = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])  # lets other threads run
+        return sum(encoding.attention_mask)
 
 
 def _lowered(item: Item) -> Item:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Catalog:
         try:
             self._base = sqlite3.connect(folder / NAME, isolation_level=None, check_same_thread=False)
             self._base.execute("PRAGMA foreign_keys = ON")
+            self._base.create_function("file_name", 1, os.path.basename, deterministic=True)
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
             raise ArtifactError(f"{folder / NAME} is damaged: {error}", hint="make the index anew") from error
@@ -139,10 +141,14 @@ class Catalog:
             for number, path, kind, title, text, fields in rows
         }
 
-    def matching(self, path: str | None, kind: str | None, fields: Mapping[str, str]) -> list[int] | None:
-        """Ids of items whose path matches a pattern, of a kind, with these fields; None where nothing is asked."""
-        asked: list[tuple[str, list[str]]] = [("path GLOB ?", [path])] if path is not None else []
-        asked += [("kind = ?", [kind])] if kind is not None else []
+    def matching(
+        self, path: str | None, kind: str | None, fields: Mapping[str, str], name: str | None = None
+    ) -> list[int] | None:
+        """Ids of items whose path matches a pattern, whose file's name does, of a kind, with these fields; None where
+        nothing is asked.
+        """
+        given = (("path GLOB ?", path), ("file_name(path) GLOB ?", name), ("kind = ?", kind))
+        asked = [(test, [value]) for test, value in given if value is not None]
         told = "EXISTS (SELECT 1 FROM json_each(fields) AS told WHERE told.key = ? AND told.value = ?)"
         asked += [(told, [key, value]) for key, value in fields.items()]
         if not asked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -128,16 +128,20 @@ def greedy(decoder: Decoder, prompt: Sequence[int], end: int, limit: int, banned
 
 def written_tokens(
     decoder: Decoder, prompt: Fed, ends: Collection[int], limit: int, pick: Pick = likeliest
-) -> Iterator[int]:
-    """Yield the picked token each time, as soon as it is known, until one of `ends` or until `limit` tokens."""
+) -> Generator[int, None, bool]:
+    """Yield the picked token each time, as soon as it is known, until one of `ends` or until `limit` tokens.
+
+    Returns whether it was cut at the limit.
+    """
     logits = decoder.step(prompt)
     for place in range(limit):
         token = pick(logits)
         if token in ends:
-            return
+            return False
         yield token
         if place + 1 < limit:
             logits = decoder.step([token])
+    return True
 
 
 def loop_period(tokens: Sequence[int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,7 @@ class LanguageRunner:
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of a text, with those that the model's tokenizer puts around it."""
-        ids: list[int] = self._words.encode(text).ids
-        return ids
+        return self._encoded(text, special=True)
 
     def prompt_tokens(self, prompt: str | Sequence[Message]) -> list[int]:
         """The tokens of a text, or of a conversation as the chat template writes it."""
@@ -47,24 +46,25 @@ class LanguageRunner:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text without any around it."""
-        return len(self._words.encode(text, add_special_tokens=False).ids)
+        return len(self._encoded(text, special=False))
 
     def logits(self, tokens: Sequence[int]) -> FloatArray:
         """Logits (tokens, vocabulary) of what follows each of these tokens, read from the start."""
         self._decoder.start({})
         return self._decoder.read(tokens)
 
-    def generate(self, prompt: str | Sequence[Message], style: Style = LONG) -> Iterator[str]:
+    def generate(self, prompt: str | Sequence[Message], style: Style = LONG) -> Generator[str, None, bool]:
         """Write on from a text, or answer in a conversation; yields what is written piece by piece.
 
-        Writing ends where the model ends, or where the style says.
+        Writing ends where the model ends, or where the style says; the generator returns whether it was cut at the most
+        tokens that there may be, of the style or of the context.
         """
         tokens = self.prompt_tokens(prompt)
         check_prompt(tokens, self.context_tokens)
         limit = min(style.max_tokens, self.context_tokens - len(tokens))
         self._decoder.start({})
         written = written_tokens(self._decoder, tokens, self._ends, limit, style.sampling.picker())
-        yield from until(style.stop, pieces_of(self._words, written))
+        return (yield from until(style.stop, pieces_of(self._words, written)))
 
     def _conversation(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of a conversation, as the chat template writes it.
@@ -77,7 +77,11 @@ class LanguageRunner:
             if held is not None:
                 raise DataError(f"a message holds {held}, a token of the model's own", hint="leave it out")
         text = written_out(messages, chat)
-        ids: list[int] = self._words.encode(text, add_special_tokens=bool(chat and chat["special"])).ids
+        return self._encoded(text, special=bool(chat and chat["special"]))
+
+    def _encoded(self, text: str, *, special: bool) -> list[int]:
+        """Tokens; as a batch, which lets other threads run meanwhile: one text alone stops all of them."""
+        ids: list[int] = self._words.encode_batch([text], add_special_tokens=special)[0].ids
         return ids
 
     def begin(self, tokens: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ class MultimodalRunner:
         limit = min(style.max_tokens, self.settings["generation"]["max_tokens"] - 1)
         start = self._begin(task, tokens)
         if style.sampling.temperature == 0:
-            written: Iterable[int] = greedy(self.decoder, [start], end, limit).tokens
+            written: Iterable[int] = _up_to(limit, greedy(self.decoder, [start], end, limit).tokens)
         else:
             written = written_tokens(self.decoder, [start], {end}, limit, style.sampling.picker())
         return until(style.stop, pieces_of(self._words, written))
@@ -194,6 +194,12 @@ class MultimodalRunner:
         raise DataError(
             f"the model knows no word of {question!r}", hint="ask about what the picture shows: how many red circles?"
         )
+
+
+def _up_to(limit: int, tokens: Sequence[int]) -> Generator[int, None, bool]:
+    """Tokens that are known; returns whether they were cut at the limit."""
+    yield from tokens
+    return len(tokens) >= limit
 
 
 def _media(item: Any) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from penjing.apps.assistant import Assistant, Reply, Talk, Tools, open_desk
+from penjing.apps.assistant import Assistant, Reply, Talk, Tools, excerpt, open_desk
 from penjing.data.chat import Message
 from penjing.data.knowledge import read_knowledge
 
 NAME = "assistant"
 TASK = "assistant"
+EXCERPT = 300
+"""Letters of a passage that are shown beside an answer."""
 
 
 class Guarded:
@@ -66,6 +68,16 @@ def open_assistant(knowledge: str, models: Sequence[Any]) -> DeskRunner:
     sees = (first("embed", "dual-encoder", modality="image") if pictured else None) or first("caption")
     tools = Tools(first("embed", "encoder"), first("chat"), hears, sees)
     return DeskRunner(open_desk(knowledge, tools))
+
+
+def about(reply: Reply) -> dict[str, Any]:
+    """What else there is to say of a reply: how sure it is, and the beginnings of the passages found, best first."""
+    sources = [
+        {"id": one.passage.id, "title": one.passage.title, "text": excerpt(one.passage, EXCERPT), "score": one.score}
+        for one in reply.sources
+    ]
+    return {"heard": reply.heard, "handed_over": reply.handed_over, "confidence": reply.confidence,
+            "quoted": reply.is_quoted, "note": reply.note, "sources": sources}  # fmt: skip
 
 
 def told(reply: Reply) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from penjing.apps.assistant import Reply
 from penjing.apps.look import trimmed
 from penjing.data.chat import Message
 from penjing.errors import UserError
+from penjing.runtimes.pieces import Ending
 from penjing.runtimes.sampling import PLAIN, Sampling, Style
-from penjing.serve.assistant import told
+from penjing.serve.assistant import about, told
 from penjing.serve.desk import Desk
 from penjing.serve.media import decoded, from_base64, picture, samples
 from penjing.serve.refusals import Refusal, checked, mistaken, wrong_model
@@ -25,11 +27,29 @@ from penjing.serve.wire import Chat, Document, Said, sent, texts_of
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a conversation holds: its messages as texts, pictures as bytes, sounds as bytes."""
+    """What a conversation holds: its messages as texts, pictures as bytes, sounds as bytes.
+
+    So many of the pictures and of the sounds were `before` the last message.
+    """
 
     messages: list[Message]
     pictures: list[bytes] = field(default_factory=list)
     sounds: list[bytes] = field(default_factory=list)
+    before: tuple[int, int] = (0, 0)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of an answer once it is there: whether it was cut, and what a desk has to say about its own."""
+
+    was_cut: bool = False
+    reply: Reply | None = None
+
+    def watched(self, begin: Callable[[Outcome], Iterable[str]]) -> Iterator[str]:
+        """The pieces of an answer."""
+        ending = Ending(begin(self))
+        yield from ending
+        self.was_cut = ending.was_cut
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -42,8 +62,9 @@ def routes(desk: Desk) -> APIRouter:
         served = desk.shelf[asked.model]
         heard = heard_in(asked.messages)
         begin = await desk.aside(lambda: answering(served, heard, asked, desk))
-        turn = Turn(served, heard, asked, _most(asked, desk))
-        pieces = checked(served.worker.stream(begin), "messages")
+        outcome = Outcome()
+        turn = Turn(served, heard, asked, outcome)
+        pieces = checked(served.worker.stream(lambda: outcome.watched(begin)), "messages")
         if not asked.stream:
             return turn.whole("".join([piece async for piece in pieces]))
         first = await anext(pieces, None)  # what is wrong is told by a status, before anything is sent
@@ -56,6 +77,7 @@ def heard_in(messages: list[Said]) -> Heard:
     """Take messages apart."""
     found = Heard([])
     for said in messages:
+        found = replace(found, before=(len(found.pictures), len(found.sounds)))
         role = "system" if said.role == "developer" else said.role
         if said.content is None or isinstance(said.content, str):
             found.messages.append(Message(role, said.content or ""))
@@ -75,37 +97,54 @@ def heard_in(messages: list[Said]) -> Heard:
     return found
 
 
-def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable[[], Iterator[str]]:
+def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable[[Outcome], Iterable[str]]:
     """What begins to answer, once the model is free."""
     runner, can = served.runner, served.abilities
     try:
         sampling = Sampling(asked.temperature, asked.top_p, asked.seed)
         style = Style(_most(asked, desk, PLAIN.max_tokens), sampling, texts_of(asked.stop))
         if "assist" in can:
-            seen = picture(heard.pictures[0], desk.limits) if heard.pictures else None
-            spoken = samples(heard.sounds[0], runner.sampling_rate_hz, desk.limits) if heard.sounds else None
-            return lambda: iter([told(runner.reply(heard.messages, spoken, seen))])
+            return _replying(served, heard, desk)
         if heard.pictures:
             if "ask" not in can and "caption" not in can:
                 raise wrong_model(served.name, "see")
             if len(heard.pictures) > 1 or len([one for one in heard.messages if one.role == "user"]) > 1:
                 raise Refusal(400, "one picture and one question about it are answered", param="messages")
             seen, question = picture(heard.pictures[0], desk.limits), heard.messages[-1].text.strip()
-            if heard.sounds and not question and "transcribe" in can:
+            if heard.sounds and not question:
+                if "ask" not in can or "transcribe" not in can:
+                    raise wrong_model(served.name, "answer spoken questions")
                 spoken = samples(heard.sounds[0], runner.sampling_rate_hz, desk.limits)
-                return lambda: trimmed(runner.asking(seen, spoken, style))
+                return lambda _: trimmed(runner.asking(seen, spoken, style))
             if not question:
-                return lambda: trimmed(runner.captioning(seen, style))
+                if "caption" not in can:
+                    raise Refusal(400, f"{served.name} writes no captions: ask about the picture", param="messages")
+                return lambda _: trimmed(runner.captioning(seen, style))
             if "ask" not in can:
                 raise wrong_model(served.name, "answer questions")
-            return lambda: trimmed(runner.asking(seen, question, style))
+            return lambda _: trimmed(runner.asking(seen, question, style))
         if heard.sounds:
             raise Refusal(400, "sounds are heard beside a picture, or at /v1/audio/transcriptions", param="messages")
         if "chat" not in can:
             raise wrong_model(served.name, "chat")
     except UserError as error:
         raise mistaken(error, "messages") from error
-    return lambda: runner.generate(heard.messages, replace(style, max_tokens=_most(asked, desk)))
+    return lambda _: runner.generate(heard.messages, replace(style, max_tokens=_most(asked, desk)))
+
+
+def _replying(served: Served, heard: Heard, desk: Desk) -> Callable[[Outcome], Iterable[str]]:
+    """A desk's answer to the last message, and to what is shown or spoken in that one."""
+    shown, spoken = heard.pictures[heard.before[0] :], heard.sounds[heard.before[1] :]
+    if max(len(shown), len(spoken)) > 1:
+        raise Refusal(400, "one picture and one sound at a time are answered", param="messages")
+    seen = picture(shown[0], desk.limits) if shown else None
+    said = samples(spoken[0], served.runner.sampling_rate_hz, desk.limits) if spoken else None
+
+    def reply(outcome: Outcome) -> Iterator[str]:
+        outcome.reply = served.runner.reply(heard.messages, said, seen)
+        yield told(outcome.reply)
+
+    return reply
 
 
 def _most(asked: Chat, desk: Desk, unasked: int | None = None) -> int:
@@ -116,20 +155,20 @@ def _most(asked: Chat, desk: Desk, unasked: int | None = None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """An answer as it is told, at once or in events, of at most so many tokens."""
+    """An answer as it is told, at once or in events."""
 
     served: Served
     heard: Heard
     asked: Chat
-    most: int
+    outcome: Outcome
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, text: str) -> Document:
         """The document of an answer."""
         message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": self._reason(text)}
-        return {**self._head("chat.completion"), "choices": [choice], **self._usage(text)}
+        choice = {"index": 0, "message": message, "finish_reason": self._reason}
+        return {**self._head("chat.completion"), "choices": [choice], **self._usage(text), **self._about}
 
     async def events(self, first: str | None, rest: AsyncIterator[str]) -> AsyncIterator[str]:
         """Server-sent events, as the OpenAI API has them."""
@@ -144,29 +183,32 @@ class Turn:
         except Refusal as refusal:
             yield sent(refusal.as_json())
             return
-        yield self._event({}, self._reason(text))
+        yield self._event({}, self._reason)
         if self.asked.stream_options is not None and self.asked.stream_options.include_usage:
             yield sent({**self._head("chat.completion.chunk"), "choices": [], **self._usage(text)})
         yield "data: [DONE]\n\n"
 
     def _event(self, delta: dict[str, Any], reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return sent({**self._head("chat.completion.chunk"), "choices": [choice]})
+        return sent({**self._head("chat.completion.chunk"), "choices": [choice], **(self._about if reason else {})})
 
     def _head(self, kind: str) -> Document:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.asked.model}
 
-    def _reason(self, text: str) -> str:
+    @property
+    def _reason(self) -> str:
         """Whether the answer ended, or was cut."""
-        return "length" if self._written(text) >= self.most else "stop"
+        return "length" if self.outcome.was_cut else "stop"
 
-    def _written(self, text: str) -> int:
-        count = getattr(self.served.runner, "count_tokens", None)
-        return count(text) if count and "chat" in self.served.abilities else 0
+    @property
+    def _about(self) -> Document:
+        """What a desk says about its answer; it is known when the answer is."""
+        return {"penjing": about(self.outcome.reply)} if self.outcome.reply is not None else {}
 
     def _usage(self, text: str) -> Document:
         """Tokens read and written, of models that can count them."""
         if "chat" not in self.served.abilities or self.heard.pictures:
             return {}
-        read, written = len(self.served.runner.prompt_tokens(self.heard.messages)), self._written(text)
+        runner = self.served.runner
+        read, written = len(runner.prompt_tokens(self.heard.messages)), runner.count_tokens(text)
         return {"usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}

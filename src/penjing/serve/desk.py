@@ -34,6 +34,6 @@ class Desk:
             self._reading -= 1
 
     def close(self) -> None:
-        """Let all threads end."""
-        self._readers.shutdown(wait=True)
+        """Let all threads end; nobody waits for what they still do."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self.shelf.close()

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from penjing.serve.limits import Limits
-from penjing.serve.refusals import Refusal, late
+from penjing.serve.refusals import Refusal, full, late
 from penjing.serve.watch import Watch, log
 
 Scope = MutableMapping[str, Any]
@@ -21,6 +21,34 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GUARDED = "/v1/"
+LEFT = 499
+"""The status that is noted, to nobody, where the client hung up before there was an answer."""
+
+
+class Coming:
+    """What comes in with a request: its body, counted in bytes, and after it that the client has hung up."""
+
+    def __init__(self, receive: Receive, check: Callable[[int], None], leave: Callable[[], None]) -> None:
+        self._receive, self._check, self._leave = receive, check, leave
+        self._listening: asyncio.Task[None] | None = None
+
+    async def __call__(self) -> Message:
+        """The next message, as an application is given it."""
+        message = await self._receive()
+        self._check(len(message.get("body", b"")))
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self._listening = asyncio.create_task(self._listen())
+        return message
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._listening is not None:
+            self._listening.cancel()
 
 
 class Gate:
@@ -34,6 +62,7 @@ class Gate:
         self, inside: Application, limits: Limits, watch: Watch, key: str | None, hosts: Sequence[str] = ()
     ) -> None:
         self._inside, self._limits, self._watch, self._key, self._hosts = inside, limits, watch, key, hosts
+        self._open = self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -52,8 +81,7 @@ class Gate:
 
         try:
             self._check(scope)
-            async with asyncio.timeout(self._limits.timeout_s):
-                await self._inside(scope, self._measured(receive), told)
+            await self._let_in(scope, receive, told, sent)
         except Refusal as refusal:
             await _refuse(refusal, told, begun=sent["status"] > 0)
         except TimeoutError:
@@ -64,33 +92,52 @@ class Gate:
         finally:
             self._watch.done(dict(scope), int(sent["status"]), began, int(sent["bytes"]))
 
+    async def _let_in(self, scope: Scope, receive: Receive, told: Send, sent: dict[str, int]) -> None:
+        """Hand a request on for as long as it may take; one whose client leaves before it is answered is given up."""
+        came = 0
+
+        def counted(count: int) -> None:
+            nonlocal came
+            came += count
+            self._held_bytes += count
+            if came > self._limits.body_bytes:
+                raise self._too_large()
+            if self._held_bytes > self._limits.held_bytes:
+                raise full()
+
+        async with asyncio.timeout(self._limits.timeout_s) as end:
+
+            def leave() -> None:
+                if not sent["status"] and not end.expired():  # once it has begun, whoever answers finds out
+                    sent["status"] = LEFT
+                    end.reschedule(asyncio.get_running_loop().time())
+
+            coming = Coming(receive, counted, leave)
+            self._open += 1
+            try:
+                await self._inside(scope, coming, told)
+            finally:
+                coming.close()
+                self._open -= 1
+                self._held_bytes -= came
+
     def _check(self, scope: Scope) -> None:
-        """Refuse what is for another host, who has no key, and what says that it is too large."""
+        """Refuse what is for another host, who has no key, what says that it is too large, and what is too much."""
         headers = {name.lower(): value for name, value in scope["headers"]}
         host = headers.get(b"host", b"").decode("latin1")
         if self._hosts and re.sub(r":\d*$", "", host) not in self._hosts:
             raise Refusal(403, f"this server is not {host}", code="wrong_host")
-        if self._key is not None and scope["path"].startswith(GUARDED):
-            given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-            if not secrets.compare_digest(given, self._key.encode()):
+        guarded = scope["path"].startswith(GUARDED)
+        if self._key is not None and guarded:
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not secrets.compare_digest(given, self._key.encode()):
                 raise Refusal(401, "the API key is missing or wrong", code="invalid_api_key")
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limits.body_bytes:
+        told = headers.get(b"content-length", b"0")
+        length = int(told) if told.isdigit() else 0
+        if length > self._limits.body_bytes:
             raise self._too_large()
-
-    def _measured(self, receive: Receive) -> Receive:
-        """Count what comes in, whatever was said about it."""
-        came = 0
-
-        async def counted() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > self._limits.body_bytes:
-                raise self._too_large()
-            return message
-
-        return counted
+        if guarded and (self._open >= self._limits.requests or self._held_bytes + length > self._limits.held_bytes):
+            raise full()
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f"a request has {self._limits.body_bytes:,} bytes at most", code="too_large")

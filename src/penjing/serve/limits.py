@@ -10,6 +10,10 @@ class Limits:
     """What one server grants."""
 
     body_bytes: int = 25_000_000
+    held_bytes: int = 200_000_000
+    """Bodies of all requests that are read or answered, together."""
+    requests: int = 1000
+    """Requests that are read or answered at a time."""
     image_pixels: int = 40_000_000
     audio_s: float = 1800.0
     texts: int = 256

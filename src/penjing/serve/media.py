@@ -43,7 +43,8 @@ def picture(content: bytes, limits: Limits) -> Any:
     """An RGB picture of encoded bytes."""
     sides = image_sides(content)
     if sides and sides[0] * sides[1] > limits.image_pixels:
-        raise Refusal(413, f"the picture has {sides[0] * sides[1]:,} pixels; {limits.image_pixels:,} are read at most")
+        said = f"the picture has {sides[0] * sides[1]:,} pixels; {limits.image_pixels:,} are read at most"
+        raise Refusal(413, said, code="too_large")
     return read_image(content)
 
 
@@ -51,7 +52,8 @@ def samples(content: bytes, rate_hz: int, limits: Limits) -> FloatArray:
     """Mono samples of encoded bytes."""
     frames, own_hz = audio_length(content)
     if own_hz and frames / own_hz > limits.audio_s:
-        raise Refusal(413, f"the sound lasts {frames / own_hz:.0f} s; {limits.audio_s:.0f} s are heard at most")
+        said = f"the sound lasts {frames / own_hz:.0f} s; {limits.audio_s:.0f} s are heard at most"
+        raise Refusal(413, said, code="too_large")
     try:
         return read_audio(content, rate_hz, limits.audio_s)
     except DataError as error:

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from penjing.apps.subtitles import WRITERS
 from penjing.errors import DataError
-from penjing.runtimes.speech import Transcription
+from penjing.runtimes.speech import Transcription, joined
 from penjing.serve.desk import Desk
 from penjing.serve.media import samples
 from penjing.serve.refusals import Refusal, checked, mistaken, wrong_model
@@ -41,20 +41,19 @@ def routes(desk: Desk) -> APIRouter:
         if stream and response_format not in STREAMED:
             raise Refusal(400, f"a stream is {' or '.join(STREAMED)}, not {response_format}", param="response_format")
         runner = served.runner
-        content = await file.read()
-        heard = await desk.aside(lambda: samples(content, runner.sampling_rate_hz, desk.limits))
-        if stream:
-            windows = checked(served.worker.stream(lambda: runner.transcribing(heard, language)))
-            first = await anext(windows)  # what is wrong is told by a status, before anything is sent
-            return StreamingResponse(_events(first, windows), media_type="text/event-stream")
-        timed = response_format in ("srt", "vtt", "verbose_json") and runner.tells_times
         try:
             runner.check_language(language)
-            found = await served.worker.call(
-                lambda: runner.transcribe(heard, language, times=True) if timed else runner.transcribe(heard, language)
-            )
         except DataError as error:
-            raise mistaken(error) from error
+            raise mistaken(error, "language") from error
+        content = await file.read()
+        heard = await desk.aside(lambda: samples(content, runner.sampling_rate_hz, desk.limits))
+        timed = not stream and response_format in ("srt", "vtt", "verbose_json") and runner.tells_times
+        told = {"times": True} if timed else {}
+        windows = checked(served.worker.stream(lambda: runner.transcribing(heard, language, **told)))
+        if stream:
+            first = await anext(windows)  # what is wrong is told by a status, before anything is sent
+            return StreamingResponse(_events(first, windows), media_type="text/event-stream")
+        found = joined([window async for window in windows])  # who leaves ends it before the next
         if response_format == "text":
             return PlainTextResponse(found.text + "\n")
         if response_format in WRITERS:

@@ -38,16 +38,16 @@ def routes(desk: Desk) -> APIRouter:
         given = [asked.input] if isinstance(asked.input, str) else asked.input
         if not 0 < len(given) <= desk.limits.texts:
             raise Refusal(400, f"{len(given)} inputs; 1 to {desk.limits.texts} are taken", param="input")
-        read = [await desk.aside(partial(_read, served, one, desk)) for one in given]
+        read = [await desk.aside(partial(_read_and_counted, served, one, desk)) for one in given]
         found: list[Any] = [None] * len(read)
-        for modality in dict.fromkeys(modality for modality, _ in read):
-            places = [place for place, (other, _) in enumerate(read) if other == modality]
+        for modality in dict.fromkeys(modality for modality, _, _ in read):
+            places = [place for place, (other, _, _) in enumerate(read) if other == modality]
             vectors = await served.worker.embed([read[place][1] for place in places], modality)
             for place, vector in zip(places, vectors, strict=True):
                 found[place] = _shortened(vector, asked.dimensions)
         data = [{"object": "embedding", "index": place, "embedding": _written(vector, asked.encoding_format)}
                 for place, vector in enumerate(found)]  # fmt: skip
-        count = sum(served.runner.count_tokens(one) for one in given if not is_data(one))
+        count = sum(tokens for _, _, tokens in read)
         return {"object": "list", "data": data, "model": asked.model,
                 "usage": {"prompt_tokens": count, "total_tokens": count}}  # fmt: skip
 
@@ -59,9 +59,11 @@ def routes(desk: Desk) -> APIRouter:
             raise Refusal(404, "this server has no index: start it with --index", code="no_index")
         if not asked.query.strip():
             raise Refusal(400, "nothing to search for: an empty query", param="query")
+        if asked.path is not None and "/" in asked.path:
+            raise Refusal(400, "folders are not told: give a pattern of file names, like *.png", param="path")
         modality, read = await desk.aside(lambda: _read(served, asked.query, desk, "query"))
         (vector,) = await served.worker.embed([read], modality)
-        only = Filter(asked.path, asked.kind, asked.where)
+        only = Filter(None, asked.kind, asked.where, asked.path)  # by whole paths one could guess where files lie
         hits = await desk.aside(lambda: searcher.near(vector, asked.k, only))
         return {"object": "list", "data": [_told(hit) for hit in hits]}
 
@@ -83,13 +85,19 @@ def routes(desk: Desk) -> APIRouter:
     return router
 
 
+def _read_and_counted(served: Served, given: str, desk: Desk) -> tuple[str, Any, int]:
+    """What an input is, itself as the model takes it, and its tokens; to count those takes as long as to read it."""
+    modality, read = _read(served, given, desk)
+    return modality, read, served.runner.count_tokens(given) if modality == "text" else 0
+
+
 def _read(served: Served, given: str, desk: Desk, param: str = "input") -> tuple[str, Any]:
     """What an input is, and itself as the model takes it."""
     runner, limits = served.runner, desk.limits
     try:
         if not is_data(given):
             if len(given) > limits.text_letters:
-                raise Refusal(413, f"a text has more than {limits.text_letters} letters", param=param)
+                raise Refusal(413, f"a text has more than {limits.text_letters} letters", code="too_large", param=param)
             if "text" not in runner.modalities:
                 raise wrong_model(served.name, "embed texts")
             if not given.strip():

@@ -6,11 +6,10 @@ Nothing waits for company: when the model is free, whatever waits by then goes, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,14 +37,15 @@ class Worker:
         self.lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._items: deque[Waiting] = deque()
-        self._calls = self._embedded = 0
+        self._calls: set[Future[Any]] = set()
+        self._embedded = 0
         self._embedding: asyncio.Task[None] | None = None
         self.batches = self.batched = 0
 
     @property
     def waiting(self) -> int:
-        """Items and calls that are not done."""
-        return len(self._items) + self._embedded + self._calls
+        """Items and calls that are not done, among them a call that runs on though nobody waits for it any more."""
+        return len(self._items) + self._embedded + len(self._calls)
 
     async def embed(self, read: Sequence[Any], modality: str) -> list[Any]:
         """Vectors of items that were read."""
@@ -100,17 +100,16 @@ class Worker:
             return [error] if len(batch) == 1 else [self._embed([one])[0] for one in batch]
 
     async def call(self, function: Callable[[], Made]) -> Made:
-        """What a function gives that uses the model."""
+        """What a function gives that uses the model; one that has not begun when its caller leaves never does."""
 
         def alone() -> Made:
             with self.lock:
                 return function()
 
-        with self._in_line():
-            return await asyncio.get_running_loop().run_in_executor(self._thread, alone)
+        return await asyncio.wrap_future(self._in_line(alone))
 
     async def stream(self, begin: Callable[[], Iterator[Made]]) -> AsyncIterator[Made]:
-        """What an iterator that uses the model gives, as soon as it is there; who leaves ends it."""
+        """What an iterator that uses the model gives, as soon as it is there; who leaves ends it, and does not wait."""
         loop, pieces, left = asyncio.get_running_loop(), asyncio.Queue[Any](), threading.Event()
 
         def run() -> None:
@@ -122,30 +121,29 @@ class Worker:
                         loop.call_soon_threadsafe(pieces.put_nowait, piece)
                 loop.call_soon_threadsafe(pieces.put_nowait, END)
             except Exception as error:
-                loop.call_soon_threadsafe(pieces.put_nowait, error)
+                if not left.is_set():
+                    loop.call_soon_threadsafe(pieces.put_nowait, error)
 
-        with self._in_line():
-            running = loop.run_in_executor(self._thread, run)
-            try:
-                while (piece := await pieces.get()) is not END:
-                    if isinstance(piece, Exception):
-                        raise piece
-                    yield piece
-            finally:
-                left.set()
-                await asyncio.shield(running)
+        job = self._in_line(run)
+        try:
+            while (piece := await pieces.get()) is not END:
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+            await asyncio.wrap_future(job)
+        finally:
+            left.set()
+            job.cancel()  # no effect once it has begun
 
-    @contextlib.contextmanager
-    def _in_line(self) -> Iterator[None]:
-        """Count a call while it waits and runs."""
+    def _in_line(self, function: Callable[[], Made]) -> Future[Made]:
+        """A call that counts until it is over, whoever still waits for it."""
         if self.waiting >= self._limits.waiting:
             raise full()
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
+        job = self._thread.submit(function)
+        self._calls.add(job)
+        job.add_done_callback(self._calls.discard)
+        return job
 
     def close(self) -> None:
-        """Let the thread end."""
-        self._thread.shutdown(wait=True)
+        """Let the thread end. What it still does was given up by whoever asked, so it is not waited for."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

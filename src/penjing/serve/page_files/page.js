@@ -24,6 +24,7 @@ function speakLanguage() {
 // ---------------------------------------------------------------- the server
 
 class Refused extends Error {}
+const refusal = ({ code, message }) => new Refused(say("refused", code, message));
 
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
@@ -37,7 +38,7 @@ async function ask(path, options = {}) {
   if (answer.status === 401) one("#key-field").hidden = false;
   if (!answer.ok) {
     const document = await answer.json().catch(() => ({}));
-    throw new Refused(document.error?.message || `${answer.status}`);
+    throw refusal(document.error || { message: `${answer.status}` });
   }
   return answer;
 }
@@ -80,6 +81,11 @@ function fileField(section, chosen) {
   });
   section.addEventListener("paste", (event) => take(event.clipboardData?.files[0]));
   return () => show(drop, null);
+}
+
+// A file that misses the field must not take the place of the page.
+for (const name of ["dragover", "drop"]) {
+  document.addEventListener(name, (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
 }
 
 function show(drop, file) {
@@ -155,8 +161,8 @@ async function during(section, work) {
   try {
     state(section, (await work()) || "");
   } catch (error) {
+    state(section, error instanceof Refused ? error.message : say("broken"), true);
     if (!(error instanceof Refused)) throw error;
-    state(section, error.message, true);
   } finally {
     buttons.forEach((button) => { button.disabled = false; });
   }
@@ -255,9 +261,10 @@ function subtitles(segments) {
 
 function chatPanel(section) {
   const talk = one("#talk"), text = one("[name=text]", section);
-  let messages = [], picture = null;
+  let messages = [], picture = null, seen = null;
+  const can = (what) => named(one("[name=model]", section).value).penjing.can.includes(what);
   const clear = fileField(section, (file) => { picture = file; text.focus(); });
-  const start = () => { messages = []; picture = null; clear(); talk.replaceChildren(); state(section, ""); text.focus(); };
+  const start = () => { messages = []; picture = seen = null; clear(); talk.replaceChildren(); state(section, ""); text.focus(); };
   one("#fresh").addEventListener("click", start);
   one("[name=model]", section).addEventListener("change", start);
   text.addEventListener("keydown", (event) => {
@@ -270,6 +277,7 @@ function chatPanel(section) {
     event.preventDefault();
     const said = text.value.trim();
     if (!said && !picture) return state(section, say("needText"), true);
+    if (picture && !said && !can("caption") && !can("assist")) return state(section, say("needQuestion"), true);
     const shown = picture;
     text.value = "";
     picture = null;
@@ -284,20 +292,26 @@ function chatPanel(section) {
       }
       const theirs = element("li", "", "assistant");
       talk.append(mine);
-      const content = shown ? [{ type: "image_url", image_url: { url: await asUri(shown) } }, { type: "text", text: said }] : said;
-      const asked = shown ? [{ role: "user", content }] : [...messages, { role: "user", content }];
+      const assists = can("assist"), about = shown || (assists || can("chat") ? null : seen);
+      const content = about ? [{ type: "image_url", image_url: { url: await asUri(about) } }, { type: "text", text: said }] : said;
+      // Who only looks answers one question at a time, about what was shown last.
+      const asked = [...(about && !assists ? [] : messages), { role: "user", content }];
+      let reply = null;
       const answer = await post("/v1/chat/completions", { model: one("[name=model]", section).value, messages: asked, stream: true });
       talk.append(theirs);
-      for await (const piece of pieces(answer)) {
+      for await (const piece of pieces(answer, (told) => { reply = told; })) {
         theirs.textContent += piece;
         theirs.scrollIntoView({ block: "nearest" });
       }
-      if (!shown) messages = [...asked, { role: "assistant", content: theirs.textContent }];
+      if (reply?.handed_over) theirs.textContent = say("handedOver");
+      if (about) seen = about;
+      messages = [...messages, { role: "user", content: reply?.heard || said }, { role: "assistant", content: theirs.textContent }];
     });
   });
 }
 
-async function* pieces(answer) {
+// Pieces of an answer; what else a desk says of it is told.
+async function* pieces(answer, told) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -309,7 +323,8 @@ async function* pieces(answer) {
       const data = event.replace(/^data: /, "");
       if (data === "[DONE]") return;
       const document = JSON.parse(data);
-      if (document.error) throw new Refused(document.error.message);
+      if (document.error) throw refusal(document.error);
+      if (document.penjing) told(document.penjing);
       const piece = document.choices[0]?.delta.content;
       if (piece) yield piece;
     }
@@ -361,7 +376,8 @@ async function outcome(model, text, file) {
     const answer = await hear(model.id, file);
     return [(await answer.json()).text, milliseconds(answer)];
   }
-  if ((isPicture && can("ask")) || (!file && can("chat"))) {
+  if (isPicture && !text && can("ask") && !can("caption")) throw new Refused(say("needQuestion"));
+  if ((isPicture && can(text ? "ask" : "caption")) || (!file && can("chat"))) {
     const content = isPicture ? [{ type: "image_url", image_url: { url: uri } }, { type: "text", text }] : text;
     const answer = await post("/v1/chat/completions", { model: model.id, messages: [{ role: "user", content }] });
     return [(await answer.json()).choices[0].message.content, milliseconds(answer)];
@@ -411,9 +427,10 @@ async function begin() {
   const able = (...what) => models.filter((model) => what.some((name) => model.penjing.can.includes(name)));
   fill(one("#hear [name=model]"), able("transcribe"));
   fill(one("#chat [name=model]"), able("assist", "chat", "ask", "caption"));
-  for (const side of ["left", "right"]) fill(one(`#compare [name=${side}]`), able("embed", "ask", "chat", "transcribe"));
-  if (models[1]) one("#compare [name=right]").value = models[1].id;
-  const usable = { search: searches, hear: able("transcribe").length, chat: able("assist", "chat", "ask", "caption").length, compare: models.length };
+  const comparable = able("embed", "ask", "caption", "chat", "transcribe");
+  for (const side of ["left", "right"]) fill(one(`#compare [name=${side}]`), comparable);
+  if (comparable[1]) one("#compare [name=right]").value = comparable[1].id;
+  const usable = { search: searches, hear: able("transcribe").length, chat: able("assist", "chat", "ask", "caption").length, compare: comparable.length > 1 };
   for (const [name, is] of Object.entries(usable)) one(`#tab-${name}`).hidden = !is;
   const tabs = all("[role=tab]").filter((tab) => !tab.hidden);
   one("#nothing").hidden = tabs.length > 0;
