@@ -227,6 +227,20 @@ def test_search_over_the_index(seedling_artifact, tmp_path):
     assert found[1]["score"] <= found[0]["score"]
 
 
+def test_an_index_is_searched_by_its_artifact_wherever_that_is_by_now(seedling_artifact, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_bytes(png(1))
+    was, now = tmp_path / "was", tmp_path / "now"
+    shutil.copytree(seedling_artifact, was)
+    runner = penjing.load(was, engine="onnxruntime", threads=1, warm_up=False)
+    index(Embedding(runner, was), [str(tmp_path / "photos")], str(tmp_path / "idx"), Wanted())
+    was.rename(now)
+    goods = Goods([str(now)], str(tmp_path / "idx"), engine="onnxruntime", threads=1)
+    with listening(open_shelf(goods, Limits()), Limits()) as running:
+        assert [one["id"] for one in running.get("/v1/models").json["data"]] == ["now"]
+        assert running.post("/v1/search", {"query": uri(png(1))}).json["data"][0]["name"] == "1.png"
+
+
 @pytest.mark.parametrize(
     ("call", "status", "said"),
     [

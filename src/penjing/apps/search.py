@@ -78,7 +78,7 @@ class Hit:
 
 
 class Embedding:
-    """An artifact that embeds, open. `key` is what an index knows it by; the same model elsewhere has the same one."""
+    """An artifact that embeds, open. The same model elsewhere has the same `key`."""
 
     def __init__(self, runner: Any, artifact: str | Path) -> None:
         if not hasattr(runner, "embed_read"):
@@ -86,10 +86,14 @@ class Embedding:
                 f"this artifact does {runner.task}, it has no vectors to search by",
                 hint="give a dual encoder (CLIP, SigLIP, CLAP), an encoder of texts, or a seedling",
             )
-        manifest = read_manifest(Path(artifact))
-        told = json.dumps([manifest.get("task"), manifest["files"]], sort_keys=True)
-        self.runner, self.artifact = runner, str(Path(artifact).resolve())
-        self.key = hashlib.sha256(told.encode()).hexdigest()
+        self.runner, self.artifact, self.key = runner, str(Path(artifact).resolve()), key_of(artifact)
+
+
+def key_of(artifact: str | Path) -> str:
+    """What an index knows an artifact by."""
+    manifest = read_manifest(Path(artifact))
+    told = json.dumps([manifest.get("task"), manifest["files"]], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def index(
@@ -202,9 +206,10 @@ class Kept:
         return self._vectors.scores(others, items).T
 
 
-def artifact_of(folder: str | Path) -> str:
-    """The artifact that an index was made with, where it was then."""
-    found: str = Store.opened(Path(folder)).catalog["artifact"]
+def artifact_of(folder: str | Path, among: Sequence[str | Path] = ()) -> str:
+    """The artifact that an index was made with: one of some, wherever they are by now, else where it was then."""
+    catalog = Store.opened(Path(folder)).catalog
+    found: str = next((str(one) for one in among if key_of(one) == catalog["model"]), catalog["artifact"])
     return found
 
 

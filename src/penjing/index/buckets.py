@@ -54,8 +54,7 @@ class Buckets:
 def means_in_parts(vectors: FloatArray, count: int) -> FloatArray:
     """(count, width): means of buckets within some √count parts, as many in each as it has vectors for.
 
-    k-means over all of them would cost √count times as much, and where vectors lie in clusters it finds fewer: what
-    begins in one cluster does not get over to another.
+    k-means over all of them would cost some √count times as much; docs/search.md has both measured.
     """
     parts = means(vectors, round(math.sqrt(count)))
     part = nearest(vectors, parts)

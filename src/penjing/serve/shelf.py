@@ -94,7 +94,7 @@ def open_shelf(goods: Goods, limits: Limits) -> Shelf:
     """Open artifacts under the names of their folders, an index with the model that it was made with, an assistant."""
     artifacts, index = goods.artifacts, goods.index
     folders = [Path(one) for one in artifacts]
-    maker = Path(artifact_of(index)) if index else None
+    maker = Path(artifact_of(index, folders)) if index else None
     if maker is not None and maker.resolve() not in {folder.resolve() for folder in folders}:
         folders.append(maker)
     names = [folder.resolve().name for folder in folders]
