@@ -1,6 +1,6 @@
 """Four steps of distillation of a damaged tiny model; run by `torchrun`, in as many processes as that starts.
 
-teach_two.py FOLDER CHECKPOINT
+teach_two.py FOLDER CHECKPOINT; each works in a folder of its own in there.
 """
 
 from __future__ import annotations
@@ -38,4 +38,4 @@ def learn(folder: Path, checkpoint: str) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     assert int(os.environ["WORLD_SIZE"]) == 2
-    learn(Path(sys.argv[1]), sys.argv[2])
+    learn(Path(sys.argv[1]) / os.environ["RANK"], sys.argv[2])

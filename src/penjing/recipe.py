@@ -13,7 +13,8 @@ goals: ["wer<=+0.01", "size_bytes<=30%"]
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from penjing.errors import RecipeError, did_you_mean
+from penjing.errors import Diverged, RecipeError, did_you_mean
 from penjing.evaluate.goals import Goal, parse_goals
 from penjing.methods import Method, make
 from penjing.models.family import Model
@@ -115,9 +116,18 @@ class Recipe:
                 earlier.append((step.method, tower.name, sites))
 
 
+@contextlib.contextmanager
+def named(place: int, method: Method) -> Iterator[None]:
+    """Say in which step of a recipe, counted from 1, training went astray: several may learn."""
+    try:
+        yield
+    except Diverged as error:
+        raise Diverged(f"step {place}, {method.name}: {error.message}", hint=error.hint) from None
+
+
 def check_fit(recipe: Recipe, model: Model) -> None:
     """Refuse a step that can do nothing with a tower it names or with any it is for, or that takes too much away."""
-    for step in recipe.steps:
+    for place, step in enumerate(recipe.steps):
         reasons = {tower.name: step.method.misfit(tower, model) for tower in step.targets(model.towers)}
         unfit = {name: reason for name, reason in reasons.items() if reason}
         if unfit and (step.towers or len(unfit) == len(reasons)):
@@ -125,7 +135,8 @@ def check_fit(recipe: Recipe, model: Model) -> None:
             raise RecipeError(
                 f"tower {name}: {step.method.name}: {reason}", hint="give it other towers or settings, or leave it out"
             )
-        step.method.refuse(model, step.targets(model.towers))
+        earlier = [one.method for one in recipe.steps[:place]]
+        step.method.refuse_after(earlier, model, step.targets(model.towers))
 
 
 def _check_order(method: Method, earlier: Sequence[Method]) -> None:

@@ -99,13 +99,19 @@ def test_every_step_is_shown(healed):
 
 
 def test_training_that_goes_astray_exits_1_and_publishes_nothing(model, sound_folder, tmp_path, penjing):
-    steps = "\n- {method: distill, steps: 40, rate: 1000, check_every: 1, average: 0}"
+    steps = "\n- {method: distill, steps: 1, rate: 0.00001}"
+    steps += "\n- {method: distill, steps: 40, rate: 1000, check_every: 1, average: 0}"
     options = ["--data", sound_folder, "--recipe", recipe(tmp_path, steps), *EASY]
-    found = penjing("compress", model, "-o", tmp_path / "out", *options)
+    for resume in ([], ["--resume"]):  # the second time it ends as the first time
+        found = penjing("compress", model, "-o", tmp_path / "out", *options, *resume)
+        check_astray(found, tmp_path)
+
+
+def check_astray(found, tmp_path: Path) -> None:
     assert found.code == 1
     error = found.json["error"]
     assert error["kind"] == "Diverged"
-    assert error["message"].startswith("step distill: training diverged at step ")
+    assert error["message"].startswith("step 2, distill: training diverged at step ")
     assert "lower the rate" in error["hint"]
     assert not (tmp_path / "out").exists()
     assert [*(tmp_path / ".out.penjing").glob("steps/scratch/course-*/state.safetensors")]

@@ -115,3 +115,11 @@ def test_the_machine_has_no_name():
     assert found["threads"] == 2
     assert found["memory_bytes"] > 1e8
     assert cpu_name() == found["cpu"] != ""
+
+
+def test_several_processes_cannot_go_on_where_one_kept_what_was_learned(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not plan_job("model", tmp_path / "out", Options()).resume
+    with pytest.raises(RecipeError, match="--resume with several processes") as caught:
+        plan_job("model", tmp_path / "out", Options(resume=True))
+    assert "in one process" in caught.value.hint

@@ -207,3 +207,22 @@ def test_room_again_and_resumed(tmp_path, monkeypatch):
     pipeline.compress(str(model), out, options, tell=lambda what, done, total: stages.append(what))
     assert not any(stage.startswith("rtn") for stage in stages)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bert", "out"]
+
+
+@pytest.mark.parametrize("kept", ["teacher-1/answered.jsonl", "teacher-1/index.json", "transcripts-1.jsonl"])
+def test_what_a_teacher_said_is_worth_keeping(kept, tmp_path):
+    """Ctrl-C after twenty minutes of asking it, before any step is done."""
+    out, work = tmp_path / "out", tmp_path / ".out.penjing"
+    with staging(out, work, fresh=True):
+        (work / "steps" / "scratch" / kept).parent.mkdir(parents=True)
+        (work / "steps" / "scratch" / kept).write_text("{}\n")
+    assert [path.name for path in work.iterdir()] == ["steps"]
+    with staging(out, work, fresh=False):
+        assert (work / "steps" / "scratch" / kept).is_file()
+
+
+def test_an_empty_answer_is_not(tmp_path):
+    work = tmp_path / ".out.penjing"
+    with staging(tmp_path / "out", work, fresh=True):
+        (work / "steps" / "scratch" / "teacher-1").mkdir(parents=True)
+    assert not work.exists()

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from penjing.calibrate.proxy import verdicts
+from penjing.errors import DataError
 from penjing.models.family import Model
 from penjing.teach.answers import SPOKEN, Answers
-from penjing.teach.joining import grouped, joined, kind_of, shape_of
+from penjing.teach.joining import firsts, grouped, joined, kind_of, shape_of, spread
 from penjing.teach.teacher import weights_key
 
 MODELS = ("seedling", "whisper", "clip", "llama", "vit")
@@ -121,3 +122,45 @@ def test_the_key_of_weights_changes_with_any_of_them(fresh):
     assert weights_key(fresh("clip")) == before
     next(model.net.parameters()).data.view(-1)[0] += 1e-3
     assert weights_key(model) != before
+
+
+def test_a_tower_whose_input_the_first_item_lacks_is_asked_for_the_others(fresh):
+    model = fresh("clip")
+    whole = [model.family.probe(model.net, seed) for seed in range(3)]
+    items = [{"pixel_values": whole[0]["pixel_values"]}, *whole[1:]]
+    with torch.no_grad():
+        asked = Answers(model, items, all_layers(model), True)
+        answers = asked.ask(items)
+        alone = [asked.ask([item])[0] for item in items]
+    towers = [tower.name for tower in model.towers if tower.blocks]
+    assert {*asked.embedded} == {*towers}
+    image = next(tower.name for tower in model.towers if tower.modality == "image")
+    assert [*answers[0].embeddings] == [image]
+    for answer, other in zip(answers, alone, strict=True):
+        assert answer.embeddings.keys() == other.embeddings.keys()
+        assert answer.hidden.keys() == other.hidden.keys()
+    assert {*answers[1].embeddings} == {*towers}
+
+
+def test_a_tower_that_fails_on_an_item_that_has_everything_is_no_missing_input(fresh):
+    model = fresh("clip")
+    item = dict(model.family.probe(model.net, 0))
+    item["pixel_values"] = torch.nn.functional.pad(item["pixel_values"], (0, 16, 0, 16))
+    with pytest.raises(ValueError, match="doesn't match model"):
+        Answers(model, [item], {}, True)
+
+
+def test_a_model_that_answers_nothing_is_refused(fresh):
+    model = fresh("clip")
+    with pytest.raises(DataError, match="answers nothing to these data"):
+        Answers(model, [{"attention_mask": torch.ones(1, 4)}], {}, True)
+
+
+def test_a_sample_has_every_sort_of_item_and_labels_make_none():
+    plain = [{"a": torch.ones(1, 2), "labels": torch.tensor([place])} for place in range(40)]
+    flagged = {**plain[0], "fused": torch.tensor([True, False])}
+    items = [*plain[:7], {"b": torch.ones(1, 2)}, *plain[7:], flagged, {**flagged, "fused": torch.tensor([True, True])}]
+    assert firsts(items) == [0, 7, 41, 42]
+    sample = spread(items, 4)
+    assert len(sample) == 8
+    assert all(any(one is items[place] for one in sample) for place in (0, 7, 41, 42))

@@ -12,8 +12,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from penjing.calibrate.proxy import verdicts
-from penjing.errors import DataError, MissingExtra
+from penjing.errors import DataError, Diverged, MissingExtra, RecipeError
 from penjing.extras import have
+from penjing.layers.static import Static
 from penjing.methods import Aids, make
 from penjing.models.family import Model
 from penjing.teach.answers import Answers
@@ -282,3 +283,50 @@ def test_a_module_learns_from_labels_beside_its_inputs():
     assert found.before is not None
     assert found.after > max(0.8, found.before + 0.2)
     assert float((found.module[0].weight == 0).float().mean()) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("part", ["scales", "all"])
+def test_scales_of_int8_inputs_learn_and_stay(part, fresh, tmp_path):
+    """Layers that read one input have one grid for it before and after."""
+    model = fresh("clip")
+    tower = model.towers[0]
+    items = probes(model)
+    method = make("static_int8", {"max_error": 10.0})
+    method.run(tower, items, Aids(model, items[:2], 0, tmp_path))
+    layers = {name: site.module for name, site in tower.sites.items() if isinstance(site.module, Static)}
+    assert len(layers) > 6
+    before = {name: float(layer.input.scale) for name, layer in layers.items()}
+    codes = {name: layer.codes.clone() for name, layer in layers.items()}
+    student = Student(model, [tower], list(tower.sites.values()), part)
+    teach(student, lambda: fresh("clip"), Data(items, ()), course(steps=8, peak_rate=2e-3), tmp_path, silent)
+    after = {name: float(layer.input.scale) for name, layer in layers.items()}
+    assert all(after[name] != before[name] for name in layers)
+    assert all(abs(after[name] / before[name] - 1) < 0.2 for name in layers)
+    assert all(layer.input.log_factor is None for layer in layers.values())
+    assert all(torch.equal(layer.codes, codes[name]) for name, layer in layers.items())
+    attention = [name for name in layers if name.endswith(("q_proj", "k_proj", "v_proj"))]
+    for name in attention:
+        same = [other for other in attention if before[other] == before[name]]
+        assert {after[other] for other in same} == {after[name]}
+
+
+def test_a_module_without_labels_has_nothing_to_learn_of_itself():
+    from penjing.pipeline.modules import compress_module
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    batches = [torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(6)]
+    with pytest.raises(RecipeError, match="there is nothing to learn: the data hold no words or labels"):
+        compress_module(net, [{"method": "distill", "task_share": 1.0}], batches=batches)
+
+
+def test_the_step_that_went_astray_is_named_among_several():
+    from penjing.pipeline.modules import compress_module
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    batches = [torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(6)]
+    steps = [
+        {"method": "distill", "steps": 1, "rate": 1e-6},
+        {"method": "distill", "steps": 9, "rate": 1e4, "check_every": 1, "average": 0.0},
+    ]
+    with pytest.raises(Diverged, match=r"^step 2, distill: training diverged at step \d"):
+        compress_module(net, steps, batches=batches)

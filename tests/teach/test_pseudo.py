@@ -70,3 +70,19 @@ def test_a_teacher_that_hears_nonsense_teaches_nothing(teacher, rows, tmp_path):
 def test_a_model_that_does_not_transcribe_is_no_teacher_of_it(rows, fresh, tmp_path):
     with pytest.raises(DataError, match="transcribes no speech"):
         pseudo_labelled(fresh("llama"), rows, tmp_path)
+
+
+def test_what_was_transcribed_before_a_kill_is_kept(teacher, rows, heard, tmp_path):
+    def kill(what: str, done: int, of: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pseudo_labelled(teacher, rows, tmp_path, kill)
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text() + '"half a li')
+    told = []
+    kept = pseudo_labelled(teacher, rows, tmp_path, lambda what, done, of: told.append(done))
+    assert len(heard) == 4
+    assert told == [2, 3]
+    assert [row.id for row in kept] == [rows[0].id, rows[2].id]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import islice
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from penjing.data.audio import read_audio
@@ -111,3 +114,70 @@ def test_where_nobody_can_speak_it_is_said_before_work(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(MissingExtra, match="espeak-ng"):
         check_rows("speech-train")
+
+
+def hum(utterance) -> np.ndarray:
+    """As long as its text, at a pitch of its own."""
+    return np.full(160 * len(utterance.text), len(utterance.text) / 1000, np.float32)
+
+
+@pytest.fixture
+def hums(monkeypatch):
+    monkeypatch.setattr(room, "Speaker", lambda: SimpleNamespace(say=hum))
+
+
+def heard(name: str) -> list[int]:
+    return [read_audio(row.sound, 16000).size for row in rows_to_learn(name)]
+
+
+def test_two_runs_that_speak_at_once_do_not_mix(cache, hums):
+    """The second begins and ends in the middle of the first."""
+    told, second = [], []
+
+    def interrupt(what: str, done: int, of: int) -> None:
+        told.append(done)
+        if not second:
+            second.append(heard("speech-train:70"))
+
+    found = [row.fields["text"] for row in rows_to_learn("speech-train:70", interrupt)]
+    assert told == [64, 70]
+    assert heard("speech-train:70") == second[0] == [160 * len(text) for text in found]
+    assert [path.name for path in cache.iterdir()] == ["speech-train-70-v2"]
+    assert len((cache / "speech-train-70-v2" / "utterances.jsonl").read_text().splitlines()) == 70
+
+
+def test_what_an_older_run_left_half_done_is_spoken_anew(cache, hums):
+    whole = heard("speech-train:5")
+    folder = folder_of("speech-train", 5)
+    lines = (folder / "utterances.jsonl").read_text().splitlines(keepends=True)
+    (folder / "utterances.jsonl").write_text("".join(lines[:3]))
+    assert heard("speech-train:5") == whole
+    assert [path.name for path in cache.iterdir()] == [folder.name]
+
+
+def test_speech_that_is_broken_off_leaves_nothing(cache, hums):
+    def kill(what: str, done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rows_to_learn("speech-train:3", kill)
+    assert [*folder_of("speech-train", 3).iterdir()] == []
+    assert len([*cache.iterdir()]) == 1
+
+
+def test_rows_held_back_are_left_out_and_it_is_told():
+    data, told = load_dataset("pictures"), []
+    mine = [row for row in data.rows if data.parts[row.id] == "calibrate"]
+    held = [replace(row, id=f"copy of {row.id}") for row in mine[:3]]
+    found = [row.id for row in rows_to_learn("pictures", lambda what, *_: told.append(what), held)]
+    assert found == [row.id for row in mine[3:]]
+    assert told == ["3 rows of pictures are kept to choose by: nothing is learned from them"]
+
+
+@pytest.mark.parametrize(
+    ("name", "media", "spoken"), [("pictures-train", "image", False), ("scenes-train", "image", True)]
+)
+def test_what_rows_of_a_set_have_is_known_before_they_are_made(name, media, spoken, hums):
+    (row,) = check_rows(f"{name}:3")
+    assert (row.media, row.sound is not None) == (media, spoken)
+    assert row.fields["text"]

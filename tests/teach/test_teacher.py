@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,3 +126,57 @@ def test_values_beyond_sixteen_bits_are_cut_and_never_infinite(tmp_path):
     cache = AnswerCache(tmp_path)
     cache.fill([{"words": torch.tensor([[1e9, -1e9]])}])
     assert cache.read(0)["words"].tolist() == [[64992.0, -64992.0]]
+
+
+@pytest.mark.parametrize("frozen", [(), ("encoder",)], ids=["together", "one by one"])
+@pytest.mark.parametrize("damage", ["nothing", "a line broken off", "bytes that never came"])
+def test_a_killed_teacher_goes_on_where_it_was(damage, frozen, fresh, tmp_path, monkeypatch):
+    """With the answers of an unbroken run, to the last bit."""
+    monkeypatch.setattr("penjing.teach.teacher.AT_ONCE", 2)
+    model = fresh("whisper")
+    items = [model.family.probe(model.net, seed) for seed in range(7)]
+    layers = layer_map(model, model)
+    towers = [tower for tower in fresh("whisper").towers if tower.name in frozen]
+    lesson_maker(model, lambda: model, layers).answers(items, tmp_path / "whole", frozen=towers)
+
+    def kill(what: str, done: int, of: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lesson_maker(model, lambda: model, layers).answers(items, tmp_path / "broken", kill, towers)
+    (folder,) = (tmp_path / "broken").iterdir()
+    assert not (folder / "index.json").exists()
+    lines = folder / "answered.jsonl"
+    if damage == "a line broken off":
+        lines.write_text(lines.read_text()[:-7])
+    elif damage == "bytes that never came":
+        with (folder / "answers.bin").open("r+b") as file:
+            file.truncate((folder / "answers.bin").stat().st_size - 1)
+    again, told = lesson_maker(model, lambda: model, layers), []
+    cache = again.answers(items, tmp_path / "broken", lambda what, done, of: told.append((done, of)), towers)
+    assert again.asked == 3
+    assert told == [(4, 7), (5, 7), (6, 7)]
+    assert not again.heard
+    assert [path.name for path in sorted(folder.iterdir())] == ["answers.bin", "index.json"]
+    (whole,) = (tmp_path / "whole").iterdir()
+    assert (folder / "answers.bin").read_bytes() == (whole / "answers.bin").read_bytes()
+    assert (folder / "index.json").read_bytes() == (whole / "index.json").read_bytes()
+    assert cache.read(6).keys() == cache.read(0).keys()
+
+
+def test_an_index_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A kill while it is written leaves what was answered, and no half of it."""
+    write = Path.write_text
+
+    def killed(path: Path, text: str, **options: str) -> None:
+        write(path, text[: len(text) // 2], **options)
+        if path.name.startswith("index.json"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        AnswerCache(tmp_path).fill([{"words": torch.randn(3, 7)}] * 2)
+    again = AnswerCache(tmp_path)
+    assert not again.is_whole
+    assert again.answered == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from penjing.errors import Diverged
+import loop_two
+from penjing.errors import Diverged, RecipeError
 from penjing.train.folder import RunFolder
 from penjing.train.launch import new_accelerator
 from penjing.train.loop import Loop
@@ -154,3 +157,105 @@ def test_the_clock_says_how_many_steps_there_are_and_a_resumed_run_keeps_to_it(t
     assert 7 < steps < 60
     again, _ = new_loop(tmp_path, plan, held=False)
     assert (again.step, again.plan.steps, again.plan.seconds) == (steps, steps, None)
+
+
+def test_a_run_that_diverged_at_its_last_step_is_no_finished_one(tmp_path):
+    """Taken up again it ends as before, and nobody takes what it had for what it learned."""
+    plan = Plan(10, peak_rate=0.2, check_every=5, average=0.5)
+    seen = iter([1.0, 0.5, 100.0])
+    line = Line()
+    loop = Loop(tmp_path, plan, line, new_accelerator(cpu=True), lambda: next(seen))
+    said = []
+    for _ in range(2):
+        with pytest.raises(Diverged, match="diverged at step 10: the held-out loss went from 1 to 100") as caught:
+            loop.run(batches, silent)
+        said.append((caught.value.message, caught.value.hint))
+        loop = Loop(tmp_path, plan, Line(), new_accelerator(cpu=True), lambda: pytest.fail("it looks again"))
+        assert loop.step == plan.steps
+    assert said[0] == said[1]
+    assert "best of step 5 is kept" in said[0][1]
+
+
+def test_a_loss_that_explodes_after_a_gain_stops_and_keeps_the_best(tmp_path):
+    seen = iter([2.0, 1.0, 0.5, 21.0])
+    loop = Loop(tmp_path, PLAN, Line(), new_accelerator(cpu=True), lambda: next(seen))
+    with pytest.raises(Diverged, match="diverged at step 15: the held-out loss went from 2 to 21") as caught:
+        loop.run(batches, silent)
+    assert "best of step 10 is kept" in caught.value.hint
+    found = RunFolder(tmp_path).restore()
+    assert found is not None
+    assert found[1]["best"] == "0.5"
+
+
+def test_without_held_out_data_a_training_loss_that_explodes_stops(tmp_path):
+    loop, _ = new_loop(tmp_path, PLAN, held=False)
+    with pytest.raises(Diverged, match="diverged at step 15: the training loss went from") as caught:
+        loop.run(lambda step: [1e3 * batches(step)[0]] if step >= 12 else batches(step), silent)
+    assert "mean of the weights is kept" in caught.value.hint
+    with pytest.raises(Diverged, match="diverged at step 15"):
+        new_loop(tmp_path, PLAN, held=False)[0].run(batches, silent)
+
+
+def test_one_hard_batch_is_no_explosion(tmp_path):
+    loop, _ = new_loop(tmp_path, Plan(20, peak_rate=1e-3, check_every=10), held=False)
+    loop.run(lambda step: [5 * batches(step)[0]] if step == 12 else batches(step), silent)
+    assert loop.step == 20
+    assert max(losses(tmp_path)) > 10 * losses(tmp_path)[0]
+
+
+def test_a_student_that_is_its_teacher_may_move_a_little(tmp_path):
+    seen = iter([1e-7, *[1e-3] * 8])
+    loop = Loop(tmp_path, PLAN, Line(), new_accelerator(cpu=True), lambda: next(seen))
+    loop.run(batches, silent)
+    assert (loop.step, loop.best_step) == (40, 0)
+
+
+def test_what_no_loss_depends_on_is_said(tmp_path):
+    line = Line()
+    line.map.requires_grad_(False)
+    line.frozen.requires_grad_(True)
+    loop, _ = new_loop(tmp_path, PLAN, line)
+    loop._weigh = lambda terms: terms["error"]
+    with pytest.raises(RecipeError, match=r"nothing to learn: no loss \(error, zero\) depends on what is to learn"):
+        loop.run(batches, silent)
+
+
+@pytest.mark.parametrize("killed_at", [None, 2, 6])
+def test_the_clock_leaves_cold_steps_out_in_a_resumed_run_too(killed_at, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("penjing.train.loop.monotonic", lambda: clock[0])
+
+    def timed(step: int) -> list[Tensor]:
+        clock[0] += 10.0 if step < 3 else 1.0
+        return batches(step)
+
+    def kill(step: int, of: int, terms: dict[str, float]) -> None:
+        if step == killed_at:
+            raise KeyboardInterrupt
+
+    plan = Plan(11, peak_rate=1e-2, seconds=100.0, timed_from=10, check_every=100, save_every_s=0.0)
+    if killed_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            new_loop(tmp_path, plan, held=False)[0].run(timed, kill)
+    loop, _ = new_loop(tmp_path, plan, held=False)
+    assert loop.step == (0 if killed_at is None else killed_at - 1)
+    loop.run(timed, silent)
+    assert loop.step == 10 + (100 - 37)
+
+
+def test_processes_wait_for_one_another_for_longer_than_a_teacher_takes(monkeypatch):
+    given = {}
+    monkeypatch.setattr("penjing.train.launch.Accelerator", lambda **settings: given.update(settings))
+    new_accelerator(cpu=True)
+    (patience,) = (one.timeout for one in given["kwargs_handlers"] if hasattr(one, "timeout"))
+    assert patience.total_seconds() >= 24 * 3600
+
+
+def test_processes_with_clocks_of_their_own_take_as_many_steps(tmp_path):
+    """The second of them takes three times as long for a step, by its own clock."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, loop_two.__file__, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    counts = [(tmp_path / f"{rank}" / "steps").read_text() for rank in range(2)]
+    assert counts == ["20", "20"]

@@ -22,7 +22,10 @@ if sys.platform != "win32":
 DISK_TROUBLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG,
 )  # fmt: skip
-WORTH_KEEPING = ("steps/*/notes.json", "steps/scratch/course-*/state.safetensors", "report.json")
+WORTH_KEEPING = (
+    "steps/*/notes.json", "steps/scratch/course-*/state.safetensors", "steps/scratch/teacher-*/*",
+    "steps/scratch/transcripts-*", "report.json",
+)  # fmt: skip
 """What a run that ended early leaves for --resume, or for whoever wants to know why it was refused."""
 
 

@@ -32,6 +32,11 @@ class StaticInput(nn.Module):
         self.register_buffer("zero", torch.tensor(0, dtype=torch.uint8))
         self.log_factor: nn.Parameter | None = None
 
+    @property
+    def grid(self) -> tuple[float, int, int]:
+        """Scale, zero point and largest code."""
+        return float(self.scale), int(self.zero), self.top
+
     def learn(self) -> None:
         """Let the scale be learned, by its logarithm, until `settle`."""
         self.log_factor = nn.Parameter(torch.zeros(()))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from penjing.data.row import Row
 from penjing.errors import DataError, RecipeError, did_you_mean
 from penjing.models.family import Model
 from penjing.models.tower import Batch, Role, Site, Tower
@@ -27,7 +28,7 @@ class Aids:
     `select` are batches kept apart from calibration: strengths and float sites are chosen on them. `tell` takes
     (what is being done, items done, items in all) where a method works for longer than a second between two notes.
     `engine` will run the result; where it runs no graphs, `timed_by` is the one that would. `teacher` opens the source
-    once more, as it was before any step.
+    once more, as it was before any step. `select_rows` are what `select` was made of, where it was made of rows.
     """
 
     model: Model
@@ -37,6 +38,7 @@ class Aids:
     tell: Tell = silent
     engine: Engine | None = None
     teacher: Callable[[], Model] | None = None
+    select_rows: Sequence[Row] = ()
 
     @property
     def timed_by(self) -> Engine:
@@ -112,6 +114,13 @@ class Method(BaseModel, ABC):
 
     def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
         """Raise RecipeError, before any work starts, for what cannot be done to these towers of a model."""
+
+    def refuse_after(self, earlier: Sequence[Method], model: Model, targets: Sequence[Tower]) -> None:
+        """The same of a model that earlier steps will have changed by then."""
+        self.refuse(model, targets)
+
+    def refuse_rows(self, model: Model, calibrate: Sequence[Row], select: Sequence[Row]) -> None:
+        """Raise DataError, before any work starts, for rows that the work makes no sense on."""
 
     def folder(self, model: Model, scratch: Path) -> Path:
         """Where configuration and tokenizer are after the work: where they were, unless it wrote others."""

@@ -7,7 +7,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from penjing.errors import Diverged, RecipeError
+from penjing.data.media import check_media
+from penjing.data.row import Row
+from penjing.errors import DataError, RecipeError
 from penjing.layers.bitmap import stored_bytes
 from penjing.layers.described import DescribedLayer
 from penjing.methods.base import Aids, Method, method
@@ -15,11 +17,11 @@ from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.models.tower import Batch, Site, Tower
 from penjing.teach.course import Course, Data, teach
-from penjing.teach.fitness import check_teacher
+from penjing.teach.fitness import check_losses, check_shares, check_teacher, heard_s
 from penjing.teach.objective import DISTILLED, Weights
 from penjing.teach.packing import packed
-from penjing.teach.parts import Part, Student
-from penjing.teach.pseudo import pseudo_labelled
+from penjing.teach.parts import CODED, Part, Student
+from penjing.teach.pseudo import SPEECH, pseudo_labelled
 from penjing.teach.rows import check_rows, count_rows, rows_to_learn
 from penjing.teach.teacher import Teacher
 from penjing.train.launch import multiplies_bfloat16
@@ -27,6 +29,8 @@ from penjing.train.plan import Plan
 from penjing.values import Note
 
 SOURCE = "source"
+ITEMS = 4
+"""Items that every loss can be had of, those among items too."""
 
 
 @method("distill")
@@ -101,13 +105,52 @@ class Distill(Method):
         return "its teacher would read other tokens than it does by then" if other else ""
 
     def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
-        """Refuse a teacher that the model cannot learn from, and data that are not there."""
+        """Refuse it as the first step."""
+        self.refuse_after((), model, targets)
+
+    def refuse_after(self, earlier: Sequence[Method], model: Model, targets: Sequence[Tower]) -> None:
+        """Refuse a teacher, losses or parts that nothing can be learned by, and data that are not there or not for it.
+
+        How deep the student will be is known only where no step before changes its structure.
+        """
         if self.bfloat16 and not multiplies_bfloat16():
             raise RecipeError("distill: this chip has no instructions for bfloat16", hint="leave bfloat16 away")
+        check_shares(self.batch)
+        self._check_scales(earlier, targets)
         if self.data is not None:
-            check_rows(self.data)
+            self._check_data(self.data, model)
         if self.teacher != SOURCE and self.task_share < 1:
-            check_teacher(model, open_model(self.teacher), bool(self.features or self.attention))
+            alike = not any(one.restructures for one in earlier)
+            check_teacher(model, open_model(self.teacher), bool(self.features or self.attention) and alike)
+        if model.family.task is not None:  # of any other what it answers is known from data alone
+            check_losses(model, targets, self._weights, [model.family.probe(model.net, 0)] * ITEMS)
+
+    def refuse_rows(self, model: Model, calibrate: Sequence[Row], select: Sequence[Row]) -> None:
+        """Refuse speech whose words nobody wrote down."""
+        _check_words(model, (*(calibrate if self.data is None else ()), *select))
+
+    def _check_scales(self, earlier: Sequence[Method], targets: Sequence[Tower]) -> None:
+        coded = any(isinstance(site.module, CODED) for tower in targets for site in self.chosen(tower))
+        if self.trains == "scales" and not coded and not any(one.leaves_codes for one in earlier):
+            raise RecipeError(
+                "distill: no weights are codes by then, so there are no scales to learn",
+                hint="put a step that rounds before it, such as rtn, or give trains: all",
+            )
+
+    def _check_data(self, name: str, model: Model) -> None:
+        rows, longest_s = check_rows(name), heard_s(model.settings)
+        check_media(model.settings, rows)
+        _check_kinds(name, model, rows)
+        if model.family.task is None:
+            next(iter(model.family.batches(model.settings, model.folder, rows)), None)  # it says what it cannot read
+        if self.join_s > longest_s:
+            heard = f"hears {longest_s:g} s at most" if longest_s else "hears nothing"
+            raise RecipeError(
+                f"distill: join_s: {self.join_s:g} joins clips to that many seconds, and {model.name} {heard}",
+                hint=f"give join_s: {longest_s:g} or less" if longest_s else "leave join_s away",
+            )
+        if not self.pseudo_labels:
+            _check_words(model, rows)
 
     def runs(self, items: int) -> float:
         """Every step costs about three runs of its items, and the teacher one of all."""
@@ -140,10 +183,7 @@ class Distill(Method):
             aids.model, targets, [site for site, _ in sites.values()], self.trains, bool(self.sites), self.rank
         )
         data = Data(self._items(aids) or batches, aids.select)
-        try:
-            learners, found = teach(student, self._opened(aids), data, self._course(aids), aids.scratch, aids.tell)
-        except Diverged as error:
-            raise Diverged(f"step {self.name}: {error.message}", hint=error.hint) from None
+        learners, found = teach(student, self._opened(aids), data, self._course(aids), aids.scratch, aids.tell)
         aids.tell(f"held-out loss {found.before:.3g}, best {found.best:.3g} at step {found.best_step}", 1, 1)
         for site, target in sites.values():
             yield self._note(site, target, learners.error(site.module))
@@ -166,7 +206,7 @@ class Distill(Method):
         """What is learned from where the recipe names data for it."""
         if self.data is None:
             return ()
-        model, rows = aids.model, rows_to_learn(self.data, aids.tell)
+        model, rows = aids.model, rows_to_learn(self.data, aids.tell, aids.select_rows)
         if self.pseudo_labels:
             rows = iter(pseudo_labelled(self._opened(aids)(), rows, aids.scratch, aids.tell))
         if self.join_s:
@@ -184,3 +224,29 @@ class Distill(Method):
         count = site.weight.numel()
         size_bytes = stored_bytes(site.module) if isinstance(site.module, DescribedLayer) else 4 * count
         return Note(site.name, self.name, target.name, 8.0 * size_bytes / count, error, size_bytes=size_bytes)
+
+
+def _check_kinds(name: str, model: Model, rows: Sequence[Row]) -> None:
+    """A model that sees and hears is fed with both, and with texts: some rows must have each."""
+    if not (model.settings.get("image") and model.settings.get("audio")):
+        return
+    kinds = {
+        "pictures": any(row.image is not None for row in rows),
+        "sounds": any(row.sound is not None for row in rows),
+    }
+    lacking = next((kind for kind, there in kinds.items() if not there), None)
+    if lacking is not None:
+        raise DataError(
+            f"{name} has no {lacking}, and {model.name} is fed with pictures, texts and sounds",
+            hint="the sets scenes and scenes-train have all three",
+        )
+
+
+def _check_words(model: Model, rows: Sequence[Row]) -> None:
+    """A model of speech would learn to say nothing where nobody wrote down what is said."""
+    silent = next((row for row in rows if not row.fields.get("text")), None)
+    if model.family.task in SPEECH and silent is not None:
+        raise DataError(
+            f"row {silent.id!r} has no text, so {model.name} would learn to say nothing",
+            hint="give what is said in `text`, or name clips in `data` with pseudo_labels: true",
+        )

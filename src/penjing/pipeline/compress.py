@@ -107,11 +107,13 @@ def help_to_learn(job: Job) -> None:
     model = open_model(job.model)
     recipe = choose(job, model).recipe
     last = max((place for place, step in enumerate(recipe.steps, 1) if step.method.learns), default=0)
-    with staging(job.out, job.work, fresh=not job.resume):
-        calibration = calibration_of(job, model, recipe, silent)
-        bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
-        run_steps(model, dataclasses.replace(recipe, steps=recipe.steps[:last]), calibration, bench, silent)
-    shutil.rmtree(job.work, ignore_errors=True)
+    try:
+        with staging(job.out, job.work, fresh=True):
+            calibration = calibration_of(job, model, recipe, silent)
+            bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
+            run_steps(model, dataclasses.replace(recipe, steps=recipe.steps[:last]), calibration, bench, silent)
+    finally:  # nobody goes on from here: the first process keeps what was learned
+        shutil.rmtree(job.work, ignore_errors=True)
 
 
 def shown(job: Job, choices: Choices) -> bool:
@@ -124,6 +126,8 @@ def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibr
     parts = job.parts
     if parts is not None:
         check_apart(recipe, parts)
+        for step in recipe.steps:
+            step.method.refuse_rows(model, parts.calibrate, parts.select)
     if parts is None or not any(step.method.needs_data for step in recipe.steps):
         return Calibration((), (), "no data")
     tell("read calibration data", 0, 0)

@@ -19,6 +19,7 @@ from penjing.errors import RecipeError, did_you_mean
 from penjing.evaluate.goals import Goal, parse_goals
 from penjing.recipe import Recipe, read_recipe
 from penjing.runtimes.engine import Engine, choose_engine
+from penjing.train.launch import processes
 
 Format = Literal["onnx", "checkpoint"]
 FORMATS: tuple[Format, ...] = ("onnx", "checkpoint")
@@ -69,6 +70,11 @@ def helper_number() -> int:
 
 def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     """Check everything that can be checked without opening the model."""
+    if options.resume and processes() > 1:
+        raise RecipeError(
+            "--resume with several processes: only the first of them kept what was learned",
+            hint="go on in one process, without the launcher",
+        )
     recipe = read_recipe(options.recipe) if options.recipe else None
     goals = parse_goals(options.goals)
     for name in options.formats:

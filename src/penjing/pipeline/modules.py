@@ -20,7 +20,7 @@ from penjing.models.anything import batch_of, model_around
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.tower import Batch
-from penjing.recipe import Recipe, check_fit, recipe_of
+from penjing.recipe import Recipe, check_fit, named, recipe_of
 from penjing.values import Note, Tell, silent
 
 Measure = Callable[[nn.Module], float]
@@ -98,10 +98,11 @@ def _run(
     calibrate = [one for place, one in enumerate(given) if place % SELECTED] or given
     notes: list[Note] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for step in recipe.steps:
+        for place, step in enumerate(recipe.steps, 1):
             tell(step.method.name, 0, 0)
             aids = Aids(model, select, recipe.seed, Path(scratch), tell, teacher=teacher)
-            notes += step.method.apply_all(step.targets(model.towers), calibrate, aids)
+            with named(place, step.method):
+                notes += step.method.apply_all(step.targets(model.towers), calibrate, aids)
             if step.method.restructures:
                 model = refreshed(model)
     return model, notes

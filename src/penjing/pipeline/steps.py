@@ -19,7 +19,7 @@ from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.tower import Batch
 from penjing.pipeline.stages import Stage, Watch
-from penjing.recipe import Recipe, Step
+from penjing.recipe import Recipe, Step, named
 from penjing.runtimes.engine import Engine
 from penjing.values import Note, Tell
 
@@ -91,7 +91,8 @@ def run_steps(
     for place in range(len(done), len(recipe.steps)):
         step = recipe.steps[place]
         method, kept = step.method, work / keys[place]
-        done.append(_run_step(model, step, calibration, recipe.seed, bench, tell))
+        with named(place + 1, method):
+            done.append(_run_step(model, step, calibration, recipe.seed, bench, tell))
         if method.restructures:
             model = refreshed(model, folder=method.folder(model, work / SCRATCH))
         if watch is not None:
@@ -123,7 +124,7 @@ def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, ben
     def told(what: str, done: int, of: int) -> None:
         tell(f"{method.name}: {what}", done, of)
 
-    aids = Aids(model, calibration.select, seed, scratch, told, bench.engine, bench.teacher)
+    aids = Aids(model, calibration.select, seed, scratch, told, bench.engine, bench.teacher, calibration.rows[1])
     for note in method.apply_all(targets, calibration.batches, aids):
         notes.append(note)
         tell(label, len(notes), total)

@@ -9,16 +9,18 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from penjing.calibrate.proxy import WORDS, embedding_of, speaking_run
+from penjing.errors import DataError
 from penjing.models.family import Model
 from penjing.models.tower import Batch, Tower
 from penjing.teach.frozen import Kept
-from penjing.teach.joining import Signature, Watched, grouped, joined, kind_of, shape_of
+from penjing.teach.joining import Signature, Watched, firsts, grouped, joined, kind_of, shape_of
 from penjing.values import Tell
 
 AGREE = 1e-3
@@ -55,21 +57,28 @@ class Run:
     towers: tuple[Tower, ...]
     together: bool = True
     pads: bool = True
-    reads: dict[Signature, tuple[str, ...]] = field(default_factory=dict)
+    reads: dict[Signature, tuple[str, ...] | None] = field(default_factory=dict)
+    lacks: Callable[[Batch], bool] = lambda item: False
+    """Whether an item has not all that the model reads, so that it may be none for this run."""
 
-    def keys(self, item: Batch) -> tuple[str, ...]:
-        """What the run reads of such an item; found out once, by running it."""
+    def keys(self, item: Batch) -> tuple[str, ...] | None:
+        """What the run reads of such an item; found out once, by running it. None where that lacks what it needs."""
         kind = kind_of(item)
         if kind not in self.reads:
             watched = Watched(item)
-            with torch.no_grad():
-                self.call(watched)
-            self.reads[kind] = tuple(key for key in item if key in watched.read)
+            try:
+                with torch.no_grad():
+                    self.call(watched)
+                self.reads[kind] = tuple(key for key in item if key in watched.read)
+            except Exception:  # whatever a network says of inputs that are missing
+                if not self.lacks(item):
+                    raise
+                self.reads[kind] = None
         return self.reads[kind]
 
     def padded(self, item: Batch) -> frozenset[str]:
         """Inputs that may get zeros behind: the words that are answered word by word, and what goes with them."""
-        keys = self.keys(item)
+        keys = self.keys(item) or ()
         key = next((key for key in WORDS if key in keys), None)
         if self.name != SPOKEN or not self.pads or key is None:
             return frozenset()
@@ -77,7 +86,7 @@ class Run:
 
     def shape(self, item: Batch) -> Signature:
         """What two items must have in common to go together."""
-        return shape_of(item, self.keys(item), self.padded(item))
+        return shape_of(item, self.keys(item) or (), self.padded(item))
 
 
 class Answers:
@@ -86,11 +95,17 @@ class Answers:
     def __init__(self, model: Model, sample: Sequence[Batch], layers: Layers, embeds: bool) -> None:
         self._layers = layers
         self._kept: Kept | None = None
-        self.runs = [*_runs(model, sample[0], embeds)]
+        self.runs = [*_runs(model, [sample[place] for place in firsts(sample)], embeds)]
+        if not self.runs:
+            raise DataError(
+                f"{model.name} answers nothing to these data: no words, no labels, no embedding",
+                hint="these are what can be taught; give data of every modality that it reads",
+            )
         for run in self.runs:
-            run.together = run.pads = self._agree(run, sample)
+            mine = [item for item in sample if run.keys(item) is not None]
+            run.together = run.pads = self._agree(run, mine)
             if not run.together:
-                run.together = self._agree(run, sample)
+                run.together = self._agree(run, mine)
 
     @torch.no_grad()
     def lean_on(self, kept: Kept, items: Sequence[Batch], tell: Tell) -> None:
@@ -128,14 +143,16 @@ class Answers:
         found = [Answer() for _ in items]
         for run in self.runs:
             count = len(items) if run.name == SPOKEN or embedded is None else embedded
-            shapes = [run.shape(item) if run.together else place for place, item in enumerate(items[:count])]
-            for places in grouped(shapes):  # type: ignore[arg-type]
+            mine = [place for place, item in enumerate(items[:count]) if run.keys(item) is not None]
+            shapes = [run.shape(items[place]) if run.together else place for place in mine]
+            for group in grouped(shapes):  # type: ignore[arg-type]
+                places = [mine[place] for place in group]
                 self._take(run, [items[place] for place in places], [found[place] for place in places])
         return found
 
     def _take(self, run: Run, items: Sequence[Batch], found: Sequence[Answer]) -> None:
         """One run of items of one shape."""
-        keys, padded = run.keys(items[0]), run.padded(items[0])
+        keys, padded = run.keys(items[0]) or (), run.padded(items[0])
         batch = items[0] if len(items) == 1 else joined(items, keys, padded)
         lengths = [_words(item, padded) for item in items]
         with _listening(run.towers, self._layers) as heard, self._passing(items):
@@ -177,23 +194,32 @@ class Answers:
         return True
 
 
-def _runs(model: Model, item: Batch, embeds: bool) -> Iterator[Run]:
-    """The runs of a model that answer to an item, each tower listened to in one of them."""
+def _runs(model: Model, items: Sequence[Batch], embeds: bool) -> Iterator[Run]:
+    """The runs of a model that answer to any of the items, each tower listened to in one of them."""
+    lacks = partial(_lacks, model)
     encoders = [tower for tower in model.towers if tower.role == "encoder" and tower.blocks]
     with torch.no_grad():
-        alone = [tower for tower in encoders if embeds and _embeds(tower, item)]
-        speak = speaking_run(model, item)
+        alone = [tower for tower in encoders if embeds and any(_embeds(tower, item, lacks) for item in items)]
+        speak = next((run for item in items if (run := speaking_run(model, item)) is not None), None)
     if speak is not None:
         rest = tuple(tower for tower in model.towers if tower.blocks and tower not in alone)
-        yield Run(SPOKEN, speak, rest)
+        yield Run(SPOKEN, speak, rest, lacks=lacks)
     for tower in alone:
-        yield Run(tower.name, tower.run, (tower,))
+        yield Run(tower.name, tower.run, (tower,), lacks=lacks)
 
 
-def _embeds(tower: Tower, item: Batch) -> bool:
-    with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
+def _embeds(tower: Tower, item: Batch, lacks: Callable[[Batch], bool]) -> bool:
+    try:
         return embedding_of(tower.run(item), 1) is not None
-    return False
+    except Exception:  # whatever a network says of inputs that are missing; of any others it is right
+        if not lacks(item):
+            raise
+        return False
+
+
+def _lacks(model: Model, item: Batch) -> bool:
+    """Whether an item has not all inputs that the model is made for."""
+    return bool(model.family.probe(model.net, 0).keys() - item.keys())
 
 
 def _words(item: Batch, padded: frozenset[str]) -> int:

@@ -11,19 +11,20 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from penjing.errors import DataError
+from penjing.errors import DataError, RecipeError
 from penjing.models.family import Model
 from penjing.models.tower import Batch, Tower
 from penjing.teach.answers import Answers, Layers
 from penjing.teach.cache import Parts
 from penjing.teach.draw import Draw
+from penjing.teach.fitness import check_losses
 from penjing.teach.frozen import Kept, frozen_towers
-from penjing.teach.joining import kind_of
+from penjing.teach.joining import kind_of, spread
 from penjing.teach.mapping import layer_map
 from penjing.teach.objective import Objective, Weights
 from penjing.teach.parts import Learners, Student
 from penjing.teach.teacher import Teacher, identity, tensors_key, weights_key
-from penjing.train.launch import new_accelerator
+from penjing.train.launch import agreed_folder, new_accelerator
 from penjing.train.loop import Loop
 from penjing.train.plan import Plan
 from penjing.values import DETAIL, Tell
@@ -32,6 +33,8 @@ MOST_LOGITS = 64_000_000
 """Logits of all items of one forward; softmax and its gradient take as much a few times over."""
 SAMPLE = 12
 """Items by which it is tried what may go through a model together."""
+FEW = 4
+"""Items by which it is tried whether there is anything to learn."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,8 +51,8 @@ class Data:
 
     @property
     def sample(self) -> Sequence[Batch]:
-        """A few of those to learn from, evenly spaced."""
-        return self.items[:: max(1, len(self.items) // SAMPLE)]
+        """A few of those to learn from, of every sort."""
+        return spread(self.items, SAMPLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ def teach(
     """
     model, weights = student.model, course.weights
     check_reached(student, data)
+    check_losses(model, student.towers, weights, spread(data.items, FEW))
     run = scratch / f"course-{_key(student, data, course)}"
     layers: Layers = {}
     lessons, asked_of = None, None
@@ -92,10 +96,14 @@ def teach(
     torch.manual_seed(course.seed)
     learners = Learners(student)
     try:
+        if not learners.parameters:
+            raise nothing_learns(student)
         frozen = frozen_towers(model)
         if weights.task_share < 1:
+            scratch.mkdir(parents=True, exist_ok=True)
+            where = (agreed_folder(scratch), tell)  # the first process asks the teacher, for all that see its folder
             with accelerator.main_process_first():
-                lessons, layers, asked_of = _lessons(student, teacher, data.every, course, frozen, (scratch, tell))
+                lessons, layers, asked_of = _lessons(student, teacher, data.every, course, frozen, where)
         answers = Answers(model, data.sample, layers, _embeds(student, weights))
         objective = Objective(model.net, answers, data.every, lessons, weights)
         objective.in_bfloat16 = course.bfloat16
@@ -175,19 +183,29 @@ def needed_parts(answers: Answers, sample: Sequence[Batch], batch: int) -> int:
 def check_reached(student: Student, data: Data) -> None:
     """Refuse data from which a tower that is to learn is never reached."""
     reached: set[str] = set()
+    asked = Answers(student.model, data.sample, {}, True)
     with contextlib.ExitStack() as hooks:
         for tower in student.towers:
             if tower.blocks:
                 watch = tower.blocks[0].register_forward_hook(lambda *call, name=tower.name: reached.add(name))
                 hooks.callback(watch.remove)
         with torch.no_grad():
-            Answers(student.model, data.sample, {}, True).ask(data.sample)
+            asked.ask(data.sample)
     lost = [tower for tower in student.towers if tower.blocks and tower.name not in reached]
     if lost:
         raise DataError(
             f"no item reaches tower {lost[0].name}, so it could learn nothing",
             hint=f"give data that has {lost[0].modality}, or name the towers that are to learn",
         )
+
+
+def nothing_learns(student: Student) -> RecipeError:
+    """What to say of towers that have none of what is to learn."""
+    towers = ", ".join(tower.name for tower in student.towers)
+    what = "parameters" if student.part == "all" else student.part
+    return RecipeError(
+        f"there is nothing to learn: no {what} in {towers}", hint="give trains: all, or other towers or sites"
+    )
 
 
 def _told(terms: dict[str, float]) -> str:

@@ -39,6 +39,23 @@ def kind_of(item: Batch) -> Signature:
     )
 
 
+def firsts(items: Sequence[Batch]) -> list[int]:
+    """Where the first item of every sort is: of those that have the same inputs and flags, whatever their labels."""
+    places: dict[Signature, int] = {}
+    for place, item in enumerate(items):
+        flags = [
+            (key, *value.tolist()) for key, value in item.items() if value.dtype == torch.bool and value.dim() == 1
+        ]
+        places.setdefault((*item, *flags), place)
+    return [*places.values()]
+
+
+def spread(items: Sequence[Batch], count: int) -> list[Batch]:
+    """About so many items, evenly spaced, and the first of every sort."""
+    places = {*range(0, len(items), max(1, len(items) // count)), *firsts(items)}
+    return [items[place] for place in sorted(places)]
+
+
 def shape_of(item: Batch, keys: Sequence[str], padded: frozenset[str] = frozenset()) -> Signature:
     """What two items must have in common to be joined; of what is padded, the last axis may differ."""
     shapes = []

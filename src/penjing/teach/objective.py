@@ -14,6 +14,7 @@ from penjing.calibrate.proxy import SHARPNESS, worded
 from penjing.models.tower import Batch
 from penjing.teach.answers import Answer, Answers
 from penjing.teach.cache import Parts
+from penjing.teach.joining import firsts
 from penjing.tensor.distill import (
     affinity_loss,
     attention_transfer,
@@ -70,7 +71,8 @@ class Objective(nn.Module):
         self.projections = nn.ParameterDict()
         self._asked, self._items, self._lessons, self._weights = asked, items, lessons, weights
         if lessons is not None:
-            self._project(asked.ask(items[:1])[0], lessons(0))
+            for number in firsts(items):
+                self._project(asked.ask([items[number]])[0], lessons(number))
 
     def forward(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """One scalar per loss that these items have."""
@@ -136,23 +138,25 @@ class Objective(nn.Module):
 
     def _related(self, answers: Sequence[Answer], lessons: Sequence[Parts]) -> dict[str, Tensor | None]:
         """How alike the relations among the items are, within and across modalities; over all processes."""
-        pairs = {}
         related = self._embedded(len(answers))
-        answers, lessons = answers[:related], lessons[:related]
-        for name in answers[0].embeddings:
-            if all(EMBEDDING + name in lesson for lesson in lessons):
-                mine = torch.stack([answer.embeddings[name] for answer in answers])
-                theirs = torch.stack([lesson[EMBEDDING + name] for lesson in lessons])
-                pairs[name] = (gathered(normalize(mine, dim=-1)), gathered(normalize(theirs, dim=-1)))
+        mine = [answer.embeddings for answer in answers[:related]]
+        theirs = [
+            {name.removeprefix(EMBEDDING): value for name, value in lesson.items() if name.startswith(EMBEDDING)}
+            for lesson in lessons[:related]
+        ]
         found: dict[str, Tensor | None] = {}
         if self._weights.wants("affinity"):
+            pairs = (_together([mine, theirs], names) for names in combinations(_names(mine), 2))
             found["affinity"] = _mean(
-                affinity_loss((one[0], other[0]), (one[1], other[1]), SHARPNESS)
-                for one, other in combinations(pairs.values(), 2)
-                if one[0].shape == other[0].shape and one[1].shape == other[1].shape
+                affinity_loss((one, other), (their_one, their_other), SHARPNESS)
+                for (one, other), (their_one, their_other) in (sides for sides in pairs if sides)
+                if one.shape == other.shape and their_one.shape == their_other.shape
             )
-        if self._weights.wants("relational") and len(answers) > 1:
-            found["relational"] = _mean(relational_loss(*pair, SHARPNESS) for pair in pairs.values())
+        if self._weights.wants("relational") and related > 1:
+            alone = (_together([mine, theirs], (name,)) for name in _names(mine))
+            found["relational"] = _mean(
+                relational_loss(one, other, SHARPNESS) for (one,), (other,) in (sides for sides in alone if sides)
+            )
         return found
 
     def _project(self, answer: Answer, lesson: Parts) -> None:
@@ -177,16 +181,33 @@ def _task(items: Sequence[Batch], answers: Sequence[Answer]) -> Tensor | None:
 
 def _matched(answers: Sequence[Answer]) -> Tensor | None:
     """Symmetric InfoNCE of all pairs of modalities (CLIP, arXiv:2103.00020)."""
-    embedded = [
-        gathered(normalize(torch.stack([answer.embeddings[name] for answer in answers]), dim=-1))
-        for name in answers[0].embeddings
-    ]
+    embedded = [answer.embeddings for answer in answers]
     losses = []
-    for left, right in combinations(embedded, 2):
-        if left.shape == right.shape:
+    for names in combinations(_names(embedded), 2):
+        for left, right in _together([embedded], names):
+            if left.shape != right.shape:
+                continue
             scores, places = SHARPNESS * left @ right.T, torch.arange(len(left))
             losses.append((cross_entropy(scores, places) + cross_entropy(scores.T, places)) / 2)
     return _mean(losses)
+
+
+def _names(embedded: Sequence[Mapping[str, Tensor]]) -> list[str]:
+    """Towers that any of the items is embedded by."""
+    return [*dict.fromkeys(name for one in embedded for name in one)]
+
+
+def _together(sides: Sequence[Sequence[Mapping[str, Tensor]]], names: Sequence[str]) -> list[list[Tensor]]:
+    """By side, embeddings (items, width) of each name, of the items that have all of them on every side; over all
+    processes. Nothing where there are no such items.
+    """
+    places = [place for place, _ in enumerate(sides[0]) if all(name in side[place] for side in sides for name in names)]
+    if not places:
+        return []
+    return [
+        [gathered(normalize(torch.stack([side[place][name] for place in places]), dim=-1)) for name in names]
+        for side in sides
+    ]
 
 
 def _states(answer: Answer) -> Iterator[tuple[str, Tensor]]:

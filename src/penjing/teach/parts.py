@@ -12,7 +12,7 @@ from torch import nn
 from penjing.layers.half import half_tensors
 from penjing.layers.learned import LearnedGrid
 from penjing.layers.masked import mask_of
-from penjing.layers.static import Static
+from penjing.layers.static import Static, StaticInput
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
 from penjing.models.family import Model
 from penjing.models.tower import Site, Tower
@@ -42,7 +42,7 @@ class Learners:
     """The parameters of a student that learn. Codes among them learn through their rounding, until `settle`.
 
     `all` are the targets' parameters and codes, `norms` what has one axis at most (norms, biases), `scales` those of
-    codes, `adapters` what is put beside linear layers.
+    codes, of weights and of inputs, `adapters` what is put beside linear layers.
     """
 
     def __init__(self, student: Student) -> None:
@@ -61,7 +61,8 @@ class Learners:
         for name, parameter in model.net.named_parameters():
             inside = name in owned and parameter.is_floating_point()
             learns = {"all": True, "norms": parameter.dim() < 2, "scales": False}[part]
-            parameter.requires_grad_((inside and learns) or isinstance(_owner(model.net, name), LearnedGrid))
+            of_codes = isinstance(_owner(model.net, name), (LearnedGrid, StaticInput))
+            parameter.requires_grad_((inside and learns) or of_codes)
 
     @property
     def parameters(self) -> Mapping[str, nn.Parameter]:
@@ -90,8 +91,12 @@ class Learners:
 
 
 def _learn(sites: Sequence[Site], rounds: bool) -> Iterator[Any]:
-    """Let the codes at these sites learn; yields what has to settle, a table that several read once."""
+    """Let the codes at these sites learn; yields what has to settle, a table that several read once.
+
+    Layers that read one input have one grid for it, and learn one: engines round that input once for all of them.
+    """
     seen: set[int] = set()
+    grids: dict[tuple[float, int, int], Any] = {}
     for site in sites:
         layer = site.module
         if not isinstance(layer, CODED):
@@ -100,6 +105,8 @@ def _learn(sites: Sequence[Site], rounds: bool) -> Iterator[Any]:
         if id(holder) not in seen:
             seen.add(id(holder))
             holder.learn(rounds, mask_of(layer))
+            if isinstance(holder, Static):
+                holder.input.log_factor = grids.setdefault(holder.input.grid, holder.input.log_factor)
             yield holder
 
 

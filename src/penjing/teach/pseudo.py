@@ -20,6 +20,7 @@ from penjing.errors import DataError
 from penjing.evaluate.words import normalise, word_errors
 from penjing.models.family import Model
 from penjing.teach.teacher import identity
+from penjing.train.folder import whole_lines, write_whole
 from penjing.values import Tell, silent
 
 MOST_WER = 0.1
@@ -49,18 +50,22 @@ def pseudo_labelled(teacher: Model, rows: Iterable[Row], folder: Path, tell: Tel
 
 
 def _transcripts(teacher: Model, rows: Sequence[Row], folder: Path, tell: Tell) -> list[str]:
-    """What the teacher hears in each, from the folder or computed now and kept there."""
+    """What the teacher hears in each, from the folder or computed now and kept there, a line a clip."""
     digest = hashlib.sha256(" ".join([identity(teacher), *(content_key(row) for row in rows)]).encode())
-    path = folder / f"transcripts-{digest.hexdigest()[:16]}.json"
-    if path.is_file():
-        known: list[str] = json.loads(path.read_text(encoding="utf8"))
-        return known
-    runner, found = reference_runner(teacher), []
-    for done, row in enumerate(rows):
-        tell("transcribe", done, len(rows))
-        found.append(_transcribed(runner, row))
+    path = folder / f"transcripts-{digest.hexdigest()[:16]}.jsonl"
+    known = whole_lines(path) if path.is_file() else []
+    found: list[str] = [json.loads(line) for line in known]
+    if len(found) == len(rows):
+        return found
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf8")
+    write_whole(path, "".join(known))
+    runner = reference_runner(teacher)
+    with path.open("a", encoding="utf8") as lines:
+        for done, row in enumerate(rows[len(found) :], len(found)):
+            tell("transcribe", done, len(rows))
+            found.append(_transcribed(runner, row))
+            lines.write(json.dumps(found[-1]) + "\n")
+            lines.flush()
     return found
 
 

@@ -10,7 +10,9 @@ import io
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -19,8 +21,9 @@ import soundfile
 from PIL import Image
 
 from penjing.data import pictures
+from penjing.data.content import content_key, outline
 from penjing.data.pictures import pick
-from penjing.data.row import Row
+from penjing.data.row import Media, Row
 from penjing.data.source import load_dataset
 from penjing.errors import DataError
 from penjing.scenes.captions import caption
@@ -61,21 +64,29 @@ def is_training_set(name: str) -> bool:
     return name.partition(":")[0] in DEFAULTS
 
 
-def rows_to_learn(name: str, tell: Tell = silent) -> Iterator[Row]:
-    """Rows of a set made for it, or of any other those that neither judge nor select, as far as the set says."""
+def rows_to_learn(name: str, tell: Tell = silent, held: Sequence[Row] = ()) -> Iterator[Row]:
+    """Rows of a set made for it, or of any other those that neither judge nor select, as far as the set says.
+
+    Of any other set rows are left out that are `held` back to choose by, whatever file they came in.
+    """
     if is_training_set(name):
         return training_rows(name, tell)
-    return iter(_own_rows(name))
+    return iter(_apart(name, _own_rows(name), held, tell))
 
 
-def check_rows(name: str) -> None:
-    """Refuse, before any work, the name of a set that is not there or cannot be made."""
-    if is_training_set(name):
-        _count_of(name)
-        if name.partition(":")[0] in SPOKEN:
-            Speaker()
-    else:
-        load_dataset(name)
+def check_rows(name: str) -> Sequence[Row]:
+    """Refuse, before any work, the name of a set that is not there or cannot be made.
+
+    Returns its rows; of a set that is made for it an empty one, to show what they have.
+    """
+    if not is_training_set(name):
+        return _own_rows(name)
+    _count_of(name)
+    kind = name.partition(":")[0]
+    if kind in SPOKEN:
+        Speaker()
+    media: Media = "audio" if kind == "speech-train" else "image"
+    return [Row(name, {"text": name}, media, b"", b"" if kind == "scenes-train" else None)]
 
 
 def count_rows(name: str) -> int:
@@ -91,6 +102,19 @@ def _own_rows(name: str) -> list[Row]:
     return [row for row in data.rows if data.parts.get(row.id, "calibrate") == "calibrate"]
 
 
+def _apart(name: str, rows: Sequence[Row], held: Sequence[Row], tell: Tell) -> Sequence[Row]:
+    """Rows whose content is not that of a row held back. Only rows whose outlines are equal are decoded."""
+    outlines = {outline(row) for row in held}
+    near = {row.id for row in rows if outline(row) in outlines} if outlines else set()
+    keys = {content_key(row) for row in held} if near else set()
+    kept = [row for row in rows if row.id not in near or content_key(row) not in keys]
+    if len(kept) < len(rows):
+        tell(f"{len(rows) - len(kept)} rows of {name} are kept to choose by: nothing is learned from them", 0, 0)
+    if not kept:
+        raise DataError(f"{name} has no rows to learn from but those to choose by", hint="give other rows in `data`")
+    return kept
+
+
 def training_rows(name: str, tell: Tell = silent) -> Iterator[Row]:
     """The rows of a set, made now if they were not yet."""
     kind, count = name.partition(":")[0], _count_of(name)
@@ -99,12 +123,32 @@ def training_rows(name: str, tell: Tell = silent) -> Iterator[Row]:
     rows: Callable[[SpeechCache, int], Iterator[Row]] = _scene_rows if kind == "scenes-train" else _speech_rows
     script = _told_scenes(count) if kind == "scenes-train" else _told_sentences(count)
     told = [*script]
-    cache = SpeechCache(folder_of(kind, count))
-    if len(cache.utterances) < len(told):
+    return rows(_spoken(name, folder_of(kind, count), told, tell), count)
+
+
+def _spoken(name: str, folder: Path, told: Sequence[Utterance], tell: Tell) -> SpeechCache:
+    """What is told, read aloud in a folder apart and put in its place whole: several runs may speak at once, and the
+    first that is done wins.
+    """
+    if len(SpeechCache(folder).utterances) < len(told):
         say = Speaker().say
-        for done in cache.fill(told, say):
-            tell(f"speak {name}", done, len(told))
-    return rows(cache, count)
+        apart = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            for done in SpeechCache(apart).fill(told, say):
+                tell(f"speak {name}", done, len(told))
+            _put_in_place(apart, folder, len(told))
+        finally:
+            shutil.rmtree(apart, ignore_errors=True)
+    return SpeechCache(folder)
+
+
+def _put_in_place(apart: Path, folder: Path, count: int) -> None:
+    try:
+        apart.rename(folder)  # it is empty
+    except OSError:  # another run was first, or an older one was broken off in there
+        if len(SpeechCache(folder).utterances) < count:
+            shutil.rmtree(folder)
+            apart.rename(folder)
 
 
 def _count_of(name: str) -> int:

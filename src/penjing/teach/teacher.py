@@ -13,6 +13,7 @@ from penjing.models.tower import Batch, Tower
 from penjing.teach.answers import Answer, Answers
 from penjing.teach.cache import AnswerCache, Parts, check_room, stored_bytes
 from penjing.teach.frozen import Kept, same_towers
+from penjing.teach.joining import spread
 from penjing.tensor.distill import best_of
 from penjing.values import Tell, silent
 
@@ -51,8 +52,8 @@ def tensors_key(*batches: Batch) -> str:
 
 
 def sample_of(items: Sequence[Batch]) -> Sequence[Batch]:
-    """A few items, evenly spaced."""
-    return items[:: max(1, len(items) // SAMPLE)]
+    """A few items, of every sort."""
+    return spread(items, SAMPLE)
 
 
 class Teacher:
@@ -85,10 +86,13 @@ class Teacher:
         if not cache.is_whole:
             model = self._opened()
             self.heard = Kept(same_towers(model, frozen))
+            first = cache.answered - cache.answered % AT_ONCE  # those that went together do so again
             with torch.no_grad():
                 asked = Answers(model, sample_of(items), self._layers, self._embeds)
-                check_room(folder, int(len(items) * self._item_bytes(asked, sample_of(items))), ANSWERS)
-                cache.fill(self._ask(asked, items, tell))
+                check_room(folder, int((len(items) - first) * self._item_bytes(asked, sample_of(items))), ANSWERS)
+                cache.fill(self._ask(asked, items, first, tell), first)
+            if first:
+                self.heard.forget()  # it was not heard from the start
         return cache
 
     @torch.no_grad()
@@ -98,18 +102,19 @@ class Teacher:
         return self._item_bytes(Answers(self._opened(), sample, self._layers, self._embeds), sample)
 
     def _item_bytes(self, asked: Answers, sample: Sequence[Batch]) -> float:
-        return sum(stored_bytes(self._parts(answer)) for answer in asked.ask(sample)) / len(sample)
+        return sum(stored_bytes(self.parts(answer)) for answer in asked.ask(sample)) / len(sample)
 
-    def _ask(self, asked: Answers, items: Sequence[Batch], tell: Tell) -> Iterator[Parts]:
-        parts = [items[first : first + AT_ONCE] for first in range(0, len(items), AT_ONCE)]
+    def _ask(self, asked: Answers, items: Sequence[Batch], first: int, tell: Tell) -> Iterator[Parts]:
+        """Answers to the items from a first one on."""
+        parts = [items[place : place + AT_ONCE] for place in range(first, len(items), AT_ONCE)]
         together = (answer for some in parts for answer in asked.ask(some))
-        answers = asked.keep(self.heard, items) if self.heard.towers else together
+        answers = asked.keep(self.heard, items[first:]) if self.heard.towers else together
         for answer in answers:
-            tell("ask the teacher", self.asked, len(items))
+            tell("ask the teacher", first + self.asked, len(items))
             self.asked += 1
-            yield self._parts(answer)
+            yield self.parts(answer)
 
-    def _parts(self, answer: Answer) -> Parts:
+    def parts(self, answer: Answer) -> Parts:
         """An answer as it is kept; hidden states under the number of the student's block."""
         found: Parts = {f"embedding/{name}": value for name, value in answer.embeddings.items()}
         if answer.logits is not None and answer.logits.shape[1] <= MOST_CLASSES:

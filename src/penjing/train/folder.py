@@ -14,6 +14,18 @@ from torch import Tensor
 STATE, LOG = "state.safetensors", "log.jsonl"
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place, then put it there: nobody ever reads half of it."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(text, encoding="utf8")
+    os.replace(beside, path)
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Lines of a file that only grows, without one that was broken off."""
+    return [line for line in path.read_text(encoding="utf8").splitlines(keepends=True) if line.endswith("\n")]
+
+
 class RunFolder:
     """`state.safetensors`, replaced as a whole, and `log.jsonl`, one line a step."""
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
+from pathlib import Path
+
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, distributed
 from torch.distributed.nn.functional import all_gather
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for one another: one of them may ask a teacher for hours."""
 
 
 def new_accelerator(cpu: bool = False, bfloat16: bool = False) -> Accelerator:
@@ -13,8 +20,32 @@ def new_accelerator(cpu: bool = False, bfloat16: bool = False) -> Accelerator:
 
     While one part learns alone, processes must not wait for gradients of the others.
     """
-    parts_apart = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=cpu, mixed_precision="bf16" if bfloat16 else "no", kwargs_handlers=[parts_apart])
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=PATIENCE)]
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if bfloat16 else "no", kwargs_handlers=handlers)
+
+
+def processes() -> int:
+    """How many processes a launcher (torchrun, accelerate) started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def agreed(number: float) -> float:
+    """What the first process says, for all: what each measures by itself may differ."""
+    if not distributed.is_initialized():
+        return number
+    told = torch.tensor(number, dtype=torch.float64)
+    distributed.broadcast(told, 0)
+    return float(told)
+
+
+def agreed_folder(own: Path) -> Path:
+    """The folder of the first process, where this one can see it; else its own, as on another machine."""
+    if not distributed.is_initialized():
+        return own
+    told: list[str] = [str(own)]
+    distributed.broadcast_object_list(told, 0)
+    first = Path(told[0])
+    return first if first.is_dir() else own
 
 
 def multiplies_bfloat16() -> bool:
