@@ -38,8 +38,11 @@ seedling: $(BIN)/.ready ## train the seedling anew: data, training, evaluation, 
 	@$(BIN)/torchrun --standalone --nproc_per_node $(PROCESSES) scripts/make_seedling.py train $(SEEDLING)
 	@$(BIN)/python scripts/make_seedling.py card $(SEEDLING)
 
-test: $(BIN)/.ready ## run the tests
-	@$(BIN)/python -m pytest -m "not slow"
+WORKERS ?= 2
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+test: $(BIN)/.ready ## run the tests, in two processes (WORKERS=4 on a larger machine)
+	@$(BIN)/python $(PYTEST) -m "not slow"
 
 test-slow: $(BIN)/.ready ## run every test, golden runs on real checkpoints too
 	@$(BIN)/python -m pytest
@@ -50,8 +53,8 @@ test-shop: $(BIN)/.ready ## run the shop's tests, and an artifact, in an environ
 	@test -d $(SHOP_ARTIFACT) || $(BIN)/penjing compress pictures-dual-encoder -o $(SHOP_ARTIFACT) --data pictures
 	@$(PYTHON) -m venv $(VENV)-shop
 	@$(VENV)-shop/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[openvino,search,assist,serve]" pytest hypothesis
-	@PENJING_SHOP_ARTIFACT=$(SHOP_ARTIFACT) $(VENV)-shop/bin/python -m pytest -m "shop and not slow"
+		--editable ".[openvino,search,assist,serve]" pytest pytest-xdist hypothesis
+	@PENJING_SHOP_ARTIFACT=$(SHOP_ARTIFACT) $(VENV)-shop/bin/python $(PYTEST) -m "shop and not slow"
 
 check: $(BIN)/.ready ## lint, types, import contracts, house numbers
 	@$(BIN)/ruff check .

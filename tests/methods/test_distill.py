@@ -18,6 +18,8 @@ from penjing.models.anything import model_around
 from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.recipe import check_fit, recipe_of
+from penjing.teach.joining import kind_of
+from tiny_encoders import WORDS, save_text_classifier
 from tiny_models import LLAMA, builder
 from tiny_speech import RATE_HZ, save_sounds, save_whisper, sound
 
@@ -54,6 +56,27 @@ def test_another_checkpoint_is_the_teacher_where_it_is_named(fresh, tmp_path):
     before = distance(student, teacher)
     learn({"teacher": str(tmp_path / "teacher"), "steps": 60, "rate": 3e-3}, student, tmp_path)
     assert distance(student, teacher) < 0.9 * before
+
+
+def test_a_classifier_learns_labels_each_as_often(tmp_path):
+    model = open_model(str(save_text_classifier(tmp_path / "texts")))
+    first, second, *others = WORDS[:12]
+    given = [
+        ("calm", f"{first} {first}"),
+        ("glad", f"{second} {second}"),
+        *[("sad", f"{word} {word}") for word in others],
+    ]
+    rows = [Row(str(place), {"text": text, "label": label}) for place, (label, text) in enumerate(given)]
+    items = [*model.family.batches(model.settings, model.folder, rows)]
+    with torch.no_grad():
+        before = [int(model.net(**{**item, "labels": None}).logits.argmax()) == int(item["labels"]) for item in items]
+    steps = make("distill", {**QUICK, "task_share": 1.0, "steps": 60, "rate": 3e-3, "batch": 6})
+    list(steps.apply_all(model.towers, items, Aids(model, items, 0, tmp_path)))
+    with torch.no_grad():
+        after = [int(model.net(**{**item, "labels": None}).logits.argmax()) == int(item["labels"]) for item in items]
+    assert not all(before)
+    assert all(after)
+    assert len({kind_of(one)[-1] for one in items}) == 3  # each kind is drawn as often
 
 
 def test_the_source_is_opened_once_more_unless_the_pipeline_says_how(fresh, tmp_path):

@@ -205,3 +205,23 @@ def test_a_folded_static_graph_runs_alike_in_both_engines(tmp_path):
         for name, engine in EXACT.items():
             found = engine.open(path)(feeds)["logits"]
             assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max(), name
+
+
+def test_batches_have_the_labels_that_the_model_knows(tmp_path):
+    folder = save_text_classifier(tmp_path / "texts")
+    model = open_model(str(folder))
+    told = [*LABELS, "1", "something else", None]
+    rows = [Row(str(place), {"text": "a b"} | ({} if label is None else {"label": label}))
+            for place, label in enumerate(told)]  # fmt: skip
+    found = [one.get("labels") for one in model.family.batches(model.settings, folder, rows)]
+    assert [None if one is None else one.tolist() for one in found] == [
+        *([n] for n in range(len(LABELS))),
+        [1],
+        None,
+        None,
+    ]
+    with_labels, without = model.family.batches(model.settings, folder, [rows[0], rows[-1]])
+    (tower,) = (one for one in model.towers if one.blocks)
+    assert torch.equal(
+        *(getattr(tower.run(one), "last_hidden_state", tower.run(one)) for one in (with_labels, without))
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from penjing.teach.answers import SPOKEN, Answers
 from penjing.teach.joining import firsts, grouped, joined, kind_of, shape_of, spread
 from penjing.teach.teacher import weights_key
 
-MODELS = ("seedling", "whisper", "clip", "llama", "vit")
+MODELS = ("seedling", "whisper", "clip", "llama", "vit", "minilm")
 
 
 def items_of(model: Model, count: int = 6) -> list:
@@ -148,6 +150,18 @@ def test_a_tower_that_fails_on_an_item_that_has_everything_is_no_missing_input(f
     item["pixel_values"] = torch.nn.functional.pad(item["pixel_values"], (0, 16, 0, 16))
     with pytest.raises(ValueError, match="doesn't match model"):
         Answers(model, [item], {}, True)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "of"), [("mean", lambda hidden: hidden.mean(0)), ("cls", lambda hidden: hidden[0])]
+)
+def test_an_encoder_of_texts_answers_as_its_vectors_are_made(pooling, of, fresh):
+    model = fresh("minilm")
+    model = replace(model, settings={**model.settings, "pooling": pooling})
+    (item, *_) = items_of(model)
+    (answer,) = Answers(model, [item], {}, True).ask([item])
+    hidden = model.net(**item).last_hidden_state[0]
+    assert torch.allclose(answer.embeddings["text"], of(hidden), atol=1e-5)
 
 
 def test_a_model_that_answers_nothing_is_refused(fresh):

@@ -143,6 +143,8 @@ def test_losses_that_say_nothing_of_a_model_are_refused(name, given, said, fresh
         ("seedling", weights(0.0, "relational")),
         ("vit", weights(0.1, "logits")),
         ("bert", weights(0.0, "features")),
+        ("minilm", weights(0.0, "features")),
+        ("mpnet", weights(0.0, "relational")),
     ],
 )
 def test_losses_that_say_something_are_not(name, given, fresh):

@@ -22,7 +22,7 @@ from penjing.errors import DataError
 from penjing.models.capture import call
 from penjing.models.family import Model
 from penjing.models.outputs import float_tensors
-from penjing.models.tower import Batch, Tower
+from penjing.models.tower import LABELS, Batch, Tower
 
 TOGETHER = 8
 """Items that are told apart from one another."""
@@ -31,7 +31,6 @@ MOST_ITEMS = 64
 SHARPNESS = 20.0
 """What a cosine is multiplied by before the softmax: published encoders learn 14 to 100."""
 WORDS = ("decoder_input_ids", "input_ids")
-LABELS = "labels"
 
 Labels = Literal["data", "own"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from penjing.data.labels import place_of
 from penjing.data.row import Row
 from penjing.errors import DataError, did_you_mean
 from penjing.evaluate.interval import ItemScores
@@ -23,10 +24,9 @@ def named(row: Row, labels: Sequence[str]) -> str:
     label = row.fields.get("label")
     if label is None:
         raise DataError(f"row {row.id!r} has no 'label'", hint="this task is judged by the column 'label'")
-    if label in labels:
-        return label
-    if label.isascii() and label.isdigit() and int(label) < len(labels):
-        return labels[int(label)]
+    place = place_of(label, labels)
+    if place is not None:
+        return labels[place]
     hint = did_you_mean(label, [*labels])
     if not hint.startswith("did") and len(labels) > FEW_LABELS:
         hint = f"it knows {len(labels)}, among them {', '.join(labels[:3])}"

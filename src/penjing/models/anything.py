@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.models.family import Component, Model
-from penjing.models.tower import Batch, Tower, find_sites
+from penjing.models.tower import LABELS, Batch, Tower, find_sites
 from penjing.models.trunks import count_parameters, find_blocks
 
 NAME = "model"
-LABELS = "labels"
-"""Right classes that a batch may have beside the inputs, for methods that learn; the module never sees them."""
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
 """What a module is called with: one tensor, several, or by name."""
 

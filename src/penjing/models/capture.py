@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from penjing.errors import ModelError
-from penjing.models.tower import Batch
+from penjing.models.tower import LABELS, Batch
 
 
 class _AnsweredError(Exception):
@@ -21,9 +21,9 @@ class _AnsweredError(Exception):
 
 
 def call(net: nn.Module, batch: Batch, *, use_cache: bool = False) -> Any:
-    """Call a network with those keys of a batch that its forward knows."""
+    """Call a network with those keys of a batch that its forward knows, but for labels."""
     known = inspect.signature(net.forward).parameters
-    inputs: dict[str, Any] = {name: batch[name] for name in batch if name in known}
+    inputs: dict[str, Any] = {name: batch[name] for name in batch if name in known and name != LABELS}
     if "use_cache" in known:
         inputs["use_cache"] = use_cache
     return net(**inputs)

@@ -16,6 +16,8 @@ RECURRENT = (nn.LSTM, nn.GRU)
 
 Batch = Mapping[str, torch.Tensor]
 """Inputs of one or more items, by the name the model's forward gives them."""
+LABELS = "labels"
+"""Beside them: what the model is to say of each item (items,), which no forward is given."""
 
 Role = Literal["encoder", "decoder", "connector", "embedding", "head"]
 Modality = Literal["image", "text", "audio", "mixed"]

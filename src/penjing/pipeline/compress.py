@@ -24,7 +24,7 @@ from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
-from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job
+from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job, with_data
 from penjing.pipeline.measure import (
     Comparison,
     compare,
@@ -59,6 +59,7 @@ def compress(
         return {}
     tell("open the model", 0, 0)
     opened = open_model(job.model)
+    job = with_data(job, opened.family.task, tell)
     choices = choose(job, opened)
     counted = (source_sites(opened), tower_parameters(opened))
     with staging(job.out, job.work, fresh=not job.resume) as folder:
@@ -105,6 +106,7 @@ def compress(
 def help_to_learn(job: Job) -> None:
     """Run the steps up to the last that learns, as the first process does: the two share the items of every batch."""
     model = open_model(job.model)
+    job = with_data(job, model.family.task, silent)
     recipe = choose(job, model).recipe
     last = max((place for place, step in enumerate(recipe.steps, 1) if step.method.learns), default=0)
     try:

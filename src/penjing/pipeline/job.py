@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +20,14 @@ from penjing.evaluate.goals import Goal, parse_goals
 from penjing.recipe import Recipe, read_recipe
 from penjing.runtimes.engine import Engine, choose_engine
 from penjing.train.launch import processes
+from penjing.values import Tell
 
 Format = Literal["onnx", "checkpoint"]
+BUILTIN_OF = {
+    "speech-seq2seq": "speech", "dual-encoder": "pictures", "multimodal": "scenes", "causal-lm": "text",
+    "encoder": "text",
+}  # fmt: skip
+"""The built-in set of a task."""
 FORMATS: tuple[Format, ...] = ("onnx", "checkpoint")
 
 
@@ -61,6 +67,17 @@ class Job:
         """Where finished steps are kept until the artifact is published; each process that helps has a place apart."""
         number = helper_number()
         return self.out.parent / f".{self.out.name}.penjing{f'.{number}' if number else ''}"
+
+
+def with_data(job: Job, task: str | None, tell: Tell) -> Job:
+    """A job that learns and names no data takes the built-in set that fits the task, if there is one; it says so."""
+    learns = job.recipe is not None and any(step.method.learns for step in job.recipe.steps)
+    name = BUILTIN_OF.get(task or "")
+    if job.parts is not None or not learns or name is None:
+        return job
+    tell(f"no data named: learns from and is judged by the built-in set {name}", 0, 0)
+    data = load_dataset(name)
+    return replace(job, data=data, parts=split_parts(data, None))
 
 
 def helper_number() -> int:

@@ -26,6 +26,12 @@ from penjing.values import Tell
 AGREE = 1e-3
 """Largest relative difference between items that went together and one by one."""
 SPOKEN = "words"
+POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda hidden: hidden.mean(1),
+    "cls": lambda hidden: hidden[:, 0],
+    "max": lambda hidden: hidden.amax(1),
+}
+"""What an encoder of texts makes of the vectors of its tokens (items, tokens, width), none of which is padding here."""
 
 Layers = Mapping[str, Sequence[int]]
 """Blocks whose outputs are wanted, by tower."""
@@ -58,6 +64,8 @@ class Run:
     together: bool = True
     pads: bool = True
     reads: dict[Signature, tuple[str, ...] | None] = field(default_factory=dict)
+    pooled: Callable[[Tensor], Tensor] | None = None
+    """What makes one vector of an item's tokens, where the run gives none itself."""
     lacks: Callable[[Batch], bool] = lambda item: False
     """Whether an item has not all that the model reads, so that it may be none for this run."""
 
@@ -162,7 +170,7 @@ class Answers:
             for answer, own, length in zip(found, _parted(logits, len(items)), lengths, strict=True):
                 answer.logits = own[:length] if length else own
         else:
-            embedded = embedding_of(output, len(items))
+            embedded = embedding_of(output, len(items)) if run.pooled is None else run.pooled(output)
             assert embedded is not None
             for answer, own in zip(found, embedded, strict=True):
                 answer.embeddings[run.name] = own
@@ -206,6 +214,9 @@ def _runs(model: Model, items: Sequence[Batch], embeds: bool) -> Iterator[Run]:
         yield Run(SPOKEN, speak, rest, lacks=lacks)
     for tower in alone:
         yield Run(tower.name, tower.run, (tower,), lacks=lacks)
+    if speak is None and not alone and embeds:
+        pooled = POOLINGS.get(model.settings.get("pooling", ""))
+        yield from (Run(tower.name, tower.run, (tower,), pooled=pooled, lacks=lacks) for tower in encoders if pooled)
 
 
 def _embeds(tower: Tower, item: Batch, lacks: Callable[[Batch], bool]) -> bool:

@@ -5,7 +5,7 @@ One graph, named as transformers.js reads it: `pixel_values`, or `input_ids` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.data.image_settings import image_settings
+from penjing.data.labels import place_of
 from penjing.data.row import Row
 from penjing.data.text import Item
 from penjing.errors import DataError, ModelError
@@ -23,7 +24,7 @@ from penjing.models.front_ends import front_end_file, longest_text, read_rows, s
 from penjing.models.image_inputs import image_inputs
 from penjing.models.inputs import probe_inputs
 from penjing.models.shares import divide
-from penjing.models.tower import Batch, Tower
+from penjing.models.tower import LABELS, Batch, Tower
 
 TEXT_HEAD, IMAGE_HEAD = "ForSequenceClassification", "ForImageClassification"
 FIXED_TYPES = ("vit", "deit", "swin")
@@ -82,7 +83,13 @@ class Classifier:
         return {"labels": labels, "image": None if found is None else image_settings(found)}
 
     def batches(self, settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:
-        """The picture, the text or the two texts of each row."""
+        """The picture, the text or the two texts of each row; with its label, where that is one of the model's."""
+        given = [*rows]
+        for row, item in zip(given, self._read(settings, folder, given), strict=True):
+            place = place_of(row.fields.get("label", ""), settings["labels"])
+            yield item if place is None else {**item, LABELS: torch.tensor([place])}
+
+    def _read(self, settings: Mapping[str, Any], folder: Path, rows: Sequence[Row]) -> Iterator[Batch]:
         if "image" not in settings:
             yield from read_rows(settings["text"], folder, rows, _texts)
             return
