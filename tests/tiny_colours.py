@@ -40,8 +40,8 @@ class Colours:
             return tuple(int(word) for word in numbers)
         return as_image(item).resize((1, 1)).getpixel((0, 0))
 
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
+    def count_read(self, read: tuple[int, ...]) -> int:
+        return len(read)
 
     def embed_read(self, read: Sequence[tuple[int, ...]], modality: str) -> np.ndarray:
         if self.breaks_at is not None:

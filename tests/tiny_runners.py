@@ -64,6 +64,9 @@ class Slow:
     def count_tokens(self, text):
         return len(text.split())
 
+    def count_read(self, read):
+        return self.count_tokens(read)
+
     def prompt_tokens(self, messages):
         return [0] * len(messages)
 

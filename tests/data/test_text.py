@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from penjing.data.text import TextFrontEnd
+from penjing.data.text import TextFrontEnd, tokens_in
 from penjing.errors import ModelError
 
 SENTENCES = [
@@ -75,6 +75,10 @@ def test_equals_transformers(make: Any, side: str, padding: str, tmp_path: Path)
     assert set(ours) == {"input_ids", "attention_mask"}
     for name, values in ours.items():
         assert values.dtype == np.int64
+        np.testing.assert_array_equal(values, expected[name])
+    read = [front_end.read(text) for text in SENTENCES]
+    assert [tokens_in(one) for one in read] == expected["attention_mask"].sum(1).tolist()
+    for name, values in front_end.together(read).items():
         np.testing.assert_array_equal(values, expected[name])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from penjing.errors import ModelError
 from penjing.values import Array
@@ -34,27 +34,42 @@ class TextFrontEnd:
         self.lower: bool = settings["lower"]
         length: int = settings["max_length"]
         self.tokenizer.enable_truncation(length)
-        self.tokenizer.enable_padding(
-            direction=settings["pad_side"],
-            pad_id=settings["pad_id"],
-            pad_token=settings["pad_token"],
-            length=length if settings["padding"] == "max_length" else None,
-        )
+        self._padding = {
+            "direction": settings["pad_side"],
+            "pad_id": settings["pad_id"],
+            "pad_token": settings["pad_token"],
+        }
+        fixed = length if settings["padding"] == "max_length" else None
+        self.tokenizer.enable_padding(length=fixed, **self._padding)
 
     def __call__(self, texts: Sequence[Item]) -> dict[str, Array]:
         """Return the inputs of n sentences, or pairs of them: int64 (n, tokens) each."""
-        encodings = self.tokenizer.encode_batch([_lowered(text) if self.lower else text for text in texts])
+        return self._arrays(self.tokenizer.encode_batch([_lowered(text) if self.lower else text for text in texts]))
+
+    def read(self, text: Item) -> Encoding:
+        """Read one sentence, or a pair, for `together`; other threads run meanwhile."""
+        (encoding,) = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])
+        return encoding
+
+    def together(self, read: Sequence[Encoding]) -> dict[str, Array]:
+        """Return the inputs of n that were read."""
+        longest = max(len(encoding) for encoding in read)
+        for encoding in read:
+            encoding.pad(longest, **self._padding)
+        return self._arrays(read)
+
+    def _arrays(self, encodings: Sequence[Encoding]) -> dict[str, Array]:
         columns = {
             "input_ids": [encoding.ids for encoding in encodings],
             "attention_mask": [encoding.attention_mask for encoding in encodings],
             "token_type_ids": [encoding.type_ids for encoding in encodings],
         }
-        return {name: np.asarray(columns[name], dtype=np.int64).reshape(len(texts), -1) for name in self.inputs}
+        return {name: np.asarray(columns[name], dtype=np.int64).reshape(len(encodings), -1) for name in self.inputs}
 
-    def count(self, text: str) -> int:
-        """Tokens of a text as it is read: cut, those around it counted, padding not."""
-        (encoding,) = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])  # lets other threads run
-        return sum(encoding.attention_mask)
+
+def tokens_in(read: Encoding) -> int:
+    """Tokens of a text as it is read: cut, those around it counted, padding not."""
+    return sum(read.attention_mask)
 
 
 def _lowered(item: Item) -> Item:

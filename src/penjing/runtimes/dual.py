@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Encoding
 
 from penjing.data.audio import read_sound
 from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
-from penjing.data.text import TextFrontEnd
+from penjing.data.text import TextFrontEnd, tokens_in
 from penjing.errors import DataError
 from penjing.runtimes.embedding import as_image, check_image, check_modality, check_text, listed, modality_of, unit
 from penjing.runtimes.engine import Graph
@@ -69,10 +70,10 @@ class DualRunner:
         return self.embed(listed(sounds, "sounds"), "audio")
 
     def read(self, item: Any, modality: str) -> Any:
-        """An item as its encoder takes it: a text itself, pixels, features. Several threads may read at once."""
+        """An item as its encoder takes it: tokens, pixels, features. Several threads may read at once."""
         check_modality(modality, ("text", "image", "audio"))
         if modality == "text":
-            return check_text(item)
+            return self._text.read(check_text(item))
         if modality == "image":
             if self._image is None:
                 raise DataError("this model hears, it does not see", hint="give it sounds")
@@ -81,14 +82,14 @@ class DualRunner:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
         return self._mel(read_sound(item, self.settings["audio"]["sampling_rate"]))
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text as the model reads it."""
-        return self._text.count(text)
+    def count_read(self, read: Encoding) -> int:
+        """Tokens of a text that was read."""
+        return tokens_in(read)
 
     def embed_read(self, read: Sequence[Any], modality: str) -> FloatArray:
         """Items that were read -> (items, width) unit vectors."""
         if modality == "text":
-            return self._run("text", self._text(read))
+            return self._run("text", self._text.together(read))
         if modality == "image":
             return self._run("image", {"pixel_values": np.stack(read)})
         features = np.stack([one.input_features for one in read])

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Encoding
 
 from penjing.data.row import Row
-from penjing.data.text import TextFrontEnd
+from penjing.data.text import TextFrontEnd, tokens_in
 from penjing.errors import ArtifactError, DataError, did_you_mean
 from penjing.runtimes.embedding import check_modality, check_text, listed, unit
 from penjing.runtimes.engine import Graph
@@ -67,17 +68,17 @@ class EncoderRunner:
         """Texts -> (texts, width) unit vectors."""
         return self.embed(listed(texts, "texts"))
 
-    def read(self, item: Any, modality: str) -> str:
-        """A text as the encoder takes it."""
+    def read(self, item: Any, modality: str) -> Encoding:
+        """A text as the encoder takes it. Several threads may read at once."""
         check_modality(modality, self.modalities)
-        return check_text(item)
+        return self._text.read(check_text(item))
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text as the model reads it."""
-        return self._text.count(text)
+    def count_read(self, read: Encoding) -> int:
+        """Tokens of a text that was read."""
+        return tokens_in(read)
 
-    def embed_read(self, read: Sequence[str], modality: str) -> FloatArray:
-        """Texts -> (texts, width) unit vectors."""
+    def embed_read(self, read: Sequence[Encoding], modality: str) -> FloatArray:
+        """Texts that were read -> (texts, width) unit vectors."""
         parts = [read[start : start + TEXTS_AT_ONCE] for start in range(0, len(read), TEXTS_AT_ONCE)]
         return np.concatenate([self._embed(part) for part in parts])
 
@@ -92,8 +93,8 @@ class EncoderRunner:
         """Embed a sentence, to measure memory."""
         self.embed_texts(["a red bus stands in front of the old station and nobody gets on"])
 
-    def _embed(self, texts: Sequence[str]) -> FloatArray:
-        inputs = self._text(texts)
+    def _embed(self, read: Sequence[Encoding]) -> FloatArray:
+        inputs = self._text.together(read)
         hidden = self._graph(inputs)["last_hidden_state"]
         return unit(self._pool(hidden, inputs["attention_mask"]))
 

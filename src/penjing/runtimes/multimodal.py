@@ -78,9 +78,9 @@ class MultimodalRunner:
             raise DataError(f"nothing to read in {item!r}: an empty text", hint="write something")
         return words
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text as the model reads it."""
-        return self._read.count(text)
+    def count_read(self, read: Mapping[str, Array]) -> int:
+        """Tokens of a text that was read."""
+        return int(read.get("attention_mask", np.ones_like(read["input_ids"])).sum())
 
     def embed_read(self, read: Sequence[Mapping[str, Array]], modality: str) -> FloatArray:
         """Items that were read -> (items, width) unit vectors."""

@@ -21,7 +21,7 @@ def bound(host: str, port: int) -> socket.socket:
     """Take a place and listen; port 0 is any that is free. Who comes before models are open waits."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # Of sockets that do not name TCP asyncio does not know that they are: an answer's second packet then waits 40 ms.
+        # Where TCP is not named, asyncio lets the second packet of an answer wait for 40 ms.
         place = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         place.bind((host, port))

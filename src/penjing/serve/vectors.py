@@ -38,16 +38,16 @@ def routes(desk: Desk) -> APIRouter:
         given = [asked.input] if isinstance(asked.input, str) else asked.input
         if not 0 < len(given) <= desk.limits.texts:
             raise Refusal(400, f"{len(given)} inputs; 1 to {desk.limits.texts} are taken", param="input")
-        read = [await desk.aside(partial(_read_and_counted, served, one, desk)) for one in given]
+        read = [await desk.aside(partial(_read, served, one, desk)) for one in given]
         found: list[Any] = [None] * len(read)
-        for modality in dict.fromkeys(modality for modality, _, _ in read):
-            places = [place for place, (other, _, _) in enumerate(read) if other == modality]
+        for modality in dict.fromkeys(modality for modality, _ in read):
+            places = [place for place, (other, _) in enumerate(read) if other == modality]
             vectors = await served.worker.embed([read[place][1] for place in places], modality)
             for place, vector in zip(places, vectors, strict=True):
                 found[place] = _shortened(vector, asked.dimensions)
         data = [{"object": "embedding", "index": place, "embedding": _written(vector, asked.encoding_format)}
                 for place, vector in enumerate(found)]  # fmt: skip
-        count = sum(tokens for _, _, tokens in read)
+        count = sum(served.runner.count_read(one) for modality, one in read if modality == "text")
         return {"object": "list", "data": data, "model": asked.model,
                 "usage": {"prompt_tokens": count, "total_tokens": count}}  # fmt: skip
 
@@ -83,12 +83,6 @@ def routes(desk: Desk) -> APIRouter:
         return Response(small, media_type="image/jpeg")
 
     return router
-
-
-def _read_and_counted(served: Served, given: str, desk: Desk) -> tuple[str, Any, int]:
-    """What an input is, itself as the model takes it, and its tokens; to count those takes as long as to read it."""
-    modality, read = _read(served, given, desk)
-    return modality, read, served.runner.count_tokens(given) if modality == "text" else 0
 
 
 def _read(served: Served, given: str, desk: Desk, param: str = "input") -> tuple[str, Any]:
