@@ -32,14 +32,14 @@ class TextFrontEnd:
         self.tokenizer = open_tokenizer(tokenizer_json)
         self.inputs: tuple[str, ...] = tuple(settings["inputs"])
         self.lower: bool = settings["lower"]
-        length: int = settings["max_length"]
-        self.tokenizer.enable_truncation(length)
+        self._longest: int = settings["max_length"]
+        self.tokenizer.enable_truncation(self._longest)
         self._padding = {
             "direction": settings["pad_side"],
             "pad_id": settings["pad_id"],
             "pad_token": settings["pad_token"],
         }
-        fixed = length if settings["padding"] == "max_length" else None
+        fixed = self._longest if settings["padding"] == "max_length" else None
         self.tokenizer.enable_padding(length=fixed, **self._padding)
 
     def __call__(self, texts: Sequence[Item]) -> dict[str, Array]:
@@ -51,11 +51,12 @@ class TextFrontEnd:
         (encoding,) = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])
         return encoding
 
-    def together(self, read: Sequence[Encoding]) -> dict[str, Array]:
-        """Return the inputs of n that were read."""
+    def together(self, read: Sequence[Encoding], multiple: int = 1) -> dict[str, Array]:
+        """Return the inputs of n that were read, padded to a multiple of so many tokens, if the model takes as many."""
         longest = max(len(encoding) for encoding in read)
+        length = max(longest, min(-(-longest // multiple) * multiple, self._longest))
         for encoding in read:
-            encoding.pad(longest, **self._padding)
+            encoding.pad(length, **self._padding)
         return self._arrays(read)
 
     def _arrays(self, encodings: Sequence[Encoding]) -> dict[str, Array]:

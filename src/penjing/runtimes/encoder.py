@@ -19,6 +19,8 @@ from penjing.values import Array, FloatArray
 
 GRAPH = "model"
 TEXTS_AT_ONCE = 16
+ROUNDED = 8
+"""Texts are padded to a multiple of so many tokens: an engine keeps what it prepared for every shape that it meets."""
 
 
 def pool_mean(hidden: FloatArray, mask: Array) -> FloatArray:
@@ -94,7 +96,7 @@ class EncoderRunner:
         self.embed_texts(["a red bus stands in front of the old station and nobody gets on"])
 
     def _embed(self, read: Sequence[Encoding]) -> FloatArray:
-        inputs = self._text.together(read)
+        inputs = self._text.together(read, ROUNDED)
         hidden = self._graph(inputs)["last_hidden_state"]
         return unit(self._pool(hidden, inputs["attention_mask"]))
 
