@@ -82,7 +82,7 @@ def test_many_texts_are_embedded_in_order_and_in_parts(tokenizer_path):
     texts = [WORDS[1 + place % 5] + " bus" for place in range(40)]
     together, alone = runner.embed_texts(texts), np.concatenate([runner.embed_texts([text]) for text in texts])
     assert np.allclose(together, alone, atol=1e-6)
-    assert runner._graph.batches[:3] == [(16, 2), (16, 2), (8, 2)]
+    assert runner._graph.batches[:3] == [(16, 8), (16, 8), (8, 8)]  # two words each, in lengths of eights
 
 
 def test_rows_are_embedded_by_their_text(tokenizer_path):

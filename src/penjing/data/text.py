@@ -52,9 +52,13 @@ class TextFrontEnd:
         return encoding
 
     def together(self, read: Sequence[Encoding], multiple: int = 1) -> dict[str, Array]:
-        """Return the inputs of n that were read, padded to a multiple of so many tokens, if the model takes as many."""
-        longest = max(len(encoding) for encoding in read)
-        length = max(longest, min(-(-longest // multiple) * multiple, self._longest))
+        """Return the inputs of n that were read; padded to a multiple of so many tokens, if the model takes as many.
+
+        Not where padding stands in front: it would move the words.
+        """
+        longest = length = max(len(encoding) for encoding in read)
+        if self._padding["direction"] == "right":
+            length = max(longest, min(-(-longest // multiple) * multiple, self._longest))
         for encoding in read:
             encoding.pad(length, **self._padding)
         return self._arrays(read)
