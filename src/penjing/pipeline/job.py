@@ -19,7 +19,7 @@ from penjing.errors import RecipeError, did_you_mean
 from penjing.evaluate.goals import Goal, parse_goals
 from penjing.recipe import Recipe, read_recipe
 from penjing.runtimes.engine import Engine, choose_engine
-from penjing.train.launch import processes
+from penjing.train.launch import processes, rank
 from penjing.values import Tell
 
 Format = Literal["onnx", "checkpoint"]
@@ -81,8 +81,8 @@ def with_data(job: Job, task: str | None, tell: Tell) -> Job:
 
 
 def helper_number() -> int:
-    """Which process this is of those that a launcher (torchrun, accelerate) started; 0 is the one that publishes."""
-    return int(os.environ.get("RANK", "0"))
+    """Which process this is of those that a launcher started; 0 is the one that publishes."""
+    return rank()
 
 
 def plan_job(model: str | None, out: str | Path, options: Options) -> Job:

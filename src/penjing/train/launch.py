@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import get_int_from_env
 from torch import Tensor, distributed
 from torch.distributed.nn.functional import all_gather
 
@@ -25,8 +25,13 @@ def new_accelerator(cpu: bool = False, bfloat16: bool = False) -> Accelerator:
 
 
 def processes() -> int:
-    """How many processes a launcher (torchrun, accelerate) started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes a launcher (torchrun, accelerate, which may start mpirun) started; 1 without one."""
+    return int(get_int_from_env(["WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"], 1))
+
+
+def rank() -> int:
+    """Which of them this is."""
+    return int(get_int_from_env(["RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK"], 0))
 
 
 def agreed(number: float) -> float:
