@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,7 +22,16 @@ def new_accelerator(cpu: bool = False, bfloat16: bool = False) -> Accelerator:
     While one part learns alone, processes must not wait for gradients of the others.
     """
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=PATIENCE)]
-    return Accelerator(cpu=cpu, mixed_precision="bf16" if bfloat16 else "no", kwargs_handlers=handlers)
+    made = Accelerator(cpu=cpu, mixed_precision="bf16" if bfloat16 else "no", kwargs_handlers=handlers)
+    if distributed.is_initialized():
+        atexit.register(_leave)
+    return made
+
+
+def _leave() -> None:
+    """Let go of the others before Python ends: threads that still listen to them can abort a process that is done."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def processes() -> int:
