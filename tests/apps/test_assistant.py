@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from penjing.apps.answering import held, quoted
 from penjing.apps.assistant import NOT_KNOWN, Tools, open_desk
-from penjing.apps.confidence import Confidence, builtin_folder, fitted, learn, read_questions
-from penjing.apps.retrieval import AT_ONCE, Found, Retriever, sentences, stems
-from penjing.data.knowledge import Passage, read_knowledge
+from penjing.apps.confidence import builtin_folder, fitted, learn, read_questions
+from penjing.apps.retrieval import AT_ONCE, Retriever, sentences, stems
+from penjing.data.knowledge import read_knowledge
 from penjing.errors import ArtifactError, DataError
 from tiny_colours import Colours, paint
 
@@ -353,20 +352,6 @@ def test_own_questions_teach_when_to_hand_over(tmp_path):
     (tmp_path / "q.jsonl").write_text(lines[0])
     with pytest.raises(DataError, match="with and without an answer"):
         read_questions(tmp_path / "q.jsonl")
-
-
-def test_quotes_are_the_sentences_that_share_most():
-    text = "We are open. On Monday we rest. Trees are watered daily. The cafe sells cake. Cake is cut on Monday."
-    found = [Found(Passage("a", "a", "", text), 1, 1, 1)]
-    assert quoted("is cake sold on Monday", found) == "On Monday we rest. The cafe sells cake. Cake is cut on Monday."
-    assert held("Cake on Monday", "cake?", found) == 1
-    assert held("Elephants fly", "cake?", found) == 0
-
-
-def test_confidence_is_a_chance():
-    made = Confidence(np.zeros(1), np.ones(1), np.array([2.0, 0.0]), 0.5)
-    assert made.of(np.zeros(1)) == 0.5
-    assert made.of(np.array([1.0])) == pytest.approx(1 / (1 + np.exp(-2)))
 
 
 SHOP = """# Shipping

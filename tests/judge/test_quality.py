@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.interval import ItemScores, exp_ratio, measure_all
 from penjing.judge.quality import (
     check_answers,
-    check_media,
     compare_outputs,
     judge,
     liken,

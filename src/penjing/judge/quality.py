@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from penjing.data import media
 from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.interval import ItemScores
@@ -19,8 +18,6 @@ from penjing.runtimes.engine import Graph
 from penjing.values import Arrays
 
 PERPLEXITY = "perplexity"
-check_media = media.check_media
-"""Refuse rows without the picture, the sound or the text that a model runs on."""
 
 
 def check_answers(task: str, rows: Sequence[Row], labels: Sequence[str] = ()) -> None:

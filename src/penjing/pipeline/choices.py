@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.errors import RecipeError
 from penjing.evaluate.catalogue import RESOURCES
 from penjing.evaluate.goals import Goal, default_goals
-from penjing.judge.quality import check_answers, check_media, metric_names
+from penjing.judge.quality import check_answers, metric_names
 from penjing.models.family import Model
 from penjing.pipeline.graphs import check_front_end, is_too_large
 from penjing.pipeline.job import Format, Job

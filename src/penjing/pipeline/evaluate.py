@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penjing.apps.search import Embedding, Kept, artifact_of
 from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
+from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
 from penjing.errors import DataError, EngineError, GoalNotMet
@@ -16,7 +17,7 @@ from penjing.evaluate.goals import Goal, parse_goals
 from penjing.evaluate.interval import measure_all
 from penjing.index.store import is_index
 from penjing.judge.footprint import peak_rss_bytes
-from penjing.judge.quality import check_answers, check_media, judge, liken, metric_names
+from penjing.judge.quality import check_answers, judge, liken, metric_names
 from penjing.judge.speed import item_latencies
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, choose_engine
