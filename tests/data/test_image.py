@@ -19,7 +19,7 @@ from PIL import Image
 
 from penjing.data import image as room
 from penjing.data.content import image_sides
-from penjing.data.image import STRIP, ImageFrontEnd, read_image, resized, to_rgb
+from penjing.data.image import STRIP, ImageFrontEnd, open_image, read_image, resized, to_rgb
 from penjing.data.image_settings import image_settings
 from penjing.errors import DataError, ModelError
 
@@ -125,6 +125,38 @@ def test_large_pictures_are_decoded_one_at_a_time(large: int, at_once: int, monk
     with ThreadPoolExecutor(2) as pool:
         assert all(image.size == (8, 8) for image in pool.map(read_image, [data] * 2))
     assert most == [at_once]
+
+
+@pytest.mark.shop
+@pytest.mark.parametrize(("large", "side_by_side"), [(1, False), (10_000, True)])
+def test_a_large_picture_is_shrunk_before_the_next_is_decoded(
+    large: int, side_by_side: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LARGE_PIXELS", large)
+    data, decoded = encoded(picture(8, 8), "PNG"), threading.Event()
+
+    def another() -> None:
+        read_image(data)
+        decoded.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with open_image(data):
+            waiting = pool.submit(another)
+            assert decoded.wait(5 if side_by_side else 0.5) is side_by_side
+        waiting.result(5)
+    assert decoded.is_set()
+
+
+@pytest.mark.shop
+def test_what_goes_wrong_with_a_large_picture_does_not_stop_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LARGE_PIXELS", 1)
+    data = encoded(picture(8, 8), "PNG")
+    with pytest.raises(DataError, match="truncated"):
+        read_image(data[: len(data) // 2])
+    with pytest.raises(ZeroDivisionError), open_image(data):
+        raise ZeroDivisionError  # in the block, thus no fault of the picture
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(read_image, data).result(5).size == (8, 8)
 
 
 @pytest.mark.shop

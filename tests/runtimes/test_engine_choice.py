@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from penjing.errors import ArtifactError, EngineError, MissingExtra
 from penjing.runtimes import choose_engine, load, open_runner
 from penjing.runtimes.engine import Engine, available_cores, cache_folder
+from penjing.runtimes.openvino import compile_graph
 from penjing.runtimes.openvino_decoder import StatefulDecoder
 
 BOTH = ("onnxruntime", "openvino")
@@ -48,6 +49,14 @@ def test_auto_is_openvino_where_it_is_installed_and_int8_is_native(installed, fl
     monkeypatch.setattr("penjing.runtimes.engine.have", lambda module: installed)
     assert choose_engine() == Engine(name, available_cores())
     assert choose_engine("auto", 3, exact=True, cache=False) == Engine(name, 3, exact=True, cache=False)
+
+
+@pytest.mark.parametrize("cores", [1, 8])
+def test_threads_are_tied_to_cores_only_where_they_are_as_many(cores, tmp_path, monkeypatch):
+    monkeypatch.setattr("penjing.runtimes.engine.available_cores", lambda: cores)
+    path, engine = scale_graph(tmp_path / "scale.onnx", 2.0), Engine("openvino", 1, cache=False)
+    compiled = compile_graph(path, path, engine)
+    assert compiled.get_property("ENABLE_CPU_PINNING") is (cores == 1)
 
 
 @pytest.mark.parametrize(("name", "hint"), [("onnxrutime", "did you mean 'onnxruntime'?"), ("tpu", "known: auto")])

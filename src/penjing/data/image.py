@@ -7,7 +7,7 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ MAX_PIXELS = 80_000_000
 MAX_RESIZED = 20_000_000
 """A strip of 1 x 12,000 pixels is a few bytes, and gigabytes once its short edge is as long as a model's picture."""
 LARGE_PIXELS = 8_000_000
-"""Of larger ones a process decodes one at a time, whatever the number of its threads: they take 8 bytes a pixel."""
+"""Of larger ones a process opens one at a time, whatever the number of its threads: they take 8 bytes a pixel."""
 STRIP = 256
 DAMAGED = (
     OSError,
@@ -36,7 +36,7 @@ DAMAGED = (
     struct.error,
 )
 """What Pillow raises where a file is not what it says: its parsers of EXIF and of some formats let it all through."""
-_ALONE = threading.Lock()
+_ALONE = threading.RLock()
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -51,6 +51,18 @@ IMAGE_SETTINGS = ("resize", "resample", "crop", "scale", "mean", "std")
 
 def read_image(source: str | Path | bytes) -> Image.Image:
     """Read a picture from a path or from encoded bytes: RGB, upright, transparency on white, first frame."""
+    with open_image(source) as image:
+        return image
+
+
+@contextlib.contextmanager
+def open_image(source: str | Path | bytes) -> Iterator[Image.Image]:
+    """The same, for as long as a block needs it: while it holds a large picture no other thread decodes one."""
+    with contextlib.ExitStack() as held:
+        yield _read(source, held)
+
+
+def _read(source: str | Path | bytes, held: contextlib.ExitStack) -> Image.Image:
     name = "image bytes" if isinstance(source, bytes) else str(source)
     try:
         with warnings.catch_warnings():
@@ -58,9 +70,10 @@ def read_image(source: str | Path | bytes) -> Image.Image:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise _too_large(name, f"{opened.width} x {opened.height}")
-                with _ALONE if opened.width * opened.height > LARGE_PIXELS else contextlib.nullcontext():
-                    _turn_upright(opened)
-                    return to_rgb(opened)
+                if opened.width * opened.height > LARGE_PIXELS:
+                    held.enter_context(_ALONE)
+                _turn_upright(opened)
+                return to_rgb(opened)
     except FileNotFoundError as error:
         raise DataError(f"no such image: {name}", hint="check the path, or the file_name column") from error
     except UnidentifiedImageError as error:
@@ -124,9 +137,7 @@ class ImageFrontEnd:
         self.resize: Mapping[str, int] | None = settings.get("resize")
         self.filter = FILTERS[settings.get("resample") or "bilinear"]
         self.crop: Mapping[str, int] | None = settings.get("crop")
-        self.scale: float | None = settings.get("scale")
-        self.mean: list[float] | None = settings.get("mean")
-        self.std: list[float] | None = settings.get("std")
+        self._values = _values(settings)
 
     def __call__(self, image: Image.Image) -> FloatArray:
         """Return the pixel values of one RGB picture: float32 (3, height, width)."""
@@ -140,10 +151,19 @@ class ImageFrontEnd:
             left = (image.width - self.crop["width"]) // 2
             top = (image.height - self.crop["height"]) // 2
             image = image.crop((left, top, left + self.crop["width"], top + self.crop["height"]))
-        pixels: FloatArray = np.asarray(image, dtype=np.float32)
-        if self.scale is not None:
-            pixels = (pixels.astype(np.float64) * self.scale).astype(np.float32)
-        if self.mean is not None and self.std is not None:
-            mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
-            pixels = (pixels - mean) / std
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        levels = np.asarray(image)
+        pixels: FloatArray = np.empty((3, *levels.shape[:2]), np.float32)
+        for channel, values in enumerate(self._values):
+            np.take(values, levels[..., channel], out=pixels[channel], mode="clip")  # "raise" would copy
+        return pixels
+
+
+def _values(settings: Mapping[str, Any]) -> FloatArray:
+    """What each of the 256 levels of each channel becomes, (3, 256): looked up, it takes a third of the time."""
+    values = np.tile(np.arange(256, dtype=np.float32), (3, 1))
+    if settings.get("scale") is not None:
+        values = (values.astype(np.float64) * settings["scale"]).astype(np.float32)
+    if settings.get("mean") is not None and settings.get("std") is not None:
+        mean, std = (np.asarray(settings[name], dtype=np.float32)[:, None] for name in ("mean", "std"))
+        values = (values - mean) / std
+    return values

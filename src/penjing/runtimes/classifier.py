@@ -13,7 +13,7 @@ from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
 from penjing.data.text import Item, TextFrontEnd
 from penjing.errors import DataError
-from penjing.runtimes.embedding import as_image, check_image, check_text, listed
+from penjing.runtimes.embedding import check_image, check_text, listed, pixels_of
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.values import Array, FloatArray
@@ -83,7 +83,7 @@ class ClassifierRunner:
 
     def _inputs(self, items: Sequence[Item | Any]) -> Mapping[str, Array]:
         if self._image is not None:
-            return {"pixel_values": np.stack([self._image(as_image(item)) for item in items])}
+            return {"pixel_values": np.stack([pixels_of(self._image, item) for item in items])}
         assert self._text is not None
         return self._text(items)
 

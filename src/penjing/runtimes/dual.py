@@ -14,7 +14,7 @@ from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd, tokens_in
 from penjing.errors import DataError
-from penjing.runtimes.embedding import as_image, check_image, check_modality, check_text, listed, modality_of, unit
+from penjing.runtimes.embedding import check_image, check_modality, check_text, listed, modality_of, pixels_of, unit
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.values import FloatArray
@@ -77,7 +77,7 @@ class DualRunner:
         if modality == "image":
             if self._image is None:
                 raise DataError("this model hears, it does not see", hint="give it sounds")
-            return self._image(as_image(item))
+            return pixels_of(self._image, item)
         if self._mel is None:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
         return self._mel(read_sound(item, self.settings["audio"]["sampling_rate"]))

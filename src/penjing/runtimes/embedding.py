@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from penjing.data.image import read_image, to_rgb
+from penjing.data.image import ImageFrontEnd, open_image, read_image, to_rgb
 from penjing.errors import DataError, did_you_mean
 from penjing.values import FloatArray
 
@@ -71,3 +71,14 @@ def check_asked(image: Any, question: Any) -> str:
 def as_image(image: Any) -> Image.Image:
     """A path, encoded bytes or a PIL image as an RGB image."""
     return to_rgb(image) if hasattr(image, "convert") else read_image(check_image(image))
+
+
+def pixels_of(front_end: ImageFrontEnd, image: Any) -> FloatArray:
+    """What a model sees of a path, encoded bytes or a PIL image: float32 (3, height, width).
+
+    A large file is shrunk before another thread decodes the next.
+    """
+    if hasattr(image, "convert"):
+        return front_end(to_rgb(image))
+    with open_image(check_image(image)) as opened:
+        return front_end(opened)

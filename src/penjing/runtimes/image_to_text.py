@@ -12,7 +12,7 @@ from penjing.data.image import ImageFrontEnd
 from penjing.data.text import TextFrontEnd
 from penjing.errors import DataError
 from penjing.runtimes.decoding import Decoder, written_tokens
-from penjing.runtimes.embedding import as_image, check_asked
+from penjing.runtimes.embedding import check_asked, pixels_of
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
@@ -45,7 +45,7 @@ class _Describer:
         raise NotImplementedError
 
     def _see(self, image: Any, name: str) -> dict[str, Array]:
-        return self._graphs[name]({"pixel_values": self._front_end(as_image(image))[None]})
+        return self._graphs[name]({"pixel_values": pixels_of(self._front_end, image)[None]})
 
     def _write(self, heard: Arrays, style: Style) -> Iterator[str]:
         """Write while listening, piece by piece."""

@@ -21,7 +21,7 @@ from penjing.data.text import TextFrontEnd, open_tokenizer
 from penjing.data.windows import windows
 from penjing.errors import DataError, Silent
 from penjing.runtimes.decoding import Decoder, greedy, written_tokens
-from penjing.runtimes.embedding import as_image, check_modality, check_text, listed, modality_of, unit
+from penjing.runtimes.embedding import check_modality, check_text, listed, modality_of, pixels_of, unit
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
@@ -70,7 +70,7 @@ class MultimodalRunner:
         """An item as its tower takes it. Several threads may read at once."""
         check_modality(modality, self.modalities)
         if modality == "image":
-            return {"pixel_values": self._see(as_image(item))[None]}
+            return {"pixel_values": pixels_of(self._see, item)[None]}
         if modality == "audio":
             return {"input_features": self._hear(read_sound(item, self.sampling_rate_hz))[None]}
         words = self._read([check_text(item)])

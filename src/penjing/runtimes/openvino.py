@@ -35,8 +35,11 @@ def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
 
     A graph opened by its path is cached by its content: OpenVINO itself asks only whether path, size and the second of
     the last change are the same, and would run an old model in place of a new one.
+
+    Threads are tied to cores, from the first on. Where they are fewer than the cores, another process may be tied to
+    the same ones (two of one thread each on two cores: 76 images a second of CLIP ViT-B/32, and 119 when not tied).
     """
-    from penjing.runtimes.engine import cache_folder
+    from penjing.runtimes.engine import available_cores, cache_folder
 
     options = {
         "INFERENCE_PRECISION_HINT": "f32",
@@ -44,6 +47,8 @@ def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
         "NUM_STREAMS": "1",
         "KV_CACHE_PRECISION": "f32",  # int8 is for a recipe to choose and for the gate to judge
     }
+    if engine.threads < available_cores():
+        options["ENABLE_CPU_PINNING"] = "NO"
     if engine.exact:
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
     if engine.cache:
