@@ -106,10 +106,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """Lay a picture on white, strip by strip: at once it would take three further pictures of its size."""
-    flat = Image.new("RGB", image.size)
+    flat = Image.new("RGB", image.size, "white")
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
-        flat.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top))
+        flat.paste(strip, (0, top), strip)
     return flat
 
 
