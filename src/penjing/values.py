@@ -92,11 +92,13 @@ class Note:
     """What is worth knowing of a site that was changed; the report warns of it."""
     change: str = ""
     """What became of its shape or of the work it does: `512 × 2048 → 512 × 1024`, `197 → 101 tokens`, `dropped`."""
+    learned: bool = False
+    """Whether its values were learned anew."""
 
     @property
-    def is_compressed(self) -> bool:
-        """Whether the site is stored in fewer bits than a float, or does less; moving scales alone is neither."""
-        return not self.skipped and (self.bits < FLOAT_BITS or bool(self.change))
+    def is_changed(self) -> bool:
+        """Whether the site has fewer bits than a float, does less or has learned; moving scales alone is nothing."""
+        return not self.skipped and (self.bits < FLOAT_BITS or bool(self.change) or self.learned)
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict; `skipped` is empty when the site was changed."""

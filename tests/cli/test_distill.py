@@ -98,6 +98,17 @@ def test_every_step_is_shown(healed):
     assert sizes[0] > sizes[1] > sizes[3]
 
 
+def test_a_model_that_only_learns_from_another_is_published(model, sound_folder, tmp_path, penjing):
+    """A small checkpoint is taught by a larger one and stays as it is otherwise."""
+    teacher = save_whisper(tmp_path / "teacher", layers=3)
+    steps = f"\n- {{method: distill, teacher: {teacher}, steps: 12, rate: 0.003, check_every: 4, average: 0.5}}"
+    options = ["--data", sound_folder, "--recipe", recipe(tmp_path, steps), "--engine", "onnxruntime", "--threads", "1"]
+    found = penjing("compress", model, "-o", tmp_path / "out", *options, "--goal", "wer<=+1000%")
+    assert found.code == 0, found.told
+    rows = read_manifest(tmp_path / "out")["coverage"]
+    assert {(row["method"], row["bits"]) for row in rows} == {("distill", 32.0)}
+
+
 def test_training_that_goes_astray_exits_1_and_publishes_nothing(model, sound_folder, tmp_path, penjing):
     steps = "\n- {method: distill, steps: 1, rate: 0.00001}"
     steps += "\n- {method: distill, steps: 40, rate: 1000, check_every: 1, average: 0}"

@@ -19,6 +19,7 @@ from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.recipe import check_fit, recipe_of
 from penjing.teach.joining import kind_of
+from tiny_colours import paint_many
 from tiny_encoders import WORDS, save_text_classifier
 from tiny_models import LLAMA, builder
 from tiny_speech import RATE_HZ, save_sounds, save_whisper, sound
@@ -208,6 +209,16 @@ def test_speech_without_words_is_refused_unless_the_teacher_writes_it_down(clips
         make("distill", {"data": str(clips)}).refuse(listener, listener.towers)
     assert "pseudo_labels: true" in caught.value.hint
     make("distill", {"data": str(clips), "pseudo_labels": True}).refuse(listener, listener.towers)
+
+
+def test_pictures_without_words_are_refused_for_a_model_that_learns_from_pairs(tmp_path):
+    paint_many(tmp_path, 3)
+    (tmp_path / "metadata.jsonl").write_text(
+        "".join(f'{{"file_name": "0/{number:03}.png", "text": "{said}"}}\n' for number, said in enumerate(["a", "", "c"]))
+    )
+    model = open_model("pictures-dual-encoder")
+    with pytest.raises(DataError, match=r"has no text, and pictures-dual-encoder learns from pairs"):
+        make("distill", {"data": str(tmp_path)}).refuse(model, model.towers)
 
 
 def test_calibration_speech_without_words_is_refused_too(listener):

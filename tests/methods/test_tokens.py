@@ -69,7 +69,7 @@ def test_engines_merge_what_pytorch_merges(kind, fresh, tmp_path):
     after = flat_output(tower_of(model, tower).run(model.family.probe(model.net, 3)))
     assert after.shape == before.shape
     assert 0 < float((after - before).norm() / before.norm()) < 0.5
-    assert all(note.change.endswith("tokens") and note.is_compressed and not note.size_bytes for note in notes)
+    assert all(note.change.endswith("tokens") and note.is_changed and not note.size_bytes for note in notes)
     component = next(one for one in model.family.components(model.net) if one.name == graph)
     path = export_component(component, tmp_path)
     inputs = {name: tensor.numpy() for name, tensor in component.inputs.items()}
@@ -233,7 +233,7 @@ def test_a_step_for_no_tower_in_particular_leaves_what_it_does_not_fit(fresh):
     check_fit(parse_recipe("version: 1\nsteps: [{method: tokens, r: 2}]", "recipe"), model)
     (note,) = make("tokens", FIXED).run(tower_of(model, "text"), [], Aids(model, [], 0, Path()))
     assert "are words" in note.skipped
-    assert not note.is_compressed
+    assert not note.is_changed
 
 
 def test_tokens_merge_once(fresh):

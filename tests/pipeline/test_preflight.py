@@ -54,17 +54,25 @@ def test_without_data_only_memory_is_needed(fresh):
 def test_a_teacher_whose_answers_the_disk_has_no_room_for_is_told_before_the_steps(fresh, tmp_path, monkeypatch):
     model = fresh("whisper")
     few, many = batches_of(model, 2), batches_of(model, 20)
-    size = make("distill", {}).keeps_bytes(model, model.towers, many.batches, 1.0)
+    size = make("distill", {}).keeps_bytes(model, model.towers, many.batches, 1.0, 0)
     cache = Teacher(lambda: model, "", layer_map(model, model), True, 2.0).answers(many.batches, tmp_path / "cache")
     assert size == pytest.approx(cache.size_bytes, rel=0.01)
     told = make("distill", {"data": "speech-train:200"})
-    assert told.keeps_bytes(model, model.towers, many.batches, 1.0) == pytest.approx(10 * size)
+    assert told.keeps_bytes(model, model.towers, many.batches, 1.0, 0) == pytest.approx(10 * size)
+    assert told.keeps_bytes(model, model.towers, many.batches, 1.0, 20) == pytest.approx(
+        11 * size
+    )  # held out: asked too
     decoder = [tower for tower in model.towers if tower.name == "decoder"]
-    needed = make("distill", {}).keeps_bytes(model, decoder, many.batches, 1.0)
+    needed = make("distill", {}).keeps_bytes(model, decoder, many.batches, 1.0, 0)
     assert 0 < needed < size / 2  # what an encoder that does not learn says is not kept
-    assert make("distill", {"task_share": 1}).keeps_bytes(model, model.towers, many.batches, 1.0) == 0
+    assert make("distill", {"task_share": 1}).keeps_bytes(model, model.towers, many.batches, 1.0, 0) == 0
     usage = dataclasses.make_dataclass("Usage", ["free"])(needed / 2)
     monkeypatch.setattr("shutil.disk_usage", lambda place: usage)
     check_disk(model, recipe_of(("distill", {})), few, tmp_path)
     with pytest.raises(DataError, match=r"step distill: .* would take .* GB"):
         check_disk(model, recipe_of(("distill", {})), many, tmp_path)
+    two, three = (("distill", {"data": f"speech-train:{count}"}) for count in (2, 3))
+    usage.free = 1.5 * make(*three).keeps_bytes(model, decoder, few.batches, 1.0, 0)
+    check_disk(model, recipe_of(three, three), few, tmp_path)  # what both read is kept once
+    with pytest.raises(DataError, match="step distill"):
+        check_disk(model, recipe_of(two, three), few, tmp_path)

@@ -73,6 +73,17 @@ def test_changing_nothing_is_a_reason(steps, reason):
     assert verdict.as_json()["problems"] == [reason]
 
 
+def test_what_only_learned_is_another_model_unless_nothing_was_learned():
+    def taught(learned: bool) -> StepDone:
+        note = Note("model.fc1", "distill", "encoder", 32.0, learned=learned)
+        return StepDone(Step(make("distill", {})), (note,), 1.0)
+
+    assert hold(parse_goals(["wer<=+0.01"]), comparison(0.08, 100), [taught(True)]).published
+    assert hold(parse_goals(["wer<=+0.01"]), comparison(0.1, 100), [taught(False)]).reasons() == [
+        "nothing was changed: distill found nothing better than what was there"
+    ]
+
+
 def test_numbers_that_json_cannot_say_become_null():
     document = {"value": math.nan, "list": [1.5, math.inf, ("a", -math.inf)], "count": 3}
     assert finite(document) == {"value": None, "list": [1.5, None, ["a", None]], "count": 3}

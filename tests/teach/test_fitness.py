@@ -111,6 +111,31 @@ def test_merges_are_compared_however_they_are_written(merges, fits, fresh, tmp_p
             check_teacher(models[0], models[1], False)
 
 
+def test_a_tokenizer_that_reads_the_same_pieces_otherwise_is_refused(fresh, tmp_path):
+    """The same pieces after another normalizer, and in another order in the files that older checkpoints have."""
+    words = ["the", "quick", "fox", "Fox"]
+    known = {word: number for number, word in enumerate(["[UNK]", *words])}
+    pieces = {"type": "WordLevel", "vocab": known, "unk_token": "[UNK]"}
+    models = []
+    for name, normalizer in (("cased", None), ("lower", {"type": "Lowercase"})):
+        read = {"version": "1.0", "added_tokens": [], "normalizer": normalizer, "model": pieces,
+                "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None}  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(json.dumps(read), encoding="utf8")
+        models.append(replace(fresh("llama"), folder=tmp_path / name))
+    with pytest.raises(RecipeError, match="reads other word pieces"):
+        check_teacher(*models, False)
+    check_teacher(models[0], models[0], False)
+    bert = fresh("bert")
+    for name, order in (("one", words), ("other", words[::-1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes((bert.folder / "config.json").read_bytes())
+        (tmp_path / name / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+        (tmp_path / name / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *order]))
+    with pytest.raises(RecipeError, match="reads other word pieces"):
+        check_teacher(replace(bert, folder=tmp_path / "one"), replace(bert, folder=tmp_path / "other"), False)
+
+
 def weights(task_share: float, *losses: str) -> Weights:
     return Weights(task_share, {name: float(name in losses) for name in DISTILLED}, 2.0)
 

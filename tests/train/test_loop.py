@@ -159,6 +159,32 @@ def test_the_clock_says_how_many_steps_there_are_and_a_resumed_run_keeps_to_it(t
     assert (again.step, again.plan.steps, again.plan.seconds) == (steps, steps, None)
 
 
+def test_the_best_step_is_kept_though_the_clock_was_read_at_it(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("penjing.train.loop.monotonic", lambda: clock[0])
+    held = {0: 1.0, 4: 0.1}
+    plan = Plan(7, peak_rate=1e-2, seconds=12.0, timed_from=4, check_every=4, save_every_s=1e9)
+
+    def timed(step: int) -> list[Tensor]:
+        clock[0] += 1.0
+        return batches(step)
+
+    def loop_of(line: Line) -> Loop:
+        loop = Loop(tmp_path, plan, line, new_accelerator(cpu=True), lambda: held.get(loop.step, 0.5))
+        return loop
+
+    def kill(step: int, of: int, terms: dict[str, float]) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop_of(Line()).run(timed, kill)
+    again = loop_of(Line())
+    assert (again.step, again.best_step, again.best) == (4, 4, 0.1)
+    again.run(timed, silent)
+    assert (again.step, again.best_step, again.best) == (again.plan.steps, 4, 0.1)
+
+
 def test_a_run_that_diverged_at_its_last_step_is_no_finished_one(tmp_path):
     """Taken up again it ends as before, and nobody takes what it had for what it learned."""
     plan = Plan(10, peak_rate=0.2, check_every=5, average=0.5)

@@ -134,8 +134,13 @@ class Method(BaseModel, ABC):
         """Seconds that the settings give the work, whatever the model is; for an estimate beforehand."""
         return 0.0
 
-    def keeps_bytes(self, model: Model, towers: Sequence[Tower], batches: Sequence[Batch], per_row: float) -> float:
-        """Bytes that work on towers keeps on disk beside the model; of data of its own, a row is `per_row` items."""
+    def keeps_bytes(
+        self, model: Model, towers: Sequence[Tower], batches: Sequence[Batch], per_row: float, held: int
+    ) -> float:
+        """Bytes that work on towers keeps on disk beside the model.
+
+        Of data of its own, a row is `per_row` items; so many further items are `held` out of the work.
+        """
         return 0.0
 
     def require(self, batches: Sequence[Batch]) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.errors import DataError, RecipeError
+from penjing.extras import need
 from penjing.layers.bitmap import stored_bytes
 from penjing.layers.described import DescribedLayer
 from penjing.methods.base import Aids, Method, method
@@ -50,10 +51,12 @@ class Distill(Method):
     learns: ClassVar[bool] = True
 
     steps: int = Field(300, ge=1, description="steps of training, where no minutes are given")
-    minutes: float | None = Field(None, gt=0, description="train for so long; the number of steps is then measured")
+    minutes: float | None = Field(
+        None, gt=0, le=100_000, description="train for so long; the number of steps is then measured"
+    )
     batch: int = Field(16, ge=1, description="items of a step")
     accumulate: int = Field(1, ge=1, description="parts that a step's items go through the model in")
-    rate: float = Field(5e-4, gt=0, description="the highest learning rate")
+    rate: float = Field(5e-4, gt=0, le=1e6, description="the highest learning rate")
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="what moves matrices; adamw is cheaper where a step has fewer tokens than they have rows"
     )
@@ -61,20 +64,24 @@ class Distill(Method):
     rank: int = Field(8, ge=1, description="rank of adapters, which are merged afterwards")
     teacher: str = Field(SOURCE, description="whose answers are learned: the source, or a folder or id")
     task_share: float = Field(0.1, ge=0, le=1, description="λ, the share of the data's own words or matches")
-    logits: float = Field(1.0, ge=0, description="weight of the teacher's logits")
-    features: float = Field(1.0, ge=0, description="weight of the teacher's hidden states and embeddings")
-    attention: float = Field(0.0, ge=0, description="weight of attention transfer")
-    affinity: float = Field(1.0, ge=0, description="weight of relations between modalities")
-    relational: float = Field(0.0, ge=0, description="weight of relations within a modality")
-    temperature: float = Field(2.0, gt=0, description="by which logits are divided before they are compared")
+    logits: float = Field(1.0, ge=0, le=1e6, description="weight of the teacher's logits")
+    features: float = Field(1.0, ge=0, le=1e6, description="weight of the teacher's hidden states and embeddings")
+    attention: float = Field(0.0, ge=0, le=1e6, description="weight of attention transfer")
+    affinity: float = Field(1.0, ge=0, le=1e6, description="weight of relations between modalities")
+    relational: float = Field(0.0, ge=0, le=1e6, description="weight of relations within a modality")
+    temperature: float = Field(
+        2.0, ge=0.01, le=1000, description="by which logits are divided before they are compared"
+    )
     bfloat16: bool = Field(False, description="multiply in bfloat16 while training; pays where the chip has AMX")
     average: float = Field(0.98, ge=0, lt=1, description="what the running mean of the weights keeps at a step")
     check_every: int = Field(25, ge=1, description="steps between two looks at the select data")
     patience: int = Field(30, ge=1, description="looks without gain after which training ends")
-    save_minutes: float = Field(2.0, ge=0, description="minutes of training that a kill loses at most")
+    save_minutes: float = Field(2.0, ge=0, le=100_000, description="minutes of training that a kill loses at most")
     data: str | None = Field(None, description="what is learned from instead of calibration rows: a name or folder")
     pseudo_labels: bool = Field(False, description="learn speech by what the teacher hears in it; it needs data")
-    join_s: float = Field(0.0, ge=0, description="join clips of speech in data to lengths up to so many seconds")
+    join_s: float = Field(
+        0.0, ge=0, le=3600, description="join clips of speech in data to lengths up to so many seconds"
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Distill:
@@ -116,6 +123,8 @@ class Distill(Method):
         if self.bfloat16 and not multiplies_bfloat16():
             raise RecipeError("distill: this chip has no instructions for bfloat16", hint="leave bfloat16 away")
         check_shares(self.batch)
+        if self.trains == "adapters":
+            need("peft", "train")
         self._check_scales(earlier, targets)
         if self.data is not None:
             self._check_data(self.data, model)
@@ -138,6 +147,8 @@ class Distill(Method):
             )
 
     def _check_data(self, name: str, model: Model) -> None:
+        if self.pseudo_labels and model.family.task not in SPEECH:
+            raise RecipeError(f"distill: {model.name} transcribes no speech", hint="leave pseudo_labels away")
         rows, longest_s = check_rows(name), heard_s(model.settings)
         check_media(model.settings, rows)
         _check_kinds(name, model, rows)
@@ -151,6 +162,10 @@ class Distill(Method):
             )
         if not self.pseudo_labels:
             _check_words(model, rows)
+        untold = next((row.id for row in rows if not row.fields.get("text")), None)
+        if model.family.task == "dual-encoder" and untold is not None:
+            said = f"row {untold!r} of {name} has no text, and {model.name} learns from pairs"
+            raise DataError(f"distill: {said}", hint="say in `text` what it shows or sounds like")
 
     def runs(self, items: int) -> float:
         """Every step costs about three runs of its items, and the teacher one of all."""
@@ -160,15 +175,17 @@ class Distill(Method):
         """The minutes that it is given."""
         return 60 * (self.minutes or 0.0)
 
-    def keeps_bytes(self, model: Model, towers: Sequence[Tower], batches: Sequence[Batch], per_row: float) -> float:
-        """The teacher's answers to all items, as large as those to a few calibration items."""
+    def keeps_bytes(
+        self, model: Model, towers: Sequence[Tower], batches: Sequence[Batch], per_row: float, held: int
+    ) -> float:
+        """The teacher's answers to all items, held-out ones too, as large as those to a few calibration items."""
         if self.task_share == 1 or not batches:
             return 0.0
         mapped = {tower.name: tuple(range(len(tower.blocks))) for tower in towers}
         layers = mapped if self._weights.wants("features", "attention") else {}
         teacher = Teacher(lambda: model, "", layers, self._weights.embeds, self.temperature)
         items = len(batches) if self.data is None else per_row * count_rows(self.data)
-        return items * teacher.item_bytes(batches)
+        return (items + held) * teacher.item_bytes(batches)
 
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Train one tower."""
@@ -186,7 +203,7 @@ class Distill(Method):
         learners, found = teach(student, self._opened(aids), data, self._course(aids), aids.scratch, aids.tell)
         aids.tell(f"held-out loss {found.before:.3g}, best {found.best:.3g} at step {found.best_step}", 1, 1)
         for site, target in sites.values():
-            yield self._note(site, target, learners.error(site.module))
+            yield self._note(site, target, learners.error(site.module), found.best_step > 0)
 
     def _course(self, aids: Aids) -> Course:
         """How it is learned."""
@@ -219,11 +236,12 @@ class Distill(Method):
             return aids.teacher or (lambda: open_model(aids.model.name))
         return lambda: open_model(self.teacher)
 
-    def _note(self, site: Site, target: Tower, error: float) -> Note:
+    def _note(self, site: Site, target: Tower, error: float, learned: bool) -> Note:
         """What a site is stored in, which is what it was."""
         count = site.weight.numel()
         size_bytes = stored_bytes(site.module) if isinstance(site.module, DescribedLayer) else 4 * count
-        return Note(site.name, self.name, target.name, 8.0 * size_bytes / count, error, size_bytes=size_bytes)
+        bits = 8.0 * size_bytes / count
+        return Note(site.name, self.name, target.name, bits, error, size_bytes=size_bytes, learned=learned)
 
 
 def _check_kinds(name: str, model: Model, rows: Sequence[Row]) -> None:

@@ -43,7 +43,7 @@ def coverage_table(model: Model, done: Sequence[StepDone], source: Mapping[str, 
     for step in done:
         for note in step.notes:
             earlier = notes.get(note.site)
-            if earlier is None or not note.skipped or not earlier.is_compressed:
+            if earlier is None or not note.skipped or not earlier.is_changed:
                 notes[note.site] = _continued(note, earlier)
     sites = {name: site for tower in model.towers for name, site in tower.sites.items()}
     made = {name: found._replace(parameters=0) for name, found in source_sites(model).items() if name not in source}

@@ -34,10 +34,14 @@ class Verdict:
 
 
 def hold(goals: Sequence[Goal], comparison: Comparison, done: Sequence[StepDone]) -> Verdict:
-    """Hold the result against the goals, and against having changed nothing."""
+    """Hold the result against the goals, and against having changed nothing: neither smaller, nor taught anything."""
     checked = tuple(goal.check(comparison.source, comparison.result, comparison.changes) for goal in goals)
     notes = [note for step in done for note in step.notes]
-    if any(note.is_compressed for note in notes):
+    if any(note.is_changed for note in notes):
         return Verdict(checked, ())
-    reasons = sorted({note.skipped or f"{note.method} alone stores nothing in fewer bits" for note in notes})
+    learning = {step.step.method.name for step in done if step.step.method.learns}
+    idle = {name: f"{name} found nothing better than what was there" for name in learning}
+    reasons = sorted({
+        note.skipped or idle.get(note.method, f"{note.method} alone stores nothing in fewer bits") for note in notes
+    })  # fmt: skip
     return Verdict(checked, (f"nothing was changed: {'; '.join(reasons) or 'no step found a site'}",))

@@ -79,7 +79,7 @@ def compress_module(
     before = _measured(metric, net)
     source = copy.deepcopy(net) if any(step.method.learns for step in chosen.steps) else net
     model, notes = _run(model, chosen, given, lambda: model_around(source, given[0]), tell)
-    if not any(note.is_compressed for note in notes):
+    if not any(note.is_changed for note in notes):
         reasons = sorted({note.skipped for note in notes if note.skipped}) or ["no step found a site"]
         raise RecipeError(f"nothing was changed: {'; '.join(reasons)}", hint="choose other methods or sites")
     after = _measured(metric, model.net)

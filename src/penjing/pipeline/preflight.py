@@ -63,11 +63,14 @@ def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
 
 def check_disk(model: Model, recipe: Recipe, calibration: Calibration, folder: Path) -> None:
     """Refuse, before any step, what the disk has no room for."""
-    batches, rows = calibration.batches, calibration.rows[0]
+    batches, rows, held = calibration.batches, calibration.rows[0], len(calibration.select)
     per_row = len(batches) / len(rows) if rows else 1.0
+    needed: dict[tuple[str, str | None], float] = {}  # steps that read the same keep it once
     for step in recipe.steps:
-        size_bytes = step.method.keeps_bytes(model, step.targets(model.towers), batches, per_row)
-        check_room(folder, int(size_bytes), f"step {step.method.name}: what it keeps while it works")
+        name, method = step.method.name, step.method
+        size_bytes = method.keeps_bytes(model, step.targets(model.towers), batches, per_row, held)
+        needed[name, method.reads] = max(size_bytes, needed.get((name, method.reads), 0.0))
+        check_room(folder, int(sum(needed.values())), f"step {name}: what it keeps while it works")
 
 
 def _run_seconds(tower: Tower, batch: Batch) -> float:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 
 from penjing.calibrate.proxy import WORDS
 from penjing.errors import DataError, ModelError, RecipeError
 from penjing.models.checkpoint import read_json
 from penjing.models.family import Model
+from penjing.models.front_ends import tokenizer_json
 from penjing.models.tower import Batch, Tower
 from penjing.teach.answers import Answers
 from penjing.teach.mapping import layer_map
@@ -20,6 +23,12 @@ from penjing.teach.teacher import Teacher
 from penjing.train.launch import processes
 
 TOKENIZER = "tokenizer.json"
+SENTENCES = [
+    "The quick brown Fox didn't pay €12.50 for 3 naïve CAFÉS, did it?",
+    "你好，世界 – привет",
+    "def f(x):\n    return x",
+]
+"""Where tokenizers differ, they do in these: capitals, accents, signs, spaces, numbers, other scripts."""
 
 
 def check_teacher(student: Model, teacher: Model, layers: bool) -> None:
@@ -32,7 +41,8 @@ def check_teacher(student: Model, teacher: Model, layers: bool) -> None:
         )
     _check_inputs(student, teacher)
     sizes = [_vocabulary(model.config) for model in (student, teacher)]
-    if (None not in sizes and sizes[0] != sizes[1]) or _differ(_pieces(student.folder), _pieces(teacher.folder)):
+    folders = student.folder, teacher.folder
+    if (None not in sizes and sizes[0] != sizes[1]) or _differ(*map(_pieces, folders)) or _cut_otherwise(*folders):
         raise RecipeError(
             f"{teacher.name} reads other word pieces than {student.name}: its numbers of tokens mean other words",
             hint="take a teacher with the same tokenizer",
@@ -173,6 +183,21 @@ def _pieces(folder: Path) -> dict[str, Any]:
 def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two tokenizers say otherwise where both say something: newer files name what older ones leave out."""
     return any(one[key] != other[key] for key in one.keys() & other.keys())
+
+
+def _cut_otherwise(one: Path, other: Path) -> bool:
+    """Whether two tokenizers make other numbers of the same sentences, as far as both can be opened."""
+    found = [_numbers(folder) for folder in (one, other)]
+    return None not in found and found[0] != found[1]
+
+
+def _numbers(folder: Path) -> list[list[int]] | None:
+    try:
+        with ExitStack() as kept:
+            tokenizer = Tokenizer.from_file(str(tokenizer_json(folder, kept)))
+    except Exception:  # a folder without one, or whatever tokenizers says of a file of another kind
+        return None
+    return [one.ids for one in tokenizer.encode_batch(SENTENCES, add_special_tokens=False)]
 
 
 def _difference(one: dict[int, str], other: dict[int, str]) -> str:

@@ -85,11 +85,11 @@ class Loop:
             self.step, unlearned = self.step + 1, {}
             self._average.take_in(self.step)
             self.seconds = before + monotonic() - begun
-            self._fit_to_clock()
+            timed = self._fit_to_clock()
             if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
                 terms |= self._look()
             self._tell(terms, heard)
-            if monotonic() - saved > self.plan.save_every_s:
+            if timed or monotonic() - saved > self.plan.save_every_s:
                 self._save()
                 saved = monotonic()
         self._save()
@@ -156,19 +156,18 @@ class Loop:
             hint=f"lower the rate; the {kept} is kept in {self._folder.place}",
         )
 
-    def _fit_to_clock(self) -> None:
-        """Settle how many steps the time is enough for, once it is known how long one takes."""
+    def _fit_to_clock(self) -> bool:
+        """Settle how many steps the time is enough for, once it is known how long one takes; whether that was now."""
         plan = self.plan
         if self.step == COLD:
             self._cold_s = self.seconds
         if plan.seconds is None or self.step < plan.timed_from:
-            return
+            return False
         warm = (self.seconds - self._cold_s) / (self.step - COLD)
         steps = agreed(self.step + max(0, int((plan.seconds - self.seconds) / warm)))  # each process has its own clock
         self.plan = replace(plan, steps=int(steps), seconds=None)
         self._optimizers.follow(self.plan)
-        if self._accelerator.is_main_process:
-            self._save()
+        return True
 
     def _tell(self, terms: dict[str, float], heard: Heard) -> None:
         if self._accelerator.is_main_process:
