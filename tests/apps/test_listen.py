@@ -136,7 +136,25 @@ def test_a_pause_is_no_end():
     assert [one.end_s for one in parts[:-1]] == [one.start_s for one in parts[1:]]
 
 
-@pytest.mark.parametrize("head", [b"OggS", b"fLaC", b"ID3\x03", b"\x89PNG", b"%PDF"])
+def test_what_stands_behind_the_samples_of_a_wav_stream_is_not_heard():
+    file, echo = io.BytesIO(), Echo()
+    soundfile.write(file, sound(2.0), RATE_HZ, format="WAV", subtype="PCM_16")
+    whole = file.getvalue() + b"LIST" + struct.pack("<I", 60_000) + bytes(range(200)) * 300
+    assert [*listen(echo, io.BytesIO(whole))][-1].segment.end_s == pytest.approx(2.0)
+    for claimed in (0, 0xFFFFFFFF, 0x7FFFFFFF):  # who writes before the end is known tells no length
+        place = whole.index(b"data") + 4
+        unknown = whole[:place] + struct.pack("<I", claimed) + whole[place + 4 :]
+        assert [*listen(echo, io.BytesIO(unknown))][-1].segment.end_s > 3.0
+
+
+def test_a_text_is_no_samples():
+    with pytest.raises(DataError, match="is a text, not samples"):
+        next(listen(Echo(), io.BytesIO(b"# penjing\n\ncompresses models.\n" * 20)))
+
+
+@pytest.mark.parametrize(
+    "head", [b"OggS", b"fLaC", b"ID3\x02", b"ID3\x03", b"\x89PNG", b"%PDF", b"\xff\xd8\xff\xdb", b"\xff\xfb\x90\x64"]
+)
 def test_files_are_no_samples(head):
     with pytest.raises(DataError, match="is a file, not samples"):
         next(listen(Echo(), io.BytesIO(head + bytes(64_000))))

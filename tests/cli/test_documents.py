@@ -159,6 +159,21 @@ def test_subtitles_of_a_folder(speech_artifact, tmp_path, penjing):
     assert (several.code, several.out) == (2, "")
     assert "give -o FOLDER" in several.err
     assert penjing(*arguments, "--format", "srd").check_refused()[1] == "did you mean 'srt'?"
+    assert penjing(*arguments, "--format", "jso").check_refused()[1] == "did you mean 'json'?"
+
+
+def test_documents_of_a_folder(speech_artifact, tmp_path, penjing):
+    (tmp_path / "calls").mkdir()
+    for name in ("a.ogg", "b.wav"):
+        soundfile.write(tmp_path / "calls" / name, sound(2), RATE_HZ)
+    arguments = ("transcribe", speech_artifact, tmp_path / "calls", "--language", "de", "--times")
+    found = penjing(*arguments, "--format", "json", "-o", tmp_path / "out", as_json=False)
+    assert (found.code, found.out) == (0, "")
+    written = {path.name: json.loads(path.read_text(encoding="utf8")) for path in (tmp_path / "out").iterdir()}
+    assert sorted(written) == ["a.json", "b.json"]
+    for one in penjing(*arguments).json["results"]:
+        kept = written[Path(one["file"]).with_suffix(".json").name]
+        assert (kept["text"], kept["segments"]) == (one["text"], one["segments"])
 
 
 def test_two_sounds_of_one_name_have_no_room_in_one_folder(speech_artifact, tmp_path, penjing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -53,11 +54,16 @@ def test_a_server_from_beginning_to_end(encoder_artifact):
         assert get(f"{address}/v1/models")[0] == 401
         names = [model["id"] for model in get(f"{address}/v1/models", "secret")[1]["data"]]
         assert names == [Path(encoder_artifact).name, "assistant"]
+        port = int(address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+            plain.sendall(b"this is no HTTP\r\n\r\n")
+            assert b"400" in plain.recv(1000)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (0, -signal.SIGTERM)
         assert process.stderr is not None
-        lines = [json.loads(line) for line in process.stderr.read().splitlines() if line.startswith("{")]
-        assert [line["status"] for line in lines] == [200, 401, 200]
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+        assert [line["status"] for line in lines if "status" in line] == [200, 401, 200]
+        assert [(line["level"], line["logger"]) for line in lines if "level" in line] == [("WARNING", "uvicorn.error")]
 
 
 def test_mistakes_before_anything_is_served(penjing, encoder_artifact, tmp_path):
@@ -89,6 +95,20 @@ def test_the_desk_on_the_command_line(asked, penjing):
     assert shown.out.startswith(reply["text"])
     assert ("[1] shipping.md#Shipping costs" in shown.out) is not reply["handed_over"]
     assert reply["note"] == ""
+
+
+def test_lines_that_cannot_be_asked_lose_none_of_the_others(penjing, monkeypatch):
+    lines = "what are your shipping costs\n\nnofile.wav\nwho won the cup in 1974\n"
+    for as_json in (True, False):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+        found = penjing("assist", builtin_folder() / "knowledge", as_json=as_json)
+        assert found.code == 2
+        assert "nofile.wav is not a file" in found.err
+        assert "1 of the questions could not be asked" in found.err
+        if as_json:
+            told = found.json["replies"]
+            assert [reply.get("handed_over") for reply in told] == [False, None, True]
+            assert told[1] == {"asked": "nofile.wav", "error": "nofile.wav is not a file"}
 
 
 def test_the_passages_found_are_shown_in_a_line_each(penjing, monkeypatch):

@@ -97,6 +97,23 @@ def test_transparency_is_laid_on_white() -> None:
 
 
 @pytest.mark.shop
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        (np.array([[0, 32768, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[0, 128, 255]], np.int32), [0, 128, 255]),
+        (np.array([[-5, 70_000, 256]], np.int32), [0, 255, 1]),
+        (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
+        (np.array([[0.0, 128.0, 300.0]], np.float32), [0, 128, 255]),
+        (np.array([[np.nan, np.inf, 1.0]], np.float32), [0, 255, 1]),
+    ],
+)
+def test_more_than_8_bits_are_scaled(values: Any, read: list[int]) -> None:
+    seen = np.asarray(read_image(encoded(Image.fromarray(values), "TIFF")))
+    assert seen[0, :, 0].tolist() == read
+
+
+@pytest.mark.shop
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_it_is_laid_on_white_strip_by_strip_as_at_once(mode: str) -> None:
     image = picture(37, 2 * STRIP + 11).convert(mode)

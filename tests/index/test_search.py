@@ -143,6 +143,26 @@ def test_what_cannot_be_read_is_named_and_left_until_it_changes(photos, tmp_path
     assert (found.read, found.items, [*found.faults]) == (1, {"image": 41}, [str(photos / "empty.md")])
 
 
+def test_what_cannot_be_opened_is_tried_again_though_it_has_not_changed(photos, tmp_path, monkeypatch):
+    shut = photos / "shut.png"
+    paint(photos, shut.name, (1, 2, 3))
+    opened = Path.open
+
+    def refused(path, *args, **options):
+        if path == shut:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **options)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "open", refused)
+        for _ in range(2):
+            found = make(tmp_path, [photos])
+            assert found.items == {"image": 40}
+            assert found.faults == {str(shut): f"{shut} cannot be opened: Permission denied"}
+    found = make(tmp_path, [photos])
+    assert (found.read, found.items, found.faults) == (1, {"image": 41}, {})
+
+
 def test_folders_are_added_and_remembered(photos, tmp_path):
     paint_many(tmp_path / "more", 4, seed=7)
     make(tmp_path, [photos])
@@ -256,6 +276,15 @@ def test_queries_that_are_none(text, said):
 def test_words_that_end_like_a_file_are_words(tmp_path):
     assert as_query("the logo of index.png") == "the logo of index.png"
     assert as_query(str(paint(tmp_path, "a.png", (1, 1, 1)))) == tmp_path / "a.png"
+
+
+def test_where_the_artifact_was_moved_it_is_said_how_to_name_it(photos, tmp_path):
+    make(tmp_path, [photos])
+    Path(artifact_of(tmp_path / "idx")).rename(tmp_path / "moved")
+    with pytest.raises(ArtifactError, match="no longer at") as caught:
+        artifact_of(tmp_path / "idx")
+    assert "--artifact" in caught.value.hint
+    assert artifact_of(tmp_path / "idx", [tmp_path / "moved"]) == str(tmp_path / "moved")
 
 
 def test_a_damaged_index_is_one_line(photos, tmp_path):

@@ -72,6 +72,16 @@ def test_what_takes_too_long_is_ended(serving):
     assert embed(running).status == 200
 
 
+def test_a_stream_that_takes_too_long_says_so_at_its_end(serving, caplog):
+    caplog.set_level(logging.INFO, "penjing.serve")
+    running = serving(Slow(0.05), timeout_s=0.5)
+    answer = chat(running, max_tokens=500, stream=True)
+    events = answer.body.decode().strip().split("\n\n")
+    assert len(events) > 2
+    assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "timeout"
+    assert until(lambda: [json.loads(one.message)["status"] for one in caplog.records] == [504])
+
+
 def test_who_hangs_up_ends_the_writing(serving):
     runner = Slow(0.02)
     running = serving(runner)

@@ -251,6 +251,8 @@ def test_an_index_is_searched_by_its_artifact_wherever_that_is_by_now(seedling_a
         (lambda c, name: c.embeddings.create(model=name, input="x", dimensions=10**6), 400, "dimensions|numbers"),
         (lambda c, name: c.embeddings.create(model=name, input=uri(b"rubbish")), 400, "not an image"),
         (lambda c, name: c.embeddings.create(model=name, input="data:image/png;base64,%%"), 400, "no base64"),
+        (lambda c, name: c.embeddings.create(model=name, input="data:text/csv;base64,aGk="), 400, "only data URIs"),
+        (lambda c, name: c.embeddings.create(model=name, input="data:image/png;base64 ,aGk="), 400, "only data URIs"),
         (lambda c, name: c.chat.completions.create(model=name, messages=[]), 400, "messages"),
         (lambda c, name: c.chat.completions.create(model=name, messages=[{"role": "user", "content": "hi"}]), 400,
          "does not chat"),

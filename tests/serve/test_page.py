@@ -154,6 +154,25 @@ def test_ask_about_a_picture(page, files):
     assert page.locator("#talk li").count() == 0
 
 
+def test_a_question_is_spoken_in_the_chat(page, files):
+    page.get_by_role("tab", name="Chat").click()
+    page.locator("#chat input[type=file]").set_input_files(files / "photos" / "scene-1.png")
+    page.locator("#chat .record").click()
+    page.get_by_text("Listening").wait_for()
+    page.wait_for_timeout(1500)
+    page.locator("#chat .record").click()
+    page.locator("#talk li.assistant").wait_for()
+    playwright.expect(page.locator("#chat .state")).to_have_text("")
+    assert page.locator("#talk li.user").inner_text().strip() == "🎤"
+    page.locator("#chat [name=model]").select_option("assistant")
+    page.locator("#chat .record").click()
+    page.get_by_text("Listening").wait_for()
+    page.wait_for_timeout(1500)
+    page.locator("#chat .record").click()
+    playwright.expect(page.locator("#talk li.user")).not_to_have_text("🎤")  # what the desk heard
+    assert page.locator("#talk li.assistant").inner_text()
+
+
 def test_the_support_desk_in_the_chat(page):
     page.get_by_role("tab", name="Chat").click()
     page.locator("#chat [name=model]").select_option("assistant")
@@ -161,6 +180,9 @@ def test_the_support_desk_in_the_chat(page):
     page.keyboard.press("Enter")
     page.locator("#talk li.assistant").get_by_text("shipping.md#Shipping costs").wait_for()
     assert page.locator("#talk li.user").inner_text() == "what are your shipping costs"
+    excerpts = page.locator("#talk li.assistant small")
+    excerpts.first.get_by_text("[1] Delivery costs 6.90").wait_for()
+    assert excerpts.count() == 3
 
 
 def offered(folder: Path, **runners: Any) -> Any:

@@ -87,17 +87,18 @@ def test_items_go_in_order_and_kinds_by_themselves():
         assert {bool(number % 3) for number in read} == {modality == "text"}
 
 
-def test_a_request_larger_than_the_line_is_taken_where_nobody_waits():
+def test_a_request_larger_than_the_line_is_taken_where_there_is_a_place():
     async def ask(worker, model):
-        whole = await worker.embed([*range(20)], "text")
         model.gate.clear()
         first = asyncio.create_task(worker.embed([1], "text"))
         await asyncio.sleep(0.05)
+        whole = asyncio.create_task(worker.embed([*range(20)], "text"))
+        await asyncio.sleep(0.05)
         with pytest.raises(Refusal) as caught:
-            await worker.embed([*range(20)], "text")
+            await worker.embed([2], "text")
         model.gate.set()
         await first
-        return whole, caught.value
+        return await whole, caught.value
 
     model = Counting()
     worker = Worker(model, Limits(waiting=8))

@@ -158,11 +158,17 @@ class Talk:
         return (Found(seen.passage, seen.cosine, seen.cosine, 0.0), *others[: len(rest) - 1])
 
     def _found(self, heard: str) -> tuple[Evidence, float]:
-        """Passages, and how sure they answer; a question that may follow is also asked behind the one before."""
-        asked = [heard]
-        if self.asked and (FOLLOWS.match(heard) or len(stems(heard)) <= 1):
-            asked.append(f"{self.asked[-1]} {heard}")
-        found = [self.desk.retriever.find(one) for one in asked]
+        """Passages, and how sure they answer; a question that may follow is also asked behind the one before.
+
+        Behind it nearly anything is close to what was answered before, so a passage must have all that is new.
+        """
+        found = [self.desk.retriever.find(heard)]
+        opening = FOLLOWS.match(heard)
+        new = {*stems(heard[opening.end() :] if opening else heard)}
+        if self.asked and new and (opening or len(new) == 1):
+            behind = self.desk.retriever.find(f"{self.asked[-1]} {heard}")
+            if behind.found and new <= {*stems(behind.found[0].passage.whole)}:
+                found.append(behind)
         sure = [self.desk.confidence.of(one.signs) for one in found]
         best = max(range(len(found)), key=lambda place: sure[place])
         return found[best], sure[best]

@@ -21,8 +21,14 @@ EVERY_S = 1.0
 LONGEST_S = 12.0
 """More than this is cut where it is quietest, and the first part is settled."""
 RIFF, PCM, DATA = b"RIFF", 1, b"data"
-FILES = (b"OggS", b"fLaC", b"ID3\x03", b"ID3\x04", b"\x89PNG", b"\xff\xd8\xff\xe0", b"GIF8", b"PK\x03\x04", b"%PDF")
+OPEN_END = 0x7FFFF000
+"""Who writes a header before the end is known says this length or more, or none."""
+FILES = (b"OggS", b"fLaC", b"ID3", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04", b"%PDF", b"FORM", b"caff")
 """How files begin that are no samples."""
+LAYER_3 = (b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3")
+"""How an MP3 begins that tells nothing of itself; as samples it would begin with a crack."""
+LETTERS = frozenset(b"\t\n\r" + bytes(range(32, 127)))
+FEWEST_LETTERS = 64
 SAMPLE = np.dtype("<i2")
 
 
@@ -71,13 +77,17 @@ def _part(
 def _heard(stream: BinaryIO, rate_hz: int) -> Iterator[FloatArray]:
     """Mono samples at a rate, about a second at a time; the rest when the stream ends."""
     head = stream.read(4)
-    if head in FILES:
+    if head.startswith((*FILES, *LAYER_3)):
         raise DataError("the stream is a file, not samples", hint="name the file, or pipe 16-bit PCM or WAV")
-    channels, own_hz = _header(stream) if head == RIFF else (1, rate_hz)
+    channels, own_hz, length = _header(stream) if head == RIFF else (1, rate_hz, None)
     left = b"" if head == RIFF else head
     resample = None if own_hz == rate_hz else soxr.ResampleStream(own_hz, rate_hz, 1, dtype="float32")
     size = SAMPLE.itemsize * channels
-    while read := stream.read(int(EVERY_S * own_hz) * size):
+    at_once = int(EVERY_S * own_hz) * size
+    while read := stream.read(at_once if length is None else min(at_once, length)):
+        length = None if length is None else length - len(read)
+        if left == head and _is_text(head + read):
+            raise DataError("the stream is a text, not samples", hint="pipe 16-bit PCM or WAV")
         left += read
         whole = len(left) // size * size
         values = np.frombuffer(left[:whole], SAMPLE).reshape(-1, channels).mean(1) / 32768
@@ -88,13 +98,23 @@ def _heard(stream: BinaryIO, rate_hz: int) -> Iterator[FloatArray]:
         yield resample.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _header(stream: BinaryIO) -> tuple[int, int]:
-    """Channels and rate that the header of a WAV stream tells; the stream stands at its samples afterwards."""
+def _is_text(read: bytes) -> bool:
+    """Whether bytes are plain words: samples of 16 bits would have to be loud to the last, and never near 0."""
+    return len(read) >= FEWEST_LETTERS and all(byte in LETTERS for byte in read)
+
+
+def _header(stream: BinaryIO) -> tuple[int, int, int | None]:
+    """Channels and rate that the header of a WAV stream tells, and the bytes of its samples where they are known.
+
+    The stream stands at its samples afterwards.
+    """
     stream.read(8)  # length and "WAVE"
     told: tuple[int, ...] = ()
+    samples_bytes: int | None = None
     while len(chunk := stream.read(8)) == 8:
         name, length = struct.unpack("<4sI", chunk)
         if name == DATA:
+            samples_bytes = length if 0 < length < OPEN_END else None
             break
         body = stream.read(min(length + length % 2, 1 << 16))
         told = struct.unpack("<HHIIHH", body[:16]) if name == b"fmt " and len(body) >= 16 else told
@@ -103,4 +123,4 @@ def _header(stream: BinaryIO) -> tuple[int, int]:
     if told[1] * told[2] > MOST_PER_S:
         said = f"the stream has {told[1]} channels at {told[2]} Hz; {MOST_PER_S:,} samples a second are heard at most"
         raise DataError(said, hint="pipe one channel, as `arecord -c 1 -r 16000` gives it")
-    return told[1], told[2]
+    return told[1], told[2], samples_bytes

@@ -210,6 +210,9 @@ def artifact_of(folder: str | Path, among: Sequence[str | Path] = ()) -> str:
     """The artifact that an index was made with: one of some, wherever they are by now, else where it was then."""
     catalog = Store.opened(Path(folder)).catalog
     found: str = next((str(one) for one in among if key_of(one) == catalog["model"]), catalog["artifact"])
+    if not Path(found).is_dir():
+        hint = "say where it is now: `--artifact` of `search query`, a further folder of `serve`"
+        raise ArtifactError(f"the artifact that {folder} was made with is no longer at {found}", hint=hint)
     return found
 
 

@@ -171,7 +171,7 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
     """Write down what is said in sound files, or in a stream while it is spoken."""
     from penjing.cli.hear import Wanted, hear_files, hear_stream
 
-    json, format = json or format == "json", "text" if format == "json" else format
+    json, format = (True, "text") if format == "json" and out is None else (json, format)
     wanted = Wanted(artifact, language, format, out, times or format != "text", engine, threads, json, workers)
     if files == ["-"]:
         hear_stream(wanted)

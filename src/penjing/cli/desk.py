@@ -15,7 +15,7 @@ from penjing.apps.assistant import Assistant, Reply, Talk, Tools, open_desk
 from penjing.apps.confidence import read_questions
 from penjing.cli.output import fitted, say, say_json
 from penjing.data.rows import media_of, names_media
-from penjing.errors import DataError, UserError
+from penjing.errors import DataError, LeftOut, UserError
 
 SHORTEST = 20
 """Less of a passage says nothing."""
@@ -53,7 +53,8 @@ class Wanted:
 def assist(knowledge: str, asked: list[str], wanted: Wanted) -> None:
     """Answer what is asked on the command line, in turn; else what comes on standard input, line by line."""
     talk = wanted.open(knowledge).talk()
-    replies = []
+    replies: list[dict[str, Any]] = []
+    failed = 0
     for words in [asked] if asked else _lines():
         try:
             reply = reply_to(talk, words)
@@ -61,12 +62,18 @@ def assist(knowledge: str, asked: list[str], wanted: Wanted) -> None:
             if asked:
                 raise
             say(f"{error.message} ({error.hint})")
+            replies.append({"asked": " ".join(words), "error": error.message})
+            failed += 1
             continue
         replies.append(reply.as_json())
         if not wanted.json:
             _show(reply)
-    if wanted.json:
-        say_json({"replies": replies})
+    document = {"replies": replies} if wanted.json else None
+    if failed and not sys.stdin.isatty():
+        said = f"{failed} of the questions could not be asked"
+        raise LeftOut(said, hint="they are named above", document=document)
+    if document is not None:
+        say_json(document)
 
 
 def reply_to(talk: Talk, words: list[str]) -> Reply:
@@ -84,15 +91,16 @@ def reply_to(talk: Talk, words: list[str]) -> Reply:
 
 
 def _lines() -> Iterator[list[str]]:
-    """Lines of standard input, each a question or the path of a file."""
+    """Lines of standard input, each a question or the path of a file; an empty one ends what a person types."""
     if sys.stdin.isatty():
         say("Ask; an empty line ends.")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     for line in sys.stdin:
-        if not line.strip():
+        if line.strip():
+            yield [line.strip()]
+        elif sys.stdin.isatty():
             return
-        yield [line.strip()]
 
 
 def _show(reply: Reply) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from penjing.errors import DataError, LeftOut, did_you_mean
 from penjing.runtimes.engine import available_cores
 from penjing.runtimes.speech import Segment
 
+ENDED = {**ENDINGS, "json": ".json"}
+"""How files of each format end."""
 OVER = "\r\033[K"
 """Back to the beginning of the line, and nothing on it."""
 NO_TIMES = "this model does not tell when phrases are said: a segment is a whole window"
@@ -39,8 +42,8 @@ class Wanted:
 
     def check(self) -> None:
         """Refuse a format that is none."""
-        if self.format not in WRITERS:
-            raise DataError(f"no format called {self.format!r}", hint=did_you_mean(self.format, [*WRITERS]))
+        if self.format not in ENDED:
+            raise DataError(f"no format called {self.format!r}", hint=did_you_mean(self.format, [*ENDED]))
 
     def open(self) -> Any:
         """The runner, which must hear."""
@@ -65,7 +68,7 @@ def hear_files(wanted: Wanted, names: Sequence[str]) -> None:
     for found in transcribe_files(runners, files, wanted.language, times=times, faults=faults):
         results.append(found.as_json())
         if places:
-            _write(places[found.file], WRITERS[wanted.format](found.segments))
+            _write(places[found.file], _written(found, wanted.format))
         elif not wanted.json:
             _show(found, wanted.format, alone=len(files) == 1)
     if faults and not results:
@@ -119,7 +122,7 @@ def _places(files: Sequence[str], wanted: Wanted) -> dict[str, Path]:
         if wanted.format != "text" and len(files) > 1 and not wanted.json:
             raise DataError("subtitles of several sounds need a folder", hint="give -o FOLDER")
         return {}
-    places = {name: Path(wanted.out) / f"{Path(name).stem}{ENDINGS[wanted.format]}" for name in files}
+    places = {name: Path(wanted.out) / f"{Path(name).stem}{ENDED[wanted.format]}" for name in files}
     taken: dict[Path, str] = {}
     for name, place in places.items():
         if place in taken:
@@ -130,6 +133,13 @@ def _places(files: Sequence[str], wanted: Wanted) -> dict[str, Path]:
     except OSError as error:
         raise DataError(f"cannot write into {wanted.out}: {error.strerror}", hint="give another -o") from error
     return places
+
+
+def _written(found: Transcript, format: str) -> str:
+    """What a file of one sound holds."""
+    if format == "json":
+        return json.dumps(found.as_json(), ensure_ascii=False, indent=2) + "\n"
+    return WRITERS[format](found.segments)
 
 
 def _write(place: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -26,7 +27,7 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute()
         return 0
     except PenjingError as error:
         if debug:
@@ -34,6 +35,9 @@ def run(arguments: list[str]) -> int:
         document = getattr(error, "document", None) or error_json(error.kind, error.message, error.hint)
         return fail(document, error.message, error.hint, error.exit_code, as_json)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            mute()
+            return fail({}, "the output cannot be written: no space is left", "free some", USAGE, as_json=False)
         if hasattr(error, "format_message"):  # click's usage errors
             message = " ".join(str(error.format_message()).split()).rstrip(".") or NO_COMMAND
             return fail(error_json("UsageError", message, HELP), message, HELP, USAGE, as_json)
@@ -53,9 +57,16 @@ def call(arguments: list[str]) -> int:
             code = int(app(arguments, prog_name="penjing", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort) as error:
         raise Interrupted("interrupted") from error
+    except SystemExit as error:  # typer's own end where whoever read our output has left
+        raise BrokenPipeError from error
     if code == Interrupted.exit_code:  # typer swallows the interruption and returns what a shell would
         raise Interrupted("interrupted")
     return code
+
+
+def mute() -> None:
+    """Let what is printed from now on go nowhere, what is still to be flushed too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def bug(error: Exception, arguments: list[str]) -> int:
@@ -82,7 +93,10 @@ def write_log(arguments: list[str]) -> str:
 def fail(document: dict[str, Any], message: str, hint: str, code: int, as_json: bool) -> int:
     """Print an error: the document on stdout where JSON was asked for, the line and its hint on stderr always."""
     if as_json:
-        say_json(document)
+        try:
+            say_json(document)
+        except OSError:  # nobody reads, or no space is left; the line below still says it
+            mute()
     message, hint = (" ".join(text.split()) for text in (message, hint))
     say(f"error: {message}" + (f"\n  hint: {hint}" if hint else ""))
     return code

@@ -24,6 +24,7 @@ MAX_RESIZED = 20_000_000
 LARGE_PIXELS = 8_000_000
 """Of larger ones a process opens one at a time, whatever the number of its threads: they take 8 bytes a pixel."""
 STRIP = 256
+WHITE = 255.0
 DAMAGED = (
     OSError,
     ValueError,
@@ -96,12 +97,22 @@ def _turn_upright(image: Image.Image) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn any PIL mode into RGB: transparency is laid on white, 16-bit grey is scaled to 8 bits."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    """Turn any PIL mode into RGB: transparency is laid on white, grey of 16 or 32 bits or floats is scaled to 8."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_levels(np.asarray(image), image.mode))
     if "A" in image.getbands() or "transparency" in image.info:
         return _on_white(image)
     return image.convert("RGB")
+
+
+def _levels(grey: Any, mode: str) -> Any:
+    """Grey of more than 8 bits as 256 levels. Integers of 32 bits and floats may hold 0 … 255, 65,535 or 1."""
+    if mode.startswith("I;16"):
+        return (grey.astype(np.uint16) >> 8).astype(np.uint8)
+    values = np.nan_to_num(grey.astype(np.float64), nan=0.0, posinf=WHITE, neginf=0.0)
+    highest = values.max(initial=0.0)
+    scale = WHITE if mode == "F" and highest <= 1 else 1 / 256 if mode == "I" and highest > WHITE else 1.0
+    return np.floor(np.clip(values * scale, 0, WHITE) + (0.5 if mode == "F" else 0.0)).astype(np.uint8)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -27,6 +27,8 @@ TOGETHER = 16
 """Items that go through the model at once."""
 KEPT_EVERY = 64
 """Files after which what was done is kept."""
+NEVER = -1
+"""When a file was changed that was not read: whenever it is seen again, it is another."""
 AHEAD = 4
 """Files that are read ahead, for each thread."""
 
@@ -67,12 +69,16 @@ def put_all(store: Store, files: Sequence[Found], embedder: Embedder, threads: i
 
 
 def opened_file(file: Found, embedder: Embedder) -> Opened:
-    """Read a file, in whatever thread this is."""
+    """Read a file, in whatever thread this is. One that cannot be opened is tried again the next time."""
     try:
+        with Path(file.path).open("rb"):
+            pass  # rights, disks and too many open files are no faults of its content
         items = items_of(file)
         read = [embedder.read(_given(item), file.kind) for item in items]
-    except (DataError, OSError) as error:
+    except (DataError, FileNotFoundError) as error:  # a name that cannot be written down leads nowhere
         return Opened(file, fault=str(error))
+    except OSError as error:
+        return Opened(replace(file, modified_ns=NEVER), fault=f"{file.path} cannot be opened: {error.strerror}")
     return Opened(file, tuple(items), tuple(read))
 
 

@@ -47,7 +47,9 @@ class Catalog:
             self._base.create_function("file_name", 1, os.path.basename, deterministic=True)
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
-            raise ArtifactError(f"{folder / NAME} is damaged: {error}", hint="make the index anew") from error
+            raise ArtifactError(
+                f"{folder / NAME} is damaged: {error}", hint="delete its folder and index anew"
+            ) from error
 
     def close(self) -> None:
         """Let go of the file."""

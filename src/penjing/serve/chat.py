@@ -22,7 +22,7 @@ from penjing.serve.desk import Desk
 from penjing.serve.media import decoded, from_base64, picture, samples
 from penjing.serve.refusals import Refusal, checked, mistaken, wrong_model
 from penjing.serve.shelf import Served
-from penjing.serve.wire import Chat, Document, Said, sent, texts_of
+from penjing.serve.wire import Chat, Document, Said, event, texts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable
     """What begins to answer, once the model is free."""
     runner, can = served.runner, served.abilities
     try:
-        sampling = Sampling(asked.temperature, asked.top_p, asked.seed)
+        sampling = Sampling(asked.temperature or 0.0, asked.top_p or 1.0, asked.seed)
         style = Style(_most(asked, desk, PLAIN.max_tokens), sampling, texts_of(asked.stop))
         if "assist" in can:
             return _replying(served, heard, desk)
@@ -181,16 +181,16 @@ class Turn:
                 text += piece
                 yield self._event({"content": piece})
         except Refusal as refusal:
-            yield sent(refusal.as_json())
+            yield event(refusal.as_json())
             return
         yield self._event({}, self._reason)
         if self.asked.stream_options is not None and self.asked.stream_options.include_usage:
-            yield sent({**self._head("chat.completion.chunk"), "choices": [], **self._usage(text)})
+            yield event({**self._head("chat.completion.chunk"), "choices": [], **self._usage(text)})
         yield "data: [DONE]\n\n"
 
     def _event(self, delta: dict[str, Any], reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return sent({**self._head("chat.completion.chunk"), "choices": [choice], **(self._about if reason else {})})
+        return event({**self._head("chat.completion.chunk"), "choices": [choice], **(self._about if reason else {})})
 
     def _head(self, kind: str) -> Document:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.asked.model}

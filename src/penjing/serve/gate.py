@@ -13,6 +13,7 @@ from typing import Any
 from penjing.serve.limits import Limits
 from penjing.serve.refusals import Refusal, full, late
 from penjing.serve.watch import Watch, log
+from penjing.serve.wire import event
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -20,7 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-GUARDED = "/v1/"
+GUARDED, EVENTS = "/v1/", b"text/event-stream"
 LEFT = 499
 """The status that is noted, to nobody, where the client hung up before there was an answer."""
 
@@ -69,11 +70,12 @@ class Gate:
         if scope["type"] != "http":
             await self._inside(scope, receive, send)
             return
-        began, sent = time.perf_counter(), {"status": 0, "bytes": 0}
+        began, sent = time.perf_counter(), {"status": 0, "bytes": 0, "events": 0}
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent["status"] = message["status"]
+                sent["events"] = int(dict(message.get("headers", ())).get(b"content-type", b"").startswith(EVENTS))
                 took = f"{1000 * (time.perf_counter() - began):.1f}"
                 message = {**message, "headers": [*message.get("headers", ()), (b"x-penjing-ms", took.encode())]}
             sent["bytes"] += len(message.get("body", b""))
@@ -85,7 +87,11 @@ class Gate:
         except Refusal as refusal:
             await _refuse(refusal, told, begun=sent["status"] > 0)
         except TimeoutError:
-            await _refuse(late(self._limits.timeout_s), told, begun=sent["status"] > 0)
+            overdue = late(self._limits.timeout_s)
+            if sent["events"]:
+                await told({"type": "http.response.body", "body": event(overdue.as_json()).encode()})
+                sent["status"] = overdue.status  # for the log; its beginning said 200
+            await _refuse(overdue, told, begun=sent["status"] > 0)
         except Exception:
             log.exception("a request failed")
             await _refuse(Refusal(500, "internal error", code="bug"), told, begun=sent["status"] > 0)

@@ -15,12 +15,13 @@ from penjing.serve.limits import Limits
 from penjing.serve.refusals import Refusal, mistaken
 from penjing.values import FloatArray
 
+ANY_DATA = re.compile(r"data:[\w.+-]+/[\w.+-]+\s*[;,]", re.IGNORECASE)
 DATA = re.compile(r"data:(image|audio|video)/[\w.+-]+(?:;[\w.+=-]+)*;base64,", re.IGNORECASE)
 
 
 def is_data(text: str) -> bool:
-    """Whether a text is a data URI of a picture or a sound."""
-    return DATA.match(text) is not None
+    """Whether a text is a data URI, of whatever: only those of pictures and sounds can be decoded."""
+    return ANY_DATA.match(text) is not None
 
 
 def decoded(uri: str, param: str) -> tuple[str, bytes]:

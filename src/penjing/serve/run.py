@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 
 import uvicorn
@@ -11,6 +10,7 @@ from penjing.errors import DataError
 from penjing.serve.app import application
 from penjing.serve.limits import Limits
 from penjing.serve.shelf import Shelf
+from penjing.serve.watch import log_to_stderr
 
 BACKLOG = 2048
 LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -34,9 +34,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve(shelf: Shelf, place: socket.socket, limits: Limits, key: str | None) -> None:
     """Listen until SIGINT or SIGTERM. Who listens for this machine alone answers to its own names alone."""
-    log = logging.getLogger("penjing.serve")
-    log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler())
+    log_to_stderr()
     config = uvicorn.Config(
         application(shelf, limits, key, LOCAL if place.getsockname()[0] in LOCAL else ()),
         log_config=None,

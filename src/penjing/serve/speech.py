@@ -14,7 +14,7 @@ from penjing.runtimes.speech import Transcription, joined
 from penjing.serve.desk import Desk
 from penjing.serve.media import samples
 from penjing.serve.refusals import Refusal, checked, mistaken, wrong_model
-from penjing.serve.wire import sent
+from penjing.serve.wire import event
 
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 STREAMED = ("json", "text")
@@ -74,14 +74,14 @@ async def _events(first: Transcription, rest: AsyncIterator[Transcription]) -> A
     """Server-sent events, as the OpenAI API has them: what each window adds, and all of it at last."""
     text = first.text
     if text:
-        yield sent({"type": "transcript.text.delta", "delta": text})
+        yield event({"type": "transcript.text.delta", "delta": text})
     try:
         async for window in rest:
             new = f" {window.text}" if text and window.text else window.text
             text += new
             if new:
-                yield sent({"type": "transcript.text.delta", "delta": new})
+                yield event({"type": "transcript.text.delta", "delta": new})
     except Refusal as refusal:
-        yield sent(refusal.as_json())
+        yield event(refusal.as_json())
         return
-    yield sent({"type": "transcript.text.done", "text": text})
+    yield event({"type": "transcript.text.done", "text": text})

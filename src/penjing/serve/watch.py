@@ -25,6 +25,30 @@ WORKERS: tuple[tuple[str, str, Callable[[Worker], int]], ...] = (
 """What is told of each model."""
 
 
+class Lines(logging.Formatter):
+    """A line of JSON for whatever is logged: requests as `Watch` tells them, all else with its level and origin."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        if record.name == log.name and record.levelno == logging.INFO:
+            return record.getMessage()
+        told = {"time": record.created, "level": record.levelname, "logger": record.name}
+        trace = {"trace": self.formatException(record.exc_info)} if record.exc_info else {}
+        return json.dumps({**told, "message": record.getMessage(), **trace})
+
+
+def log_to_stderr() -> None:
+    """Log what is served and what goes wrong; parsers of forms, which would tell contents, are silent."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    log.setLevel(logging.INFO)
+    for logger in (log, logging.getLogger("uvicorn.error")):
+        logger.addHandler(handler)
+        logger.propagate = False
+    for name in ("python_multipart", "multipart"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 class Watch:
     """Counts requests by route and status; paths that are none of ours count as one."""
 

@@ -79,12 +79,12 @@ class Chat(Request):
     messages: list[Said] = Field(min_length=1, max_length=1000)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(0.0, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
-    n: Literal[1] = 1
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    n: Literal[1] | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: Text | list[Text] | None = None
-    stream: bool = False
+    stream: bool | None = None
     stream_options: Streaming | None = None
 
 
@@ -98,7 +98,7 @@ class Search(Request):
     where: dict[Text, Text] = Field(default_factory=dict, max_length=32)
 
 
-def sent(document: Document) -> str:
+def event(document: Document) -> str:
     """A server-sent event."""
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
 

@@ -273,17 +273,17 @@ function chatPanel(section) {
       one("form", section).requestSubmit();
     }
   });
-  one("form", section).addEventListener("submit", (event) => {
-    event.preventDefault();
+  const send = (sound) => {
     const said = text.value.trim();
-    if (!said && !picture) return state(section, say("needText"), true);
-    if (picture && !said && !can("caption") && !can("assist")) return state(section, say("needQuestion"), true);
+    if (!said && !picture && !sound) return state(section, say("needText"), true);
+    if (picture && !said && !sound && !can("caption") && !can("assist")) return state(section, say("needQuestion"), true);
     const shown = picture;
     text.value = "";
     picture = null;
     clear();
     during(section, async () => {
-      const mine = element("li", said, "user");
+      const mine = element("li", "", "user"), words = element("span", said || (sound ? "🎤" : ""));
+      mine.append(words);
       if (shown) {
         const image = new Image();
         image.src = URL.createObjectURL(shown);
@@ -293,7 +293,10 @@ function chatPanel(section) {
       const theirs = element("li", "", "assistant");
       talk.append(mine);
       const assists = can("assist"), about = shown || (assists || can("chat") ? null : seen);
-      const content = about ? [{ type: "image_url", image_url: { url: await asUri(about) } }, { type: "text", text: said }] : said;
+      const parts = [];
+      if (about) parts.push({ type: "image_url", image_url: { url: await asUri(about) } });
+      if (sound) parts.push({ type: "input_audio", input_audio: { data: (await asUri(sound)).split(",")[1], format: "wav" } });
+      const content = parts.length ? [...parts, { type: "text", text: said }] : said;
       // Who only looks answers one question at a time, about what was shown last.
       const asked = [...(about && !assists ? [] : messages), { role: "user", content }];
       let reply = null;
@@ -305,9 +308,15 @@ function chatPanel(section) {
       }
       if (reply?.handed_over) theirs.textContent = say("handedOver");
       if (about) seen = about;
+      if (sound && reply?.heard) words.textContent = reply.heard;
       messages = [...messages, { role: "user", content: reply?.heard || said }, { role: "assistant", content: theirs.textContent }];
+      if (reply && !reply.handed_over) {
+        theirs.append(...reply.sources.map((source, place) => element("small", `[${place + 1}] ${source.text}`)));
+      }
     });
-  });
+  };
+  one("form", section).addEventListener("submit", (event) => { event.preventDefault(); send(null); });
+  recordButton(section, send);
 }
 
 // Pieces of an answer; what else a desk says of it is told.
