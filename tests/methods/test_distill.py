@@ -214,7 +214,9 @@ def test_speech_without_words_is_refused_unless_the_teacher_writes_it_down(clips
 def test_pictures_without_words_are_refused_for_a_model_that_learns_from_pairs(tmp_path):
     paint_many(tmp_path, 3)
     (tmp_path / "metadata.jsonl").write_text(
-        "".join(f'{{"file_name": "0/{number:03}.png", "text": "{said}"}}\n' for number, said in enumerate(["a", "", "c"]))
+        "".join(
+            f'{{"file_name": "0/{number:03}.png", "text": "{said}"}}\n' for number, said in enumerate(["a", "", "c"])
+        )
     )
     model = open_model("pictures-dual-encoder")
     with pytest.raises(DataError, match=r"has no text, and pictures-dual-encoder learns from pairs"):
