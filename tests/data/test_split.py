@@ -77,6 +77,22 @@ def test_an_empty_part_gets_the_nearest_rows() -> None:
     assert ids(split(data)) == [[names[0]], [names[1]], sorted(names[2:])]
 
 
+def test_every_part_has_every_class_of_three_rows_or_more() -> None:
+    counts = {"a": 40, "b": 6, "c": 3, "d": 2}
+    rows = [
+        Row(f"{kind}{n}", {"text": f"{kind}{n}", "label": kind}) for kind, count in counts.items() for n in range(count)
+    ]
+    plain = split(DataSet("plain", tuple(Row(row.id, {"text": row.id}) for row in rows)))
+    parts = split(DataSet("classes", tuple(rows)))
+    for part in parts:
+        assert {"a", "b", "c"} <= {row.fields["label"] for row in part}
+    kept = [{row.id for row in part} & {row.id for row in other} for part, other in zip(parts, plain, strict=True)]
+    assert sum(map(len, kept)) >= len(rows) - 4  # nearly all are where they would be without classes
+    halves = split_with_calibration(texts(1), DataSet("classes", tuple(rows)))
+    for part in halves[:2]:
+        assert {row.fields["label"] for row in part} == set(counts)
+
+
 def test_rows_of_one_file_stay_together() -> None:
     rows = [
         Row(f"{n}.png" + (f"#{k}" if k > 1 else ""), {"text": f"{n} {k}"}, "image", Path("x") / f"{n}.png")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +32,9 @@ def split(data: DataSet) -> Parts:
     """Split into 20 : 20 : 60 by a hash of each row's id, or as the set itself says.
 
     A row keeps its part when other rows come, go or change places, on every machine; rows that share a file stay
-    together. Only where the lots leave a part of a small set empty, it is given the nearest: the lowest lot for
-    calibrate, the next for select, the highest for judge. The same content in two parts is an error.
+    together. Only where the lots leave a part of a small set, or of a class, empty, it is given the nearest: the lowest
+    lot for calibrate, the next for select, the highest for judge. So each part has every class of three rows or more.
+    The same content in two parts is an error.
     """
     part_of = _fixed(data) if data.parts else _drawn(data, PARTS)
     parts = Parts(*(tuple(row for row in data.rows if part_of[row.id] == part) for part in PARTS))
@@ -96,22 +97,39 @@ def _fixed(data: DataSet) -> Mapping[str, str]:
 
 
 def _drawn(data: DataSet, names: tuple[str, ...]) -> dict[str, str]:
-    """Deal rows to 20 : 20 : 60, or to halves, by their lots; then fill a part that stayed empty."""
-    borders = BORDERS if len(names) == len(PARTS) else (0.5,)
+    """Deal rows to 20 : 20 : 60, or to halves, by their lots, the rows of a class among themselves."""
     lots = {bunch(row): lot(bunch(row)) for row in data.rows}
     if len(data.rows) < (FEWEST_ROWS if len(names) == len(PARTS) else len(names)) or len(lots) < len(names):
         raise DataError(
             f"{data.name} has {len(data.rows)} rows of {len(lots)} files, too few for {', '.join(names)}",
             hint=f"give at least {FEWEST_ROWS} different rows, or an own set to --calibration",
         )
+    part_of = _dealt(lots, names)
+    for members in _classes(data.rows):
+        if len(members) >= len(names):
+            part_of |= _dealt({name: lots[name] for name in members}, names)
+    return {row.id: part_of[bunch(row)] for row in data.rows}
+
+
+def _classes(rows: Iterable[Row]) -> Iterable[set[str]]:
+    """What is dealt as one, by its label; none of what has no label."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        if row.fields.get("label"):
+            found.setdefault(row.fields["label"], set()).add(bunch(row))
+    return found.values()
+
+
+def _dealt(lots: Mapping[str, float], names: tuple[str, ...]) -> dict[str, str]:
+    """The part of each name by its lot; a part that would stay empty is given the nearest."""
+    borders = BORDERS if len(names) == len(PARTS) else (0.5,)
     order = sorted(lots, key=lambda name: (lots[name], name))
     counts = [sum(lots[name] < border for name in order) for border in borders]
     for index in range(len(counts)):
         floor = counts[index - 1] + 1 if index else 1
         counts[index] = min(max(counts[index], floor), len(order) - len(counts) + index)
     ends = [*counts, len(order)]
-    part_of = {name: names[sum(place >= end for end in ends)] for place, name in enumerate(order)}
-    return {row.id: part_of[bunch(row)] for row in data.rows}
+    return {name: names[sum(place >= end for end in ends)] for place, name in enumerate(order)}
 
 
 def bunch(row: Row) -> str:

@@ -162,7 +162,7 @@ class Distill(Method):
             )
         if not self.pseudo_labels:
             _check_words(model, rows)
-        untold = next((row.id for row in rows if not row.fields.get("text")), None)
+        untold = next((row.id for row in rows if not (row.fields.get("text") or row.fields.get("label"))), None)
         if model.family.task == "dual-encoder" and untold is not None:
             said = f"row {untold!r} of {name} has no text, and {model.name} learns from pairs"
             raise DataError(f"distill: {said}", hint="say in `text` what it shows or sounds like")
