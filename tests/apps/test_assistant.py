@@ -257,17 +257,6 @@ def test_a_conversation_is_remembered(knowledge):
     assert after.ask("and for soil?").confidence > alone.ask("and for soil?").confidence
 
 
-@pytest.mark.parametrize(
-    "follows",
-    ["Napoleon?", "ok", "thanks", "why?", "bitcoin", "Are you human?", "猫", "and to the moon?", "what about pizza"],
-)
-def test_what_no_passage_knows_is_handed_over_though_something_was_answered_before(follows, knowledge):
-    talk = desk(knowledge).talk()
-    assert not talk.ask("what are your shipping costs").handed_over
-    reply = talk.ask(follows)
-    assert (reply.handed_over, reply.text) == (True, NOT_KNOWN)
-
-
 class Ears:
     task = "speech-seq2seq"
 

@@ -126,6 +126,13 @@ def test_a_tokenizer_that_reads_the_same_pieces_otherwise_is_refused(fresh, tmp_
     with pytest.raises(RecipeError, match="reads other word pieces"):
         check_teacher(*models, False)
     check_teacher(models[0], models[0], False)
+    padded = json.loads((tmp_path / "cased" / "tokenizer.json").read_text(encoding="utf8"))
+    padded["padding"] = {"strategy": {"Fixed": 40}, "direction": "Right", "pad_to_multiple_of": None,
+                         "pad_id": 0, "pad_type_id": 0, "pad_token": "[UNK]"}  # fmt: skip
+    padded["truncation"] = {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}
+    (tmp_path / "padded").mkdir()
+    (tmp_path / "padded" / "tokenizer.json").write_text(json.dumps(padded), encoding="utf8")
+    check_teacher(models[0], replace(fresh("llama"), folder=tmp_path / "padded"), False)
     bert = fresh("bert")
     for name, order in (("one", words), ("other", words[::-1])):
         (tmp_path / name).mkdir()

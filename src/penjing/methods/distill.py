@@ -162,10 +162,7 @@ class Distill(Method):
             )
         if not self.pseudo_labels:
             _check_words(model, rows)
-        untold = next((row.id for row in rows if not (row.fields.get("text") or row.fields.get("label"))), None)
-        if model.family.task == "dual-encoder" and untold is not None:
-            said = f"row {untold!r} of {name} has no text, and {model.name} learns from pairs"
-            raise DataError(f"distill: {said}", hint="say in `text` what it shows or sounds like")
+        _check_pairs(name, model, rows)
 
     def runs(self, items: int) -> float:
         """Every step costs about three runs of its items, and the teacher one of all."""
@@ -267,4 +264,14 @@ def _check_words(model: Model, rows: Sequence[Row]) -> None:
         raise DataError(
             f"row {silent.id!r} has no text, so {model.name} would learn to say nothing",
             hint="give what is said in `text`, or name clips in `data` with pseudo_labels: true",
+        )
+
+
+def _check_pairs(name: str, model: Model, rows: Sequence[Row]) -> None:
+    """A model of two encoders learns from what belongs together: a picture or a sound, and words of it."""
+    untold = next((row.id for row in rows if not (row.fields.get("text") or row.fields.get("label"))), None)
+    if model.family.task == "dual-encoder" and untold is not None:
+        raise DataError(
+            f"row {untold!r} of {name} has no text, and {model.name} learns from pairs",
+            hint="say in `text` what it shows or sounds like",
         )

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 
 from penjing.calibrate.proxy import WORDS
+from penjing.data.text import open_tokenizer
 from penjing.errors import DataError, ModelError, RecipeError
 from penjing.models.checkpoint import read_json
 from penjing.models.family import Model
@@ -194,9 +194,11 @@ def _cut_otherwise(one: Path, other: Path) -> bool:
 def _numbers(folder: Path) -> list[list[int]] | None:
     try:
         with ExitStack() as kept:
-            tokenizer = Tokenizer.from_file(str(tokenizer_json(folder, kept)))
-    except Exception:  # a folder without one, or whatever tokenizers says of a file of another kind
+            tokenizer = open_tokenizer(tokenizer_json(folder, kept))
+    except Exception:  # a folder without one, or whatever transformers says of the older files
         return None
+    tokenizer.no_padding()  # how sentences are made as long as one another is no matter of what their words are
+    tokenizer.no_truncation()
     return [one.ids for one in tokenizer.encode_batch(SENTENCES, add_special_tokens=False)]
 
 
