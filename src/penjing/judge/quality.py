@@ -48,7 +48,7 @@ def liken(source: Judged, result: Judged) -> Mapping[str, ItemScores]:
         scores[PERPLEXITY] = replace(scores[PERPLEXITY], denominator=source.scores[PERPLEXITY].denominator)
     if source.vectors is None or result.vectors is None or source.vectors.shape != result.vectors.shape:
         return scores
-    return {**scores, "cosine": cosine(source.vectors, result.vectors)}
+    return {**scores, "cosine": cosine(source.vectors, result.vectors).of_rows(result.vector_rows)}
 
 
 Fed = tuple[Graph, Arrays]

@@ -15,7 +15,7 @@ from penjing.evaluate.labels import check_labels, evaluate_labels
 from penjing.evaluate.language import evaluate_language
 from penjing.evaluate.retrieval import cosine_scores
 from penjing.evaluate.sentences import check_scores, evaluate_sentences, sentence_metrics
-from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
+from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot, of_rows
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words, use
 from penjing.judge.sight import USES, fitting, judge_sight, look, sight_metrics
 from penjing.values import FloatArray
@@ -35,6 +35,8 @@ class Judged:
     """id -> (reference, hypothesis)"""
     vectors: FloatArray | None = None
     """(rows, width), where a result's are compared with its source's"""
+    vector_rows: tuple[str, ...] = ()
+    """Ids of the rows that `vectors` are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def _speech(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judg
 
 def _language(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
     texts = [runner.tokens(row.fields["text"]) for row in rows]
-    return Judged(evaluate_language(texts, runner.logits, runner.context_tokens, progress))
+    return Judged(of_rows(evaluate_language(texts, runner.logits, runner.context_tokens, progress), rows))
 
 
 def _multimodal(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
@@ -141,7 +143,7 @@ def _dual(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged
 
 def _sentences(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
     scores, vectors = evaluate_sentences(runner.embed_texts, rows, progress)
-    return Judged(scores, vectors=vectors)
+    return Judged(scores, vectors=vectors, vector_rows=tuple(row.id for row in rows))
 
 
 def _labels(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
