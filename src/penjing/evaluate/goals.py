@@ -5,7 +5,8 @@ NAME OPERATOR LIMIT; the operator is one of <= >= < >, and the limit is
     +2%    -10%    the source plus or minus a share of itself  (relative change)
     30%            a share of the source
     0.1            the number itself
-Models of several tasks put the task before the name: `vqa/accuracy>=-0.01`.
+Models of several tasks put the task before the name: `vqa/accuracy>=-0.01`; `shifted/` stands before a metric that is
+measured on shifted test rows: `shifted/wer<=+0.02`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from penjing.values import Measures, Metric
 LimitKind = Literal["change", "relative", "share", "value"]
 
 _PATTERN = re.compile(
-    r"\s*(?P<metric>(?:[\w.-]+/)?\w+)\s*(?P<operator><=|>=|<|>)\s*(?P<sign>[+-]?)(?P<amount>[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<percent>%?)\s*"
+    r"\s*(?P<metric>(?:[\w.-]+/)*\w+)\s*(?P<operator><=|>=|<|>)\s*(?P<sign>[+-]?)(?P<amount>[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<percent>%?)\s*"
 )
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,

@@ -8,6 +8,8 @@ from itertools import cycle
 from typing import Any
 
 from penjing.data.row import Row
+from penjing.data.shifts.inputs import InputsOf
+from penjing.data.shifts.registry import Modality
 from penjing.errors import DataError
 from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
@@ -44,13 +46,47 @@ class Task:
     """How a task is judged: what its rows must have, what it measures on them, and the scores of a runner.
 
     `check` takes the labels that the model knows besides; only classifiers have any. `item` gives a function that runs
-    the task on the next of the first rows each time it is called, to be timed.
+    the task on the next of the first rows each time it is called, to be timed. `inputs` names the columns that the
+    model reads of a row, by modality (see `penjing.data.shifts.inputs`); what a row is judged against is no input.
     """
 
     check: Callable[[Sequence[Row], Sequence[str]], object]
     metrics: Callable[[Sequence[Row]], tuple[str, ...]]
     score: Callable[[Any, Sequence[Row], Progress | None], Judged]
     item: Callable[[Any, Sequence[Row]], Callable[[], object]]
+    inputs: InputsOf
+
+
+def media_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return the media of a row: what a task reads that is judged by texts or labels."""
+    inputs: dict[Modality, tuple[str, ...]] = {}
+    if row.image is not None:
+        inputs["image"] = ("file",)
+    if row.sound is not None:
+        inputs["audio"] = ("file",) if row.media == "audio" else ("spoken",)
+    return inputs
+
+
+def text_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return the texts of a row: what a task reads that is fed with texts."""
+    columns = tuple(column for column in ("text", "text2") if column in row.fields)
+    return {"text": columns} if columns else {}
+
+
+def retrieval_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return both sides of a pair, media and caption; the media alone where a label is to be named."""
+    return media_inputs(row) if "label" in row.fields else {**media_inputs(row), **text_inputs(row)}
+
+
+def question_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return the media of a row, and its question where that is typed."""
+    typed = "question" in row.fields and row.sound is None
+    return {**media_inputs(row), **({"text": ("question",)} if typed else {})}
+
+
+def classifier_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return the image of a row, or its texts."""
+    return media_inputs(row) or text_inputs(row)
 
 
 def transcribe_row(runner: Any, row: Row) -> str:
@@ -157,16 +193,23 @@ def _sight(task: str) -> Task:
         lambda rows: sight_metrics(task, rows),
         lambda runner, rows, progress: Judged(*judge_sight(runner, rows, progress)),
         lambda runner, rows: _each(look)(runner, fitting(task, rows)),
+        question_inputs,
     )
 
 
 TASKS: Mapping[str, Task] = {
-    "speech-seq2seq": Task(_column("text"), lambda rows: ("wer", "cer"), _speech, _each(transcribe_row)),
-    "causal-lm": Task(_column("text"), lambda rows: ("perplexity",), _language, _one_token),
-    "dual-encoder": Task(_check_dual, _dual_metrics, _dual, _each(embed_row)),
-    "multimodal": Task(lambda rows, labels: check_uses(rows), multimodal_metrics, _multimodal, _each(use)),
-    "encoder": Task(lambda rows, labels: check_scores(rows), sentence_metrics, _sentences, _each(embed_row)),
-    "classifier": Task(check_labels, lambda rows: ("accuracy",), _labels, _each(classify_row)),
+    "speech-seq2seq": Task(_column("text"), lambda rows: ("wer", "cer"), _speech, _each(transcribe_row), media_inputs),
+    "causal-lm": Task(_column("text"), lambda rows: ("perplexity",), _language, _one_token, text_inputs),
+    "dual-encoder": Task(_check_dual, _dual_metrics, _dual, _each(embed_row), retrieval_inputs),
+    "multimodal": Task(
+        lambda rows, labels: check_uses(rows), multimodal_metrics, _multimodal, _each(use), question_inputs
+    ),
+    "encoder": Task(
+        lambda rows, labels: check_scores(rows), sentence_metrics, _sentences, _each(embed_row), text_inputs
+    ),
+    "classifier": Task(
+        check_labels, lambda rows: ("accuracy",), _labels, _each(classify_row), classifier_inputs
+    ),
     **{task: _sight(task) for task in USES},
 }
 """Every task that can be judged."""

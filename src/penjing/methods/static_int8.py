@@ -17,7 +17,7 @@ from penjing.errors import RecipeError
 from penjing.layers.bitmap import stored_bytes
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
-from penjing.methods.base import Aids, Method, method, not_finite
+from penjing.methods.base import Aids, Method, RangeCalibrated, method, not_finite
 from penjing.methods.placing import int8_layer, output_error
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
@@ -42,7 +42,7 @@ class _Swap:
 
 
 @method("static_int8")
-class StaticInt8(Method):
+class StaticInt8(RangeCalibrated):
     """Weights int8 per output channel, inputs uint8 with one range measured on calibration data: y = Q(x) Ŵᵀ.
 
     In a recipe: `{method: static_int8, towers: [encoder], calibration: percentile}`.
@@ -52,7 +52,6 @@ class StaticInt8(Method):
     """
 
     roles: ClassVar[tuple[Role, ...]] = ("encoder",)
-    needs_data: ClassVar[bool] = True
 
     calibration: RangeRule = Field("absmax", description="range of inputs: absmax, percentile or mse")
     max_error: float = Field(

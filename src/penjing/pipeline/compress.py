@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import time
 from pathlib import Path
@@ -14,9 +15,12 @@ import penjing
 from penjing.artifact.checkpoint import Layout, save_portable, write_configuration
 from penjing.artifact.publish import publish, staging
 from penjing.data.content import content_key
+from penjing.data.shifts.media import check_calibration_media
 from penjing.data.split import Parts, check_disjoint
 from penjing.errors import GoalNotMet
 from penjing.judge.footprint import forget_peak, own_peak_bytes
+from penjing.judge.tasks import task_of
+from penjing.methods.base import RangeCalibrated
 from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.models.outputs import tower_outputs
@@ -24,7 +28,10 @@ from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
+from penjing.pipeline.engines import judge_engines
 from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job, with_data
+from penjing.pipeline.judging import judging_plan
+from penjing.pipeline.material import RangeRows, range_material
 from penjing.pipeline.measure import (
     Comparison,
     compare,
@@ -133,7 +140,21 @@ def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibr
     if parts is None or not any(step.method.needs_data for step in recipe.steps):
         return Calibration((), (), "no data")
     tell("read calibration data", 0, 0)
-    return Calibration((), (), rows_key(parts), (parts.calibrate, parts.select)).read_by(model)
+    ranges, key = range_rows(job, model, recipe), rows_key(parts)
+    if ranges is not None:
+        key += f" {json.dumps(ranges.material.sets, sort_keys=True)}"
+    return Calibration((), (), key, (parts.calibrate, parts.select), ranges).read_by(model)
+
+
+def range_rows(job: Job, model: Model, recipe: Recipe) -> RangeRows | None:
+    """Rows for the steps that measure ranges of activations; None where no step does, or the model has no task."""
+    task, parts = model.family.task, job.parts
+    if task is None or parts is None or not any(isinstance(step.method, RangeCalibrated) for step in recipe.steps):
+        return None
+    check_calibration_media(parts.calibrate, task_of(task).inputs)
+    exclude = (*parts.select, *parts.judge)
+    material = range_material(task, model.settings, parts.calibrate, exclude, builtin=not job.own_calibration)
+    return RangeRows(material, task, recipe.seed, job.work / "calibration")
 
 
 def check_apart(recipe: Recipe, parts: Parts) -> None:
@@ -176,15 +197,17 @@ def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -
 
 
 def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path, tell: Tell) -> Comparison:
-    """Measure source and result on rows that no step has seen, in the engine or in PyTorch."""
+    """Measure source and result on rows that no step has seen, in every engine or in PyTorch."""
+    plan = judging_plan(job, model.family.task, choices, tell)
     if choices.in_engine:
-        found = compare(model, before, folder, choices.rows, job.engine, tell)
+        comparison = compare(model, before, folder, plan, job.engine, tell)
+        comparison = dataclasses.replace(comparison, engines=judge_engines(job, model, choices, comparison.judgement, folder, tell))
         if not choices.rows:
-            return found
+            return comparison
         reference = time_in_torch(open_model(job.model), choices.rows, job.engine.threads, tell)
-        return dataclasses.replace(found, reference=reference)
+        return dataclasses.replace(comparison, reference=reference)
     if choices.rows:
-        return compare_in_torch(open_model(job.model), model, folder, choices.rows, job.engine.threads, tell)
+        return compare_in_torch(open_model(job.model), model, folder, plan, job.engine.threads, tell)
     tell("compare outputs", 0, 0)
     probe, outputs = before
     return compare_outputs_in_torch(model, (outputs, tower_outputs(model, probe)), folder, job.engine.threads)

@@ -10,13 +10,15 @@ from typing import Any
 from penjing.artifact.manifest import model_bytes
 from penjing.calibrate.runner import reference_runner
 from penjing.data.row import Row
-from penjing.evaluate.interval import ItemScores, differences, measure_all
+from penjing.evaluate.interval import differences, measure_all
 from penjing.evaluate.similarity import cosine
 from penjing.judge.footprint import peak_rss_bytes
-from penjing.judge.quality import compare_outputs, judge, liken
+from penjing.judge.quality import compare_outputs
 from penjing.judge.speed import graph_latencies, item_latencies
-from penjing.judge.tasks import SPEED_ROWS, Judged
+from penjing.judge.tasks import SPEED_ROWS
 from penjing.models.family import Model
+from penjing.pipeline.engines import EngineResult
+from penjing.pipeline.judging import Judgement, JudgingPlan, judge_runners
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, Graph
 from penjing.values import Arrays, FloatArray, Latency, Measures, Metric, Tell
@@ -31,18 +33,12 @@ class Comparison:
     changes: Mapping[str, Metric] = field(default_factory=dict)
     tower_ms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """tower -> p50 of its graph before and after, on what a runner feeds it at once, or the example of the export"""
-    said: Mapping[str, Judged] = field(default_factory=dict)
-    """`source` and `result` -> what was said of each row"""
     reference: Measures | None = None
     """the source in PyTorch eager float32: a further column"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Judgement:
-    """Scores and times of runners by name."""
-
-    said: Mapping[str, Judged]
-    speeds: Mapping[str, Latency]
+    judgement: Judgement = field(default_factory=lambda: Judgement({}))
+    """what test rows gave: scores, shift, slices"""
+    engines: tuple[EngineResult, ...] = ()
+    """what the result reached in each engine, that of the run first"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ def exported(model: Model, folder: Path) -> Exported:
 
 
 def compare(
-    model: Model, source: Exported, result: Path, rows: Sequence[Row], engine: Engine, tell: Tell
+    model: Model, source: Exported, result: Path, plan: JudgingPlan, engine: Engine, tell: Tell
 ) -> Comparison:
     """Measure graphs of a model and of what became of it. Without rows, outputs are compared on synthetic inputs."""
     both = {"source": source, "result": exported(model, result)}
@@ -77,23 +73,14 @@ def compare(
         tell("time towers", done, len(pairs))
         times = graph_latencies(graphs, engine.threads)
         tower_ms[tower] = (times["source"].p50_ms, times["result"].p50_ms)
-    if rows:
-        found = judge_both(
-            {
-                name: open_runner(one.folder, {"task": model.family.task, "settings": one.settings}, engine)
-                for name, one in both.items()
-            },
-            rows,
-            engine.threads,
-            tell,
-        )
-        scores = scores_of(found.said)
+    if plan.rows:
+        manifests = {name: {"task": model.family.task, "settings": one.settings} for name, one in both.items()}
+        runners = {name: open_runner(one.folder, manifests[name], engine) for name, one in both.items()}
+        found = judge_runners(runners, plan, engine.threads, tell)
     else:
-        found = _Judgement({}, {})
-        scores = {
-            "source": {},
-            "result": compare_outputs([(graphs["source"], graphs["result"]) for graphs in pairs.values()]),
-        }
+        outputs = compare_outputs([(graphs["source"], graphs["result"]) for graphs in pairs.values()])
+        found = Judgement({"source": {}, "result": outputs})
+    scores = found.scores
     tell("measure memory", 0, 0)
     sizes = {"source": source_bytes(model), "result": model_bytes(result)}
     measured = {
@@ -101,7 +88,7 @@ def compare(
         for name, one in both.items()
     }
     changes = differences(scores["source"], scores["result"])
-    return Comparison(measured["source"], measured["result"], changes, tower_ms, found.said)
+    return Comparison(measured["source"], measured["result"], changes, tower_ms, judgement=found)
 
 
 def open_pairs(both: Mapping[str, Exported], engine: Engine) -> dict[str, dict[str, tuple[Graph, Arrays]]]:
@@ -116,32 +103,18 @@ def open_pairs(both: Mapping[str, Exported], engine: Engine) -> dict[str, dict[s
     }
 
 
-def judge_both(runners: Mapping[str, Any], rows: Sequence[Row], threads: int, tell: Tell) -> _Judgement:
-    """Judge every runner on all rows, then time items of the first few in turns."""
-    said = {
-        name: judge(runner, rows, lambda done, total, name=name: tell(f"judge {name}", done, total))  # type: ignore[misc]
-        for name, runner in runners.items()
-    }
-    tell("time items", 0, 0)
-    return _Judgement(said, item_latencies(runners, rows, threads))
-
-
-def scores_of(said: Mapping[str, Judged]) -> dict[str, Mapping[str, ItemScores]]:
-    """Scores of source and result."""
-    return {"source": said["source"].scores, "result": liken(said["source"], said["result"])}
-
-
 def compare_in_torch(
-    source: Model, result: Model, folder: Path, rows: Sequence[Row], threads: int, tell: Tell
+    source: Model, result: Model, folder: Path, plan: JudgingPlan, threads: int, tell: Tell
 ) -> Comparison:
     """Measure the task of two networks in PyTorch; `folder` holds the files of the result."""
-    found = judge_both({"source": reference_runner(source), "result": reference_runner(result)}, rows, threads, tell)
+    runners = {"source": reference_runner(source), "result": reference_runner(result)}
+    found = judge_runners(runners, plan, threads, tell)
     sizes = {"source": source_bytes(source), "result": model_bytes(folder)}
-    scores = scores_of(found.said)
+    scores = found.scores
     engine = Engine("torch", threads)
     measured = {name: _measures(engine, sizes[name], scores[name], found.speeds[name], None) for name in sizes}
     changes = differences(scores["source"], scores["result"])
-    return Comparison(measured["source"], measured["result"], changes, said=found.said)
+    return Comparison(measured["source"], measured["result"], changes, judgement=found)
 
 
 def time_in_torch(source: Model, rows: Sequence[Row], threads: int, tell: Tell) -> Measures:

@@ -98,9 +98,10 @@ def data_json(job: Job) -> dict[str, Any] | None:
 
 def samples(comparison: Comparison) -> list[dict[str, str]]:
     """Judged items of which source and result say different things."""
-    if not comparison.said:
+    outputs = comparison.judgement.outputs
+    if not outputs:
         return []
-    source, result = (comparison.said[name].transcripts for name in ("source", "result"))
+    source, result = (outputs[name].transcripts for name in ("source", "result"))
     different = [key for key in source if source[key][1] != result[key][1]]
     return [
         {"id": key, "reference": source[key][0], "source": source[key][1], "result": result[key][1]}

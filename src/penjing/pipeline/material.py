@@ -1,0 +1,121 @@
+"""Rows that the ranges of activations are calibrated on: the user's, built-in material of the task, both augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from penjing.data.content import content_key, outline
+from penjing.data.row import Row
+from penjing.data.shifts.rows import augmented_rows
+from penjing.data.source import load_dataset
+from penjing.judge.tasks import task_of
+from penjing.models.family import Model
+from penjing.models.tower import Batch
+
+MOST_ROWS_PER_SET = 40
+"""Rows taken of one built-in set, the same every time: ranges hardly grow with more of one source."""
+MODALITY_SETS: Mapping[str, tuple[str, ...]] = {
+    "audio": ("calibration-audio", "speech"),
+    "image": ("calibration-images", "pictures"),
+    "text": ("calibration-text", "text"),
+}
+"""Built-in sets by what a model is fed with. Of a set that judges too, only the calibration part is taken."""
+OWN_SETS: Mapping[str, tuple[str, ...]] = {"multimodal": ("scenes",)}
+"""Built-in sets of tasks that have a world of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Rows for calibrating ranges.
+
+    `rows` are the calibration part of the user's data, then built-in rows; `sets` has the number of rows of each
+    built-in set that was added.
+    """
+
+    rows: tuple[Row, ...]
+    sets: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRows:
+    """Rows that ranges are measured on, and how they are augmented: seed, and folder of the augmented media."""
+
+    material: Material
+    task: str
+    seed: int
+    folder: Path
+
+    def batches(self, model: Model, *, augment: bool) -> list[Batch]:
+        """Return the rows as the model reads them, with their augmented copies or alone."""
+        rows = self.material.rows
+        if augment:
+            rows = (*rows, *augmented_rows(rows, task_of(self.task).inputs, self.seed, self.folder))
+        return list(model.family.batches(model.settings, model.folder, rows))
+
+    def count(self, *, augment: bool) -> int:
+        """Return the number of batches without making them."""
+        return len(self.material.rows) * (1 + augment)
+
+
+def range_material(
+    task: str, settings: Mapping[str, Any], calibration: Sequence[Row], exclude: Iterable[Row], builtin: bool
+) -> Material:
+    """Return the rows that ranges are calibrated on.
+
+    Args:
+        task: the model's task.
+        settings: what the runtime knows of the model; it says which modalities the model is fed with.
+        calibration: calibration part of the user's data.
+        exclude: validation and test rows. Built-in rows of equal content are left out.
+        builtin: whether built-in rows are added; they are not where the user names a set of their own to calibrate on.
+    """
+    if not builtin:
+        return Material(tuple(calibration), {})
+    rows, sets = list(calibration), {}
+    taken = _Contents([*calibration, *exclude])
+    for name in _set_names(task, settings):
+        added = [row for row in _calibration_part(name) if row not in taken]
+        sets[name] = len(added)
+        rows += [Row(f"{name}/{row.id}", row.fields, row.media, row.file, row.spoken) for row in added]
+    return Material(tuple(rows), sets)
+
+
+def _set_names(task: str, settings: Mapping[str, Any]) -> Collection[str]:
+    """Names of the built-in sets that fit a task and what its model is fed with."""
+    if task in OWN_SETS:
+        return OWN_SETS[task]
+    modality = next((name for name in ("image", "audio") if settings.get(name)), "text")
+    return MODALITY_SETS[modality]
+
+
+def _calibration_part(name: str) -> list[Row]:
+    """The calibration rows of a built-in set, at most `MOST_ROWS_PER_SET`, spread over the set."""
+    dataset = load_dataset(name)
+    rows = [row for row in dataset.rows if dataset.parts.get(row.id, "calibrate") == "calibrate"]
+    step = max(1.0, len(rows) / MOST_ROWS_PER_SET)
+    return [rows[int(index * step)] for index in range(min(len(rows), MOST_ROWS_PER_SET))]
+
+
+class _Contents:
+    """Contents of rows: decoded pixels or samples, or the text where there are neither; other columns do not count.
+
+    Only rows of equal length or size are decoded.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows: dict[object, list[Row]] = {}
+        for row in rows:
+            self._rows.setdefault(outline(_bare(row)), []).append(_bare(row))
+
+    def __contains__(self, row: Row) -> bool:
+        alike = self._rows.get(outline(_bare(row)), ())
+        return bool(alike) and content_key(_bare(row)) in {content_key(other) for other in alike}
+
+
+def _bare(row: Row) -> Row:
+    """A row without what is told about its media."""
+    fields = {} if row.file is not None else {"text": row.fields.get("text", "")}
+    return Row(row.id, fields, row.media, row.file)
