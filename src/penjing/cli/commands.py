@@ -68,6 +68,9 @@ def compress(  # noqa: PLR0913, PLR0917 - the options of the contract
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an artifact that stands at OUT.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Judge test rows as they are and in one engine: no shift, no other engine.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -88,6 +91,7 @@ def compress(  # noqa: PLR0913, PLR0917 - the options of the contract
             seed=seed,
             resume=resume,
             overwrite=overwrite,
+            quick=quick,
             tell=tell,
         )
     if not found:  # a process that helped another one to learn

@@ -109,5 +109,6 @@ def slice_result(
         return None
     before = source[metric].subset(row_ids) if metric in source else replace(after, numerator=np.ones(count))
     change = paired_difference(before, after)
-    ends = sorted((loss(metric, 0.0, change.low), loss(metric, 0.0, change.high)))
-    return SliceResult(*key, metric, before.value, after.value, loss(metric, 0.0, change.value), *ends, n=count)
+    low, high = sorted((loss(metric, 0.0, change.low), loss(metric, 0.0, change.high)))
+    lost = loss(metric, 0.0, change.value)
+    return SliceResult(*key, metric, before.value, after.value, lost, low, high, count)

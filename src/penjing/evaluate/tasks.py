@@ -47,9 +47,7 @@ def evaluate_speech(
     for done, row in enumerate(rows, 1):
         heard.append(transcribe(row))
         _tell(progress, done, len(rows))
-    scores = of_rows(
-        speech_scores(references, heard, [row.fields.get("language") or language for row in rows]), rows
-    )
+    scores = of_rows(speech_scores(references, heard, [row.fields.get("language") or language for row in rows]), rows)
     found = zip(rows, references, heard, strict=True)
     return SpeechEvaluation(scores, tuple(Transcript(row.id, told, text) for row, told, text in found))
 

@@ -73,9 +73,7 @@ def shift_goals(goals: Collection[Goal]) -> tuple[Goal, ...]:
     """
     explicit = {goal.metric for goal in goals}
     return tuple(
-        _shift_goal(tolerance)
-        for tolerance in tolerances(goals)
-        if SHIFTED + tolerance.metric not in explicit
+        _shift_goal(tolerance) for tolerance in tolerances(goals) if SHIFTED + tolerance.metric not in explicit
     )
 
 

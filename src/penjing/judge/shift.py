@@ -57,7 +57,8 @@ def shift_test_rows(task: str, rows: Sequence[Row], seed: int, folder: Path) -> 
     shifted = shifted_rows(rows, task_of(task).inputs, seed, folder)
     if not shifted.rows:
         raise DataError(
-            "no test row has content left once it is corrupted", hint="give other data, or --quick to judge without shift"
+            "no test row has content left once it is corrupted",
+            hint="give other data, or --quick to judge without shift",
         )
     return shifted
 

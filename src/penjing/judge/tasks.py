@@ -207,9 +207,7 @@ TASKS: Mapping[str, Task] = {
     "encoder": Task(
         lambda rows, labels: check_scores(rows), sentence_metrics, _sentences, _each(embed_row), text_inputs
     ),
-    "classifier": Task(
-        check_labels, lambda rows: ("accuracy",), _labels, _each(classify_row), classifier_inputs
-    ),
+    "classifier": Task(check_labels, lambda rows: ("accuracy",), _labels, _each(classify_row), classifier_inputs),
     **{task: _sight(task) for task in USES},
 }
 """Every task that can be judged."""

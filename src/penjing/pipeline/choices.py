@@ -105,7 +105,9 @@ def choose_formats(job: Job, model: Model) -> tuple[Format, ...]:
 def _check_shift(goal: Goal, *, judged: bool, quick: bool) -> None:
     """Refuse a goal on shifted rows where none are judged."""
     if goal.metric.startswith(SHIFTED) and (quick or not judged):
-        reason, hint = ("--quick leaves shift out", "leave --quick away") if judged else ("rows are shifted", "give --data")
+        reason, hint = (
+            ("--quick leaves shift out", "leave --quick away") if judged else ("rows are shifted", "give --data")
+        )
         raise RecipeError(f"goal {goal.text!r} cannot be measured: {reason}", hint=hint)
 
 

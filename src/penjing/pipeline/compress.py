@@ -26,9 +26,9 @@ from penjing.models.open import open_model
 from penjing.models.outputs import tower_outputs
 from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
+from penjing.pipeline.engines import judge_engines
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
-from penjing.pipeline.engines import judge_engines
 from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job, with_data
 from penjing.pipeline.judging import judging_plan
 from penjing.pipeline.material import RangeRows, range_material
@@ -41,6 +41,7 @@ from penjing.pipeline.measure import (
     time_in_torch,
 )
 from penjing.pipeline.preflight import check_disk, expect
+from penjing.pipeline.ranges import site_ranges
 from penjing.pipeline.stages import are_shown, watcher
 from penjing.pipeline.steps import Bench, Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
@@ -89,7 +90,7 @@ def compress(
         comparison = measure(job, opened, choices, before, folder, tell)
         coverage = coverage_table(opened, done, counted[0])
         verdict = hold(choices.goals, comparison, done)
-        document = report_document(job, opened, choices.recipe, done, comparison)
+        document = report_document(job, opened, choices.recipe, done, comparison, calibration.ranges)
         document |= {
             **verdict.as_json(),
             "coverage": coverage,
@@ -199,15 +200,19 @@ def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -
 def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path, tell: Tell) -> Comparison:
     """Measure source and result on rows that no step has seen, in every engine or in PyTorch."""
     plan = judging_plan(job, model.family.task, choices, tell)
+    ranges = site_ranges(model, plan.rows, plan.shifted, tell)
     if choices.in_engine:
-        comparison = compare(model, before, folder, plan, job.engine, tell)
-        comparison = dataclasses.replace(comparison, engines=judge_engines(job, model, choices, comparison.judgement, folder, tell))
+        comparison = dataclasses.replace(compare(model, before, folder, plan, job.engine, tell), ranges=ranges)
+        comparison = dataclasses.replace(
+            comparison, engines=judge_engines(job, model, choices, comparison.judgement, folder, tell)
+        )
         if not choices.rows:
             return comparison
         reference = time_in_torch(open_model(job.model), choices.rows, job.engine.threads, tell)
         return dataclasses.replace(comparison, reference=reference)
     if choices.rows:
-        return compare_in_torch(open_model(job.model), model, folder, plan, job.engine.threads, tell)
+        found = compare_in_torch(open_model(job.model), model, folder, plan, job.engine.threads, tell)
+        return dataclasses.replace(found, ranges=ranges)
     tell("compare outputs", 0, 0)
     probe, outputs = before
     return compare_outputs_in_torch(model, (outputs, tower_outputs(model, probe)), folder, job.engine.threads)

@@ -127,5 +127,7 @@ def engine_result(
             continue
         reference = source[name].value if name in source else 1.0
         if not abs(loss(name, primary[name].value, scores[name].value)) <= tolerance.absolute(reference):
-            apart.append(f"{name} {scores[name].value:.4g} in {engine}, {primary[name].value:.4g} in the engine of the run")
+            apart.append(
+                f"{name} {scores[name].value:.4g} in {engine}, {primary[name].value:.4g} in the engine of the run"
+            )
     return EngineResult(engine, not reasons, metrics, reasons, tuple(apart))

@@ -1,4 +1,4 @@
-"""The gate: every goal is met, no slice of the data lost too much and something was changed, or nothing is published."""
+"""The gate: every goal is met, no slice lost too much and something was changed, or nothing is published."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from penjing.data.shifts.rows import ShiftedSet
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.slices import SliceResult, judge_slices, slices_of
 from penjing.evaluate.tolerance import Tolerance, tolerances
+from penjing.judge.languages import language_warnings
 from penjing.judge.quality import judge, liken
 from penjing.judge.shift import ShiftResult, shift_result, shift_test_rows, shifted_scores
 from penjing.judge.speed import item_latencies
@@ -47,6 +48,7 @@ class Judgement:
     shift: ShiftResult | None = None
     slices: tuple[SliceResult, ...] = ()
     small_slices: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def judging_plan(job: Job, task: str | None, choices: Choices, tell: Tell) -> JudgingPlan:
@@ -71,7 +73,8 @@ def judge_runners(runners: Mapping[str, Any], plan: JudgingPlan, threads: int, t
     slices, small = judge_slices(plan.tolerances, clean["source"], clean["result"], slices_of(plan.rows))
     tell("time items", 0, 0)
     speeds = item_latencies(runners, plan.rows, threads)
-    return Judgement(scores, outputs, speeds, shift, tuple(slices), tuple(small))
+    warnings = language_warnings(runners["source"], plan.rows)
+    return Judgement(scores, outputs, speeds, shift, tuple(slices), tuple(small), tuple(warnings))
 
 
 def _judge_each(runners: Mapping[str, Any], rows: Sequence[Row], label: str, tell: Tell) -> dict[str, Judged]:

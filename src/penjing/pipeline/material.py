@@ -9,7 +9,7 @@ from typing import Any
 
 from penjing.data.content import content_key, outline
 from penjing.data.row import Row
-from penjing.data.shifts.rows import augmented_rows
+from penjing.data.shifts.augment import augmented_rows
 from penjing.data.source import load_dataset
 from penjing.judge.tasks import task_of
 from penjing.models.family import Model

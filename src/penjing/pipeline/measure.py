@@ -19,6 +19,7 @@ from penjing.judge.tasks import SPEED_ROWS
 from penjing.models.family import Model
 from penjing.pipeline.engines import EngineResult
 from penjing.pipeline.judging import Judgement, JudgingPlan, judge_runners
+from penjing.pipeline.ranges import SiteRange
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, Graph
 from penjing.values import Arrays, FloatArray, Latency, Measures, Metric, Tell
@@ -37,6 +38,8 @@ class Comparison:
     """the source in PyTorch eager float32: a further column"""
     judgement: Judgement = field(default_factory=lambda: Judgement({}))
     """what test rows gave: scores, shift, slices"""
+    ranges: tuple[SiteRange, ...] = ()
+    """how often test rows leave the calibrated ranges"""
     engines: tuple[EngineResult, ...] = ()
     """what the result reached in each engine, that of the run first"""
 
@@ -62,9 +65,7 @@ def exported(model: Model, folder: Path) -> Exported:
     return Exported(folder, dict(model.settings), inputs)
 
 
-def compare(
-    model: Model, source: Exported, result: Path, plan: JudgingPlan, engine: Engine, tell: Tell
-) -> Comparison:
+def compare(model: Model, source: Exported, result: Path, plan: JudgingPlan, engine: Engine, tell: Tell) -> Comparison:
     """Measure graphs of a model and of what became of it. Without rows, outputs are compared on synthetic inputs."""
     both = {"source": source, "result": exported(model, result)}
     pairs = open_pairs(both, engine)
