@@ -48,6 +48,8 @@ class GoalResult:
     limit: float | None
     met: bool
     note: str = ""
+    worst: str = ""
+    """The part of the model that a measure over several parts comes from."""
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict; numbers that JSON cannot say are null."""
@@ -60,7 +62,7 @@ class GoalResult:
             return ""
         if self.value is None or self.limit is None:
             return f"{self.goal}: {self.note}"
-        return f"{self.goal} is {self.value:.4g}, limit {self.limit:.4g}"
+        return f"{self.goal} is {self.value:.4g}, limit {self.limit:.4g}{f' ({self.worst})' if self.worst else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ class Goal:
             return GoalResult(self.text, self.metric, before, after, limit, False, "not a finite number")
         doubt = self._doubt(limit, before, result.metrics.get(self.metric), (paired or {}).get(self.metric))
         note = "; ".join(filter(None, (doubt, self._wrong_way())))
-        return GoalResult(self.text, self.metric, before, after, limit, self._holds(after, limit), note)
+        worst = _worst_part(result.metrics, self.metric)
+        return GoalResult(self.text, self.metric, before, after, limit, self._holds(after, limit), note, worst)
 
     def _holds(self, value: float, limit: float) -> bool:
         """Compare; `<=` and `>=` forgive the rounding of `0.05 + 0.01`."""
@@ -145,6 +148,14 @@ class Goal:
         else:
             return ""
         return f"not proven at n={count}" if low < limit < high else ""
+
+
+def _worst_part(metrics: Mapping[str, Metric], name: str) -> str:
+    """Which part has the value of a measure that is the lowest of all parts: of `encoder_model/cosine` and its like."""
+    if "/" in name or name not in metrics:
+        return ""
+    parts = {key.rpartition("/")[0]: metric.value for key, metric in metrics.items() if key.endswith(f"/{name}")}
+    return next((part for part, value in parts.items() if value == metrics[name].value), "")
 
 
 def measured_value(measures: Measures, metric: str) -> float | None:

@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from penjing.data.row import Row
 from penjing.errors import DataError
-from penjing.evaluate.interval import ItemScores
+from penjing.evaluate.interval import ItemScores, lowest
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress
 from penjing.judge.tasks import Judged, task_of
-from penjing.runtimes.engine import Graph
-from penjing.values import Arrays
+from penjing.values import Array, Arrays
 
 PERPLEXITY = "perplexity"
 
@@ -51,31 +48,46 @@ def liken(source: Judged, result: Judged) -> Mapping[str, ItemScores]:
     return {**scores, "cosine": cosine(source.vectors, result.vectors).of_rows(result.vector_rows)}
 
 
-Fed = tuple[Graph, Arrays]
-"""A graph and what it is fed."""
+Outputs = Sequence[tuple[Arrays, Arrays]]
+"""Per call of a component: the outputs of the source and of the result."""
 
 
-def compare_outputs(pairs: Sequence[tuple[Fed, Fed]]) -> dict[str, ItemScores]:
-    """Without data: cosine of every component's outputs on synthetic inputs, and divergence where there are logits.
+def compare_outputs(outputs: Mapping[str, Outputs]) -> dict[str, ItemScores]:
+    """Without data: how near the outputs of every component are to the source's, on the same inputs.
 
-    `pairs` are source and result. Outputs that only one has, or has in another shape, say nothing: those of layers that
-    were dropped, of heads that went.
+    `cosine` is the lowest of all components, calls and outputs: a mean would hide a component that is ruined, and large
+    outputs would hide small ones beside them. Of several components each also has its own, `encoder_model/cosine`.
+    `logit_kl` is the mean divergence where there are logits. Outputs that only one side has, or has in another shape or
+    type, say nothing: those of layers that were dropped, of heads that went, of a cache in int8.
+
+    Args:
+        outputs: component -> the outputs of its calls.
+
+    Raises:
+        DataError: No output can be compared.
     """
-    sources: list[Any] = []
-    results: list[Any] = []
+    cosines: dict[str, list[float]] = {}
     logits: list[tuple[Any, Any]] = []
-    for (source, source_inputs), (result, result_inputs) in pairs:
-        before, after = source(source_inputs), result(result_inputs)
-        alike = [name for name in sorted(before) if name in after and before[name].shape == after[name].shape]
-        if not alike:
-            continue
-        sources.append(np.concatenate([before[name].ravel() for name in alike]))
-        results.append(np.concatenate([after[name].ravel() for name in alike]))
-        if "logits" in before:
-            logits.append((before["logits"], after["logits"]))
-    if not sources:
+    for component, calls in outputs.items():
+        for before, after in calls:
+            names = [name for name in sorted(before) if name in after and _is_comparable(before[name], after[name])]
+            scores = cosine([before[name] for name in names], [after[name] for name in names])
+            cosines.setdefault(component, []).extend(scores.numerator)
+            if "logits" in names:
+                logits.append((before["logits"], after["logits"]))
+    cosines = {component: values for component, values in cosines.items() if values}
+    if not cosines:
         raise DataError("no output of the result has the shape it had", hint="give --data to judge the task")
-    scores = {"cosine": cosine(sources, results)}
+    every = [value for values in cosines.values() for value in values]
+    scores_by_name = {"cosine": ItemScores.mean_of("cosine", every, lowest)}
     if logits:
-        scores["logit_kl"] = logit_kl([pair[0] for pair in logits], [pair[1] for pair in logits])
-    return scores
+        scores_by_name["logit_kl"] = logit_kl([pair[0] for pair in logits], [pair[1] for pair in logits])
+    if len(outputs) > 1:
+        for component, values in cosines.items():
+            name = f"{component}/cosine"
+            scores_by_name[name] = ItemScores.mean_of(name, values, lowest)
+    return scores_by_name
+
+
+def _is_comparable(before: Array, after: Array) -> bool:
+    return before.shape == after.shape and before.dtype == after.dtype and before.size > 0

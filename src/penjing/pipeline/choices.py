@@ -57,10 +57,9 @@ def choose(job: Job, model: Model) -> Choices:
         check_answers(task, rows, model.settings.get("labels", ()))
         metrics = metric_names(task, rows)
     else:
-        spells = in_engine and any("logits" in graph.outputs for graph in model.family.components(model.net))
-        metrics = ("cosine", "logit_kl") if spells else ("cosine",)
+        metrics = _output_metrics(model, in_engine=in_engine)
     shift = bool(task and rows) and not job.quick
-    goals = job.goals or recipe.goals or default_goals(metrics)
+    goals = job.goals or recipe.goals or default_goals([name for name in metrics if rows or "/" not in name])
     measured = (*metrics, *(SHIFTED + name for name in metrics)) if shift else metrics
     for goal in goals:
         _check_shift(goal, judged=bool(rows), quick=job.quick)
@@ -69,6 +68,16 @@ def choose(job: Job, model: Model) -> Choices:
     if shift:
         goals = (*goals, *shift_goals(goals))
     return Choices(recipe, formats, goals, rows, in_engine, shift)
+
+
+def _output_metrics(model: Model, *, in_engine: bool) -> tuple[str, ...]:
+    """What outputs are compared by: overall, and component by component (in PyTorch tower by tower) of several."""
+    components = model.family.components(model.net) if in_engine else []
+    towers = [tower.name for tower in model.towers if tower.blocks]
+    parts = [component.name for component in components] if in_engine else towers
+    has_logits = any("logits" in component.outputs for component in components)
+    each = [f"{part}/cosine" for part in parts] if len(parts) > 1 else []
+    return ("cosine", *(["logit_kl"] if has_logits else []), *each)
 
 
 def choose_recipe(job: Job, model: Model) -> Recipe:

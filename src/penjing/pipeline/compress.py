@@ -23,7 +23,6 @@ from penjing.judge.tasks import task_of
 from penjing.methods.base import RangeCalibrated
 from penjing.models.family import Model
 from penjing.models.open import open_model
-from penjing.models.outputs import tower_outputs
 from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
 from penjing.pipeline.engines import judge_engines
@@ -40,6 +39,7 @@ from penjing.pipeline.measure import (
     exported,
     time_in_torch,
 )
+from penjing.pipeline.outputs import probe_towers
 from penjing.pipeline.preflight import check_disk, expect
 from penjing.pipeline.ranges import site_ranges
 from penjing.pipeline.stages import are_shown, watcher
@@ -171,19 +171,18 @@ def rows_key(parts: Parts) -> str:
 
 
 def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
-    """What the result is compared with: float32 graphs of the source, or a probe and what its towers answer to it."""
+    """What the result is compared with: float32 graphs of the source, or probes and what its towers answer to them."""
     if choices.rows and not choices.in_engine:
         return None
     if not choices.in_engine:
-        probe = model.family.probe(model.net, choices.recipe.seed)
-        return probe, tower_outputs(model, probe)
+        return probe_towers(model, choices.recipe.seed)
     folder = job.work / f"source-{penjing.__version__}-{model.source['sha256'][:16]}"
     if not (job.resume and (folder / "penjing.json").exists()):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         export_graphs(model, folder, "source", tell)
         runnable(model, folder)
-    return exported(model, folder)
+    return exported(model, folder, None if choices.rows else choices.recipe.seed)
 
 
 def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -> Layout | None:
@@ -214,8 +213,7 @@ def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path,
         found = compare_in_torch(open_model(job.model), model, folder, plan, job.engine.threads, tell)
         return dataclasses.replace(found, ranges=ranges)
     tell("compare outputs", 0, 0)
-    probe, outputs = before
-    return compare_outputs_in_torch(model, (outputs, tower_outputs(model, probe)), folder, job.engine.threads)
+    return compare_outputs_in_torch(model, before, folder, job.engine.threads)
 
 
 def refusal(job: Job, document: dict[str, Any], verdict: Verdict) -> GoalNotMet:

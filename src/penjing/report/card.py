@@ -177,9 +177,7 @@ def _limits(document: Document) -> str:
     lines += [f"- {code(goal.goal)}: {plain(goal.note)}." for goal in document.goals if goal.note]
     lines += [f"- {plain(warning)}." for warning in document.warnings]
     if document.data and document.data.judge:
-        lines.append(
-            "- Quality was measured on this data; other speakers, images or topics may lose more or less."
-        )
+        lines.append("- Quality was measured on this data; other speakers, images or topics may lose more or less.")
     else:
         lines.append("- No task data was given: only the likeness of outputs was measured, no task.")
     lines.append("- Times are of the machine above; another processor has other ratios.")

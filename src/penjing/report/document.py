@@ -82,6 +82,7 @@ class GoalPart(Part):
     limit: Number = None
     met: bool
     note: str = ""
+    worst: str = Field("", description="the part of the model that a measure over several parts comes from")
 
 
 class TowerPart(Part):
