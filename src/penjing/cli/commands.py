@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from penjing.cli import seek
 from penjing.cli.options import Data, Debug, Engine, Json, MaxTokens, Seed, Stop, Temperature, Threads, TopP
 from penjing.cli.output import progress, say, say_json, show
+from penjing.cli.results import show_artifact, show_evaluation
 from penjing.errors import GoalNotMet
 
 app = typer.Typer(
@@ -383,22 +384,3 @@ def methods(
     else:
         for key, cls in known.items():
             print(f"{key:14} {(cls.__doc__ or '').strip().splitlines()[0]}")
-
-
-def show_artifact(folder: Path) -> None:
-    """Print the before/after table of an artifact."""
-    from rich.console import Console
-
-    from penjing.report.document import read
-    from penjing.report.tables import print_result
-
-    print_result(Console(), read(folder / "penjing.json"))
-
-
-def show_evaluation(found: dict[str, Any]) -> None:
-    """Print measures, alone or side by side, and goals."""
-    from rich.console import Console
-
-    from penjing.report.tables import print_evaluation
-
-    print_evaluation(Console(), found)

@@ -54,8 +54,9 @@ class StaticInt8(RangeCalibrated):
     roles: ClassVar[tuple[Role, ...]] = ("encoder",)
 
     calibration: RangeRule = Field("absmax", description="range of inputs: absmax, percentile or mse")
+    margin: float = Field(0.1, ge=0, le=1, description="share by which ranges reach beyond what calibration saw")
     max_error: float = Field(
-        0.1, gt=0, description="relative error of the tower's output that is accepted, select data"
+        0.06, gt=0, description="relative error of the tower's output that is accepted, validation data"
     )
 
     def fits(self, site: Site) -> bool:
@@ -107,7 +108,7 @@ class StaticInt8(RangeCalibrated):
     def _swap(self, site: Site, seen: Range) -> _Swap:
         """Build the int8 layer of a site; codes of an earlier 8-bit step are kept."""
         original = site.module
-        low, high = seen.bounds(self.calibration)
+        low, high = (end * (1.0 + self.margin) for end in seen.bounds(self.calibration))
         layer, weight_error = _layer_for(site)
         layer.input.cover(low, high)
         sample = torch.cat(seen.kept).float()

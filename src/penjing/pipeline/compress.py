@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from penjing.data.content import content_key
 from penjing.data.shifts.media import check_calibration_media
 from penjing.data.split import Parts, check_disjoint
 from penjing.errors import GoalNotMet
+from penjing.evaluate.interval import ItemScores
 from penjing.judge.footprint import forget_peak, own_peak_bytes
 from penjing.judge.tasks import task_of
 from penjing.methods.base import RangeCalibrated
@@ -25,7 +27,7 @@ from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
-from penjing.pipeline.engines import judge_engines
+from penjing.pipeline.engines import judge_engines, other_engines, scores_on_rows
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job, with_data
@@ -37,6 +39,7 @@ from penjing.pipeline.measure import (
     compare_in_torch,
     compare_outputs_in_torch,
     exported,
+    output_scores,
     time_in_torch,
 )
 from penjing.pipeline.outputs import probe_towers
@@ -47,6 +50,7 @@ from penjing.pipeline.steps import Bench, Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
 from penjing.report.numbers import bytes_text, seconds_text
+from penjing.runtimes.engine import Engine
 from penjing.teach.rows import is_training_set, rows_to_learn
 from penjing.values import Tell, silent
 
@@ -202,9 +206,16 @@ def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path,
     ranges = site_ranges(model, plan.rows, plan.shifted, tell)
     if choices.in_engine:
         comparison = dataclasses.replace(compare(model, before, folder, plan, job.engine, tell), ranges=ranges)
-        comparison = dataclasses.replace(
-            comparison, engines=judge_engines(job, model, choices, comparison.judgement, folder, tell)
-        )
+        engines = (job.engine, *(() if job.quick else other_engines(job.engine)))
+        judgement = comparison.judgement
+
+        def scores_in(engine: Engine) -> Mapping[str, ItemScores]:
+            if not choices.rows:
+                return output_scores(model, before, folder, engine, tell)
+            return scores_on_rows(engine, model, folder, choices.rows, judgement.outputs["source"], tell)
+
+        results = judge_engines(engines, choices.goals, judgement, scores_in)
+        comparison = dataclasses.replace(comparison, engines=results)
         if not choices.rows:
             return comparison
         reference = time_in_torch(open_model(job.model), choices.rows, job.engine.threads, tell)

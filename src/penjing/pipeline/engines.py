@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from penjing.extras import have
 from penjing.judge.quality import judge, liken
 from penjing.judge.tasks import Judged
 from penjing.models.family import Model
-from penjing.pipeline.choices import Choices
-from penjing.pipeline.job import Job
 from penjing.pipeline.judging import Judgement
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine
 from penjing.values import Measures, Metric, Tell
+
+ScoresIn = Callable[[Engine], Mapping[str, ItemScores]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +50,28 @@ class EngineResult:
 
 
 def judge_engines(
-    job: Job, model: Model, choices: Choices, judgement: Judgement, folder: Path, tell: Tell
+    engines: Sequence[Engine], goals: Sequence[Goal], judgement: Judgement, scores_in: ScoresIn
 ) -> tuple[EngineResult, ...]:
-    """Judge a result in every engine that is installed; the engine of the run was judged already and comes first.
+    """Judge a result in every engine.
 
-    `--quick` leaves the others out, so the artifact claims the engine of the run alone. Without rows outputs are
-    compared in the engine of the run alone.
+    Args:
+        engines: the engine of the run, in which the result was judged already, then the others.
+        goals: goals of the run.
+        judgement: what the result reached in the engine of the run.
+        scores_in: scores of the result in another engine, as they compare with the source's in the engine of the run.
+
+    Returns:
+        One result per engine, in their order.
     """
     source, primary = judgement.scores["source"], judgement.scores["result"]
-    results = [engine_result(job.engine.name, choices.goals, source, primary, primary)]
-    if job.quick or not choices.rows:
-        return tuple(results)
-    manifest = {"task": model.family.task, "settings": dict(model.settings)}
-    for engine in other_engines(job.engine):
-        reference = judgement.outputs["source"]
-        scores, failure = judge_engine(engine, folder, manifest, choices.rows, reference, tell)
-        if failure:
-            results.append(EngineResult(engine.name, False, reasons=(failure,)))
+    results = [engine_result(engines[0].name, goals, source, primary, primary)]
+    for engine in engines[1:]:
+        try:
+            scores = scores_in(engine)
+        except PenjingError as error:
+            results.append(EngineResult(engine.name, False, reasons=(error.message,)))
         else:
-            results.append(engine_result(engine.name, choices.goals, source, scores, primary))
+            results.append(engine_result(engine.name, goals, source, scores, primary))
     return tuple(results)
 
 
@@ -78,25 +81,22 @@ def other_engines(engine: Engine) -> tuple[Engine, ...]:
     return tuple(Engine(name, engine.threads, cache=False) for name in names if name != engine.name)  # type: ignore[arg-type]
 
 
-def judge_engine(
-    engine: Engine,
-    folder: Path,
-    manifest: Mapping[str, Any],
-    rows: Sequence[Row],
-    source: Judged,
-    tell: Tell,
-) -> tuple[dict[str, ItemScores], str]:
-    """Judge the graphs of a result in one more engine.
+def scores_on_rows(
+    engine: Engine, model: Model, folder: Path, rows: Sequence[Row], source: Judged, tell: Tell
+) -> Mapping[str, ItemScores]:
+    """Judge the graphs of a result in one more engine, on the test rows as they are.
 
-    Returns its scores, as they compare with the source's outputs in the engine of the run, and why it failed to run
-    (empty where it ran).
+    Args:
+        engine: the engine.
+        model: the result; its task and settings open the graphs.
+        folder: the folder of the graphs.
+        rows: test rows.
+        source: what the source gave in the engine of the run.
+        tell: hears of progress.
     """
-    try:
-        runner = open_runner(folder, manifest, engine)
-        outputs = judge(runner, rows, lambda done, total: tell(f"judge in {engine.name}", done, total))
-    except PenjingError as error:
-        return {}, error.message
-    return dict(liken(source, outputs)), ""
+    runner = open_runner(folder, {"task": model.family.task, "settings": dict(model.settings)}, engine)
+    outputs = judge(runner, rows, lambda done, total: tell(f"judge in {engine.name}", done, total))
+    return liken(source, outputs)
 
 
 def engine_result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from penjing.models.tower import Batch
 
 MOST_ROWS_PER_SET = 40
 """Rows taken of one built-in set, the same every time: ranges hardly grow with more of one source."""
+VALIDATION_STRIDE = 5
+"""Of a built-in set every fifth row is kept for choices, …"""
+VALIDATION_ROWS = 4
+"""… so many at most."""
 MODALITY_SETS: Mapping[str, tuple[str, ...]] = {
     "audio": ("calibration-audio", "speech"),
     "image": ("calibration-images", "pictures"),
@@ -31,11 +36,13 @@ OWN_SETS: Mapping[str, tuple[str, ...]] = {"multimodal": ("scenes",)}
 class Material:
     """Rows for calibrating ranges.
 
-    `rows` are the calibration part of the user's data, then built-in rows; `sets` has the number of rows of each
-    built-in set that was added.
+    `rows` are the calibration part of the user's data, then built-in rows. `validation` are built-in rows apart from
+    these: what must stay float is chosen on them beside the user's validation part. `sets` has the number of rows of
+    each built-in set that was added.
     """
 
     rows: tuple[Row, ...]
+    validation: tuple[Row, ...]
     sets: Mapping[str, int]
 
 
@@ -50,9 +57,23 @@ class RangeRows:
 
     def batches(self, model: Model, *, augment: bool) -> list[Batch]:
         """Return the rows as the model reads them, with their augmented copies or alone."""
-        rows = self.material.rows
+        return self._read(model, self._augmented(self.material.rows) if augment else self.material.rows)
+
+    def validation(self, model: Model, batches: Sequence[Batch], *, augment: bool) -> list[Batch]:
+        """Return the batches of the user's validation part and those of built-in rows, in turns.
+
+        Of the built-in rows every second one is augmented, so that choices are made for what calibration prepared for.
+        """
+        rows = list(self.material.validation)
         if augment:
-            rows = (*rows, *augmented_rows(rows, task_of(self.task).inputs, self.seed, self.folder))
+            rows[1::2] = self._augmented(rows[1::2])[len(rows[1::2]) :]
+        added = self._read(model, rows)
+        return [batch for pair in itertools.zip_longest(batches, added) for batch in pair if batch is not None]
+
+    def _augmented(self, rows: Sequence[Row]) -> list[Row]:
+        return [*rows, *augmented_rows(rows, task_of(self.task).inputs, self.seed, self.folder)]
+
+    def _read(self, model: Model, rows: Sequence[Row]) -> list[Batch]:
         return list(model.family.batches(model.settings, model.folder, rows))
 
     def count(self, *, augment: bool) -> int:
@@ -73,14 +94,16 @@ def range_material(
         builtin: whether built-in rows are added; they are not where the user names a set of their own to calibrate on.
     """
     if not builtin:
-        return Material(tuple(calibration), {})
-    rows, sets = list(calibration), {}
+        return Material(tuple(calibration), (), {})
+    rows, validation, sets = list(calibration), [], {}
     taken = _Contents([*calibration, *exclude])
     for name in _set_names(task, settings):
         added = [row for row in _calibration_part(name) if row not in taken]
         sets[name] = len(added)
-        rows += [Row(f"{name}/{row.id}", row.fields, row.media, row.file, row.spoken) for row in added]
-    return Material(tuple(rows), sets)
+        renamed = [Row(f"{name}/{row.id}", row.fields, row.media, row.file, row.spoken) for row in added]
+        validation += renamed[::VALIDATION_STRIDE][:VALIDATION_ROWS]
+        rows += [row for row in renamed if row not in validation]
+    return Material(tuple(rows), tuple(validation), sets)
 
 
 def _set_names(task: str, settings: Mapping[str, Any]) -> Collection[str]:

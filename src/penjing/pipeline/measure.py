@@ -118,6 +118,12 @@ def time_towers(pairs: Pairs, towers: Mapping[str, str], engine: Engine, tell: T
     return tower_ms
 
 
+def output_scores(model: Model, source: Exported, result: Path, engine: Engine, tell: Tell) -> Mapping[str, ItemScores]:
+    """Compare the outputs of source and result in one more engine, on the source's draws; `model` is the result."""
+    both = {"source": source, "result": exported(model, result)}
+    return compare_draws(model, open_pairs(both, engine), source.draws, tell)
+
+
 def compare_draws(model: Model, pairs: Pairs, draws: Draws | None, tell: Tell) -> dict[str, ItemScores]:
     """Compare the outputs of every component on the source's draws; `model` is the result."""
     assert draws is not None, "the source was exported without a seed"

@@ -55,6 +55,12 @@ class Calibration:
             return self.batches
         return self.ranges.batches(model, augment=method.augment)
 
+    def validation_of(self, method: Method, model: Model) -> Sequence[Batch]:
+        """Return the batches that a method makes its choices on."""
+        if self.ranges is None or not isinstance(method, RangeCalibrated):
+            return self.select
+        return self.ranges.validation(model, self.select, augment=method.augment)
+
     def count_of(self, method: Method) -> int:
         """Return how many items a method works on, without reading them."""
         if self.ranges is None or not isinstance(method, RangeCalibrated):
@@ -140,7 +146,8 @@ def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, ben
     def told(what: str, done: int, of: int) -> None:
         tell(f"{method.name}: {what}", done, of)
 
-    aids = Aids(model, calibration.select, seed, scratch, told, bench.engine, bench.teacher, calibration.rows[1])
+    select = calibration.validation_of(method, model)
+    aids = Aids(model, select, seed, scratch, told, bench.engine, bench.teacher, calibration.rows[1])
     for note in method.apply_all(targets, calibration.batches_of(method, model), aids):
         notes.append(note)
         tell(label, len(notes), total)

@@ -31,7 +31,10 @@ PACKAGES = ("penjing", "torch", "transformers", "onnx", "onnxscript", "onnxrunti
 SAMPLES = 20
 MOST_NAMES = 8
 """Names that a warning lists."""
-RESULT_KEYS = ("artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds")
+RESULT_KEYS = (
+    "artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds", "data", "shift", "slices",
+    "engines", "warnings",
+)  # fmt: skip
 
 
 def report_document(
