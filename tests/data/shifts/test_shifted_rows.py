@@ -54,7 +54,7 @@ def picture(seed: int, side: int = 24) -> bytes:
 def sound(seed: int, level: float = 0.1, rate_hz: int = 16000, channels: int = 1) -> bytes:
     stream = io.BytesIO()
     samples = level * np.random.default_rng(seed).standard_normal((4000, channels))
-    soundfile.write(stream, samples, rate_hz, format="wav", subtype="FLOAT")
+    soundfile.write(stream, samples, rate_hz, format="wav", subtype="PCM_24")  # that of floats holds the time of day
     return stream.getvalue()
 
 
@@ -204,6 +204,12 @@ def test_media_are_written_without_loss_at_their_own_rate(tmp_path: Path) -> Non
     assert clip.rate_hz == 22050
     assert np.array_equal(clip.samples, before.samples * np.float32(10 ** (12 / 20)))
     assert soundfile.info(louder.file).subtype == "FLOAT"
+
+
+def test_sounds_that_no_wav_file_can_hold_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penjing.data.shifts.media.LARGEST_WAV", 10_000)
+    with pytest.raises(DataError, match="row 'long': the sound is too long to be written"):
+        shifted_rows([Row("long", {}, "audio", sound(0))], file_inputs, 0, tmp_path)
 
 
 def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
