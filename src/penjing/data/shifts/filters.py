@@ -11,6 +11,7 @@ LARGEST_FFT = 1 << 16
 """Samples per transform: memory does not grow with the length of the sound."""
 PINK_LOW_HZ = 50.0
 """Below it pink noise is flat: most of its power would lie where loudspeakers and microphones have none."""
+SHORTEST_PINK = 64
 DECAY_DB = 60.0
 DIRECT_GAP_S = 0.005
 """The first reflection arrives 5 ms after the direct sound: a detour of 1.7 m."""
@@ -42,16 +43,18 @@ def band_pass_taps(rate_hz: int, low_hz: float, high_hz: float, length_s: float 
     times = np.arange(-half, half + 1)
     high, low = (min(2 * hz / rate_hz, 1.0) for hz in (high_hz, low_hz))
     taps = high * np.sinc(high * times) - low * np.sinc(low * times)
-    return (taps * np.hamming(len(times))).astype(np.float32)
+    shaped: FloatArray = (taps * np.hamming(len(times))).astype(np.float32)
+    return shaped
 
 
 def pink_noise(count: int, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """Noise (count,) with equal power in every octave above 50 Hz: white noise through a filter of |H| = 1 / sqrt(f)."""
-    size = _power_of_two(rate_hz // 8)
+    """Noise (count,) with equal power in every octave above 50 Hz: white noise through |H(f)| = 1 / sqrt(f)."""
+    size = max(SHORTEST_PINK, _power_of_two(rate_hz // 8))
     frequencies_hz = np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), PINK_LOW_HZ)
     taps = np.fft.fftshift(np.fft.irfft(np.sqrt(PINK_LOW_HZ / frequencies_hz)))
-    taps = (taps * np.hanning(size + 1)[:size])[1:].astype(np.float32)
-    return convolve(rng.standard_normal(count + len(taps) - 1, dtype=np.float32), taps)[len(taps) - 1 :][:count]
+    taps = (taps * np.hanning(size + 1)[:size])[1:]
+    white = rng.standard_normal(count + len(taps) - 1, dtype=np.float32)
+    return convolve(white, taps.astype(np.float32))[len(taps) - 1 :][:count]
 
 
 def room_response(rate_hz: int, rt60_s: float, direct_db: float, rng: np.random.Generator) -> FloatArray:
@@ -71,7 +74,8 @@ def room_response(rate_hz: int, rt60_s: float, direct_db: float, rng: np.random.
     taps[: max(1, int(DIRECT_GAP_S * rate_hz))] = 0.0
     taps *= np.sqrt(10 ** (-direct_db / 10) / max(np.square(taps).sum(), np.finfo(np.float64).tiny))
     taps[0] = 1.0
-    return (taps / np.sqrt(np.square(taps).sum())).astype(np.float32)
+    response: FloatArray = (taps / np.sqrt(np.square(taps).sum())).astype(np.float32)
+    return response
 
 
 def _power_of_two(number: int) -> int:

@@ -7,13 +7,13 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+
+from penjing.values import FloatArray
 
 GRID = 224
 """Grain and patterns are as fine as the pixels of a picture whose short side has so many."""
 GREY = (128, 128, 128)
-LONGEST_ASPECT = 2.0
 
 
 def jpeg(image: Image.Image, rng: np.random.Generator, quality: int) -> Image.Image:
@@ -46,7 +46,7 @@ def noise(image: Image.Image, rng: np.random.Generator, sigma: float) -> Image.I
     width, height = (max(1, round(side / scale)) for side in image.size)
     grain = rng.standard_normal((height, width, 3), dtype=np.float32) * np.float32(sigma)
     if scale > 1.0:
-        rows, columns = (np.arange(side) * small // side for side, small in zip(image.size[::-1], (height, width)))
+        rows, columns = np.arange(image.height) * height // image.height, np.arange(image.width) * width // image.width
         grain = grain[rows][:, columns]
     return _picture(np.asarray(image) + grain)
 
@@ -83,8 +83,9 @@ def moire(image: Image.Image, rng: np.random.Generator, depth: float) -> Image.I
     return _picture(pixels)
 
 
-def _lines(positions: NDArray[np.float32], period: float, phase: float) -> NDArray[np.float32]:
-    return np.sin(np.float32(2 * np.pi / period) * positions + np.float32(phase))
+def _lines(positions: FloatArray, period: float, phase: float) -> FloatArray:
+    waves: FloatArray = np.sin(np.float32(2 * np.pi / period) * positions + np.float32(phase))
+    return waves
 
 
 def rotation(image: Image.Image, rng: np.random.Generator, degrees: float) -> Image.Image:
@@ -104,5 +105,5 @@ def crop(image: Image.Image, rng: np.random.Generator, share: float) -> Image.Im
     return image.crop((left, top, left + width, top + height))
 
 
-def _picture(pixels: NDArray[np.float32]) -> Image.Image:
+def _picture(pixels: FloatArray) -> Image.Image:
     return Image.fromarray((pixels + np.float32(0.5)).clip(0, 255).astype(np.uint8))

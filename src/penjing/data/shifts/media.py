@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 from PIL import Image
 
 from penjing.data.audio import decode_audio
@@ -22,6 +22,8 @@ from penjing.values import FloatArray
 
 LONGEST_SIDE = 1536
 """Larger pictures are shrunk to it before they are distorted: no image encoder here reads as many pixels."""
+
+LARGEST_WAV = 2**32 - 1024
 
 
 class Clip(NamedTuple):
@@ -39,8 +41,23 @@ def read_clip(source: Path | bytes) -> Clip:
 
 
 def write_clip(path: Path, clip: Clip) -> None:
-    """Write a WAV file of float32 samples; peaks beyond full scale stay."""
-    soundfile.write(path, clip.samples, clip.rate_hz, format="WAV", subtype="FLOAT")
+    """Write a WAV file of float32 samples; peaks beyond full scale stay.
+
+    The header is written here because libsndfile puts the time of day into that of floats (its PEAK chunk): the same
+    samples give the same bytes. Layout: RIFF chunks `fmt ` (format 3, IEEE float), `fact` and `data`.
+
+    Raises:
+        DataError: the samples take more than the 4 GiB that a WAV file can hold.
+    """
+    samples = clip.samples.astype("<f4", copy=False)
+    if samples.nbytes > LARGEST_WAV:
+        raise DataError("the sound is too long to be written as WAV", hint="cut it into shorter files first")
+    form = struct.pack("<4sIHHIIHHH", b"fmt ", 18, 3, 1, clip.rate_hz, 4 * clip.rate_hz, 4, 32, 0)
+    fact = struct.pack("<4sII", b"fact", 4, len(samples))
+    chunks = b"WAVE" + form + fact + struct.pack("<4sI", b"data", samples.nbytes)
+    with path.open("wb") as file:
+        file.write(struct.pack("<4sI", b"RIFF", len(chunks) + samples.nbytes) + chunks)
+        file.write(samples.data)
 
 
 def read_picture(source: Path | bytes) -> Image.Image:

@@ -47,9 +47,9 @@ def no_punctuation(text: str, rng: np.random.Generator) -> str:
     for index, character in enumerate(text):
         before, after = text[index - 1 : index], text[index + 1 : index + 2]
         is_inside = bool(before) and before.isalnum() and after.isalnum()
-        if not unicodedata.category(character).startswith("P") or (
-            is_inside and (character in "'’" or (before + after).isdigit())
-        ):
+        is_sign = unicodedata.category(character).startswith("P")
+        is_part = is_inside and (character in "'’" or (before + after).isdigit())
+        if is_part or not is_sign:
             characters.append(character)
         elif is_inside and unicodedata.east_asian_width(character) not in "WF":
             characters.append(" ")
