@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,8 @@ from penjing.models.tower import Batch
 
 MOST_ROWS_PER_SET = 40
 """Rows taken of one built-in set, the same every time: ranges hardly grow with more of one source."""
-VALIDATION_STRIDE = 5
-"""Of a built-in set every fifth row is kept for choices, …"""
 VALIDATION_ROWS = 4
-"""… so many at most."""
+"""Rows of a built-in set that choices are made on."""
 MODALITY_SETS: Mapping[str, tuple[str, ...]] = {
     "audio": ("calibration-audio", "speech"),
     "image": ("calibration-images", "pictures"),
@@ -98,11 +96,10 @@ def range_material(
     rows, validation, sets = list(calibration), [], {}
     taken = _Contents([*calibration, *exclude])
     for name in _set_names(task, settings):
-        added = [row for row in _calibration_part(name) if row not in taken]
+        added = [row for row in _part(name, "calibrate", MOST_ROWS_PER_SET) if row not in taken]
+        rows += [_named(name, row) for row in added]
+        validation += [_named(name, row) for row in _part(name, "select", VALIDATION_ROWS) if row not in taken]
         sets[name] = len(added)
-        renamed = [Row(f"{name}/{row.id}", row.fields, row.media, row.file, row.spoken) for row in added]
-        validation += renamed[::VALIDATION_STRIDE][:VALIDATION_ROWS]
-        rows += [row for row in renamed if row not in validation]
     return Material(tuple(rows), tuple(validation), sets)
 
 
@@ -114,12 +111,17 @@ def _set_names(task: str, settings: Mapping[str, Any]) -> Collection[str]:
     return MODALITY_SETS[modality]
 
 
-def _calibration_part(name: str) -> list[Row]:
-    """The calibration rows of a built-in set, at most `MOST_ROWS_PER_SET`, spread over the set."""
+def _part(name: str, part: str, count: int) -> list[Row]:
+    """Rows of one part of a built-in set, at most `count`, spread over the set."""
     dataset = load_dataset(name)
-    rows = [row for row in dataset.rows if dataset.parts.get(row.id, "calibrate") == "calibrate"]
-    step = max(1.0, len(rows) / MOST_ROWS_PER_SET)
-    return [rows[int(index * step)] for index in range(min(len(rows), MOST_ROWS_PER_SET))]
+    rows = [row for row in dataset.rows if dataset.parts[row.id] == part]
+    step = max(1.0, len(rows) / count)
+    return [rows[int(index * step)] for index in range(min(len(rows), count))]
+
+
+def _named(name: str, row: Row) -> Row:
+    """A row whose id says of which built-in set it is."""
+    return replace(row, id=f"{name}/{row.id}")
 
 
 class _Contents:
