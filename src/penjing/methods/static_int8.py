@@ -56,7 +56,7 @@ class StaticInt8(RangeCalibrated):
     calibration: RangeRule = Field("absmax", description="range of inputs: absmax, percentile or mse")
     margin: float = Field(0.1, ge=0, le=1, description="share by which ranges reach beyond what calibration saw")
     max_error: float = Field(
-        0.06, gt=0, description="relative error of the tower's output that is accepted, validation data"
+        0.08, gt=0, description="relative error of the tower's output that is accepted, validation data"
     )
 
     def fits(self, site: Site) -> bool:

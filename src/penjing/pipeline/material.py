@@ -16,7 +16,7 @@ from penjing.judge.tasks import task_of
 from penjing.models.family import Model
 from penjing.models.tower import Batch
 
-MOST_ROWS_PER_SET = 40
+MOST_ROWS_PER_SET = 24
 """Rows taken of one built-in set, the same every time: ranges hardly grow with more of one source."""
 VALIDATION_ROWS = 4
 """Rows of a built-in set that choices are made on."""
@@ -97,8 +97,10 @@ def range_material(
     taken = _Contents([*calibration, *exclude])
     for name in _set_names(task, settings):
         added = [row for row in _part(name, "calibrate", MOST_ROWS_PER_SET) if row not in taken]
-        rows += [_named(name, row) for row in added]
-        validation += [_named(name, row) for row in _part(name, "select", VALIDATION_ROWS) if row not in taken]
+        rows += [_named(name, row, settings) for row in added]
+        validation += [
+            _named(name, row, settings) for row in _part(name, "select", VALIDATION_ROWS) if row not in taken
+        ]
         sets[name] = len(added)
     return Material(tuple(rows), tuple(validation), sets)
 
@@ -119,9 +121,15 @@ def _part(name: str, part: str, count: int) -> list[Row]:
     return [rows[int(index * step)] for index in range(min(len(rows), count))]
 
 
-def _named(name: str, row: Row) -> Row:
-    """A row whose id says of which built-in set it is."""
-    return replace(row, id=f"{name}/{row.id}")
+def _named(name: str, row: Row, settings: Mapping[str, Any]) -> Row:
+    """A row whose id says of which built-in set it is; without its language where the model does not know that.
+
+    A speech encoder has the same ranges whatever the prompt of its decoder is.
+    """
+    known = settings.get("generation", {}).get("languages") or {}
+    unknown = bool(known) and row.fields.get("language") not in known
+    fields = {column: text for column, text in row.fields.items() if not (unknown and column == "language")}
+    return replace(row, id=f"{name}/{row.id}", fields=fields)
 
 
 class _Contents:
