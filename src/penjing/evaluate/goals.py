@@ -151,11 +151,11 @@ class Goal:
 
 
 def _worst_part(metrics: Mapping[str, Metric], name: str) -> str:
-    """Which part has the value of a measure that is the lowest of all parts: of `encoder_model/cosine` and its like."""
+    """Which part has the lowest value of a measure, of parts that are named as in `encoder_model/cosine`."""
     if "/" in name or name not in metrics:
         return ""
     parts = {key.rpartition("/")[0]: metric.value for key, metric in metrics.items() if key.endswith(f"/{name}")}
-    return next((part for part, value in parts.items() if value == metrics[name].value), "")
+    return min(parts, key=lambda part: parts[part], default="")
 
 
 def measured_value(measures: Measures, metric: str) -> float | None:

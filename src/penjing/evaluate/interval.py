@@ -42,11 +42,6 @@ def median(numerator: Floats, denominator: Floats) -> Floats:
     return np.asarray(np.median(numerator, axis=-1))
 
 
-def lowest(numerator: Floats, denominator: Floats) -> Floats:
-    """Smallest of the numerators: of scores whose mean would hide one that is bad. (..., items) -> (...)."""
-    return np.asarray(numerator.min(axis=-1))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemScores:
     """What each item contributes to one metric: numerator (items,), denominator (items,), and how they combine.

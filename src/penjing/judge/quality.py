@@ -8,13 +8,14 @@ from typing import Any
 
 from penjing.data.row import Row
 from penjing.errors import DataError
-from penjing.evaluate.interval import ItemScores, lowest
+from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress
 from penjing.judge.tasks import Judged, task_of
 from penjing.values import Array, Arrays
 
 PERPLEXITY = "perplexity"
+LOGITS = "logits"
 
 
 def check_answers(task: str, rows: Sequence[Row], labels: Sequence[str] = ()) -> None:
@@ -48,46 +49,55 @@ def liken(source: Judged, result: Judged) -> Mapping[str, ItemScores]:
     return {**scores, "cosine": cosine(source.vectors, result.vectors).of_rows(result.vector_rows)}
 
 
-Outputs = Sequence[tuple[Arrays, Arrays]]
-"""Per call of a component: the outputs of the source and of the result."""
+Outputs = Mapping[str, Sequence[tuple[Arrays, Arrays]]]
+"""component -> outputs of the source and of the result, per call: on one draw of inputs."""
 
 
-def compare_outputs(outputs: Mapping[str, Outputs]) -> dict[str, ItemScores]:
+def compare_outputs(draws: Sequence[Outputs]) -> dict[str, ItemScores]:
     """Without data: how near the outputs of every component are to the source's, on the same inputs.
 
-    `cosine` is the lowest of all components, calls and outputs: a mean would hide a component that is ruined, and large
-    outputs would hide small ones beside them. Of several components each also has its own, `encoder_model/cosine`.
-    `logit_kl` is the mean divergence where there are logits. Outputs that only one side has, or has in another shape or
-    type, say nothing: those of layers that were dropped, of heads that went, of a cache in int8.
+    The items are the draws. A draw's `cosine` is the lowest of all components, calls and outputs: a mean would hide a
+    component that is ruined, and large outputs would hide small ones beside them. Of several components each also has
+    its own, `encoder_model/cosine`. `logit_kl` is the divergence where there are logits. Outputs that only one side
+    has, or has in another shape or type, say nothing: those of layers that were dropped, of heads that went, of a cache
+    in int8.
 
     Args:
-        outputs: component -> the outputs of its calls.
+        draws: The outputs of every component, for differently seeded inputs.
 
     Raises:
         DataError: No output can be compared.
     """
+    lowest: list[float] = []
     cosines: dict[str, list[float]] = {}
-    logits: list[tuple[Any, Any]] = []
-    for component, calls in outputs.items():
-        for before, after in calls:
-            names = [name for name in sorted(before) if name in after and _is_comparable(before[name], after[name])]
-            scores = cosine([before[name] for name in names], [after[name] for name in names])
-            cosines.setdefault(component, []).extend(scores.numerator)
-            if "logits" in names:
-                logits.append((before["logits"], after["logits"]))
-    cosines = {component: values for component, values in cosines.items() if values}
-    if not cosines:
+    logits: list[tuple[Array, Array]] = []
+    for outputs in draws:
+        of_draw: list[float] = []
+        for component, calls in outputs.items():
+            pairs = [pair for before, after in calls for pair in _comparable(before, after)]
+            if pairs:
+                scores = cosine(*zip(*pairs, strict=True))
+                of_draw.append(float(scores.numerator.min()))
+                cosines.setdefault(component, []).append(of_draw[-1])
+            logits += [(before[LOGITS], after[LOGITS]) for before, after in calls if _has_logits(before, after)]
+        lowest += [min(of_draw)] if of_draw else []
+    if not lowest:
         raise DataError("no output of the result has the shape it had", hint="give --data to judge the task")
-    every = [value for values in cosines.values() for value in values]
-    scores_by_name = {"cosine": ItemScores.mean_of("cosine", every, lowest)}
+    scores_by_name = {"cosine": ItemScores.mean_of("cosine", lowest)}
     if logits:
-        scores_by_name["logit_kl"] = logit_kl([pair[0] for pair in logits], [pair[1] for pair in logits])
-    if len(outputs) > 1:
+        scores_by_name["logit_kl"] = logit_kl(*zip(*logits, strict=True))
+    if len(cosines) > 1:
         for component, values in cosines.items():
             name = f"{component}/cosine"
-            scores_by_name[name] = ItemScores.mean_of(name, values, lowest)
+            scores_by_name[name] = ItemScores.mean_of(name, values)
     return scores_by_name
 
 
-def _is_comparable(before: Array, after: Array) -> bool:
-    return before.shape == after.shape and before.dtype == after.dtype and before.size > 0
+def _comparable(before: Arrays, after: Arrays) -> list[tuple[Array, Array]]:
+    """Outputs that both sides have in the same shape and type."""
+    pairs = [(before[name], after[name]) for name in sorted(before.keys() & after.keys())]
+    return [(one, other) for one, other in pairs if one.shape == other.shape and one.dtype == other.dtype and one.size]
+
+
+def _has_logits(before: Arrays, after: Arrays) -> bool:
+    return LOGITS in before and LOGITS in after and before[LOGITS].shape == after[LOGITS].shape

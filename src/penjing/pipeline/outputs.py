@@ -58,14 +58,10 @@ def probe_towers(model: Model, seed: int) -> Probed:
 def compare_towers(source: Probed, result: Model) -> dict[str, ItemScores]:
     """Compare what the towers of the result answer to the source's probes, tower by tower."""
     answers = [outputs_by_tower(result, probe) for probe in source.probes]
-    towers = dict.fromkeys(name for outputs in source.outputs for name in outputs)
-    return compare_outputs({
-        tower: [
-            ({OUTPUT: before[tower]}, {OUTPUT: after[tower]})
-            for before, after in zip(source.outputs, answers, strict=True)
-        ]
-        for tower in towers
-    })  # fmt: skip
+    return compare_outputs([
+        {tower: [({OUTPUT: before[tower]}, {OUTPUT: after[tower]})] for tower in before}
+        for before, after in zip(source.outputs, answers, strict=True)
+    ])  # fmt: skip
 
 
 def compare_components(
@@ -78,15 +74,17 @@ def compare_components(
         source: Inputs of the source.
         result: Inputs of the result, for where it cannot be fed the source's.
     """
-    outputs: dict[str, list[tuple[Arrays, Arrays]]] = {component: [] for component in graphs}
+    outputs = []
     for source_inputs, result_inputs in zip(source.inputs, result.inputs, strict=True):
         values = dict(source_inputs), dict(result_inputs)
+        by_component = {}
         for component, pair in graphs.items():
             before, after = (
                 _Side(graph, draws.graphs[component], known, draws.vocabulary)
                 for graph, draws, known in zip(pair, (source, result), values, strict=True)
             )
-            outputs[component] += _run_both(before, after)
+            by_component[component] = [*_run_both(before, after)]
+        outputs.append(by_component)
     return compare_outputs(outputs)
 
 
