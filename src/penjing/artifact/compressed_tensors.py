@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.artifact.forms import CODE_BITS, LAYOUT, PACKED, Coded, Forms, coded_layers
+from penjing.layers.dynamic import DynamicLinear
 from penjing.layers.static import StaticLinear
 from penjing.layers.weight_only import IntEmbedding, IntTable
 from penjing.tensor.grid import TOP, Codes
@@ -111,11 +112,13 @@ def _fill_table(table: IntTable, parts: Mapping[str, Tensor]) -> None:
 
 
 def _static_parts(module: StaticLinear) -> dict[str, Tensor]:
-    """Weights as signed bytes (out, in); the input's zero point moves from unsigned codes to signed ones."""
+    """Weights as signed bytes (out, in); a static input's zero point moves from unsigned codes to signed ones."""
+    weights = {"weight": module.codes.T.contiguous(), "weight_scale": module.scales[:, None].clone()}
+    if isinstance(module, DynamicLinear):
+        return weights
     zero = module.input.zero.to(torch.int16) - (module.input.top + 1) // 2
     return {
-        "weight": module.codes.T.contiguous(),
-        "weight_scale": module.scales[:, None].clone(),
+        **weights,
         "input_scale": module.input.scale.reshape(1).clone(),
         "input_zero_point": zero.to(torch.int8).reshape(1),
     }
@@ -125,6 +128,8 @@ def _fill_static(module: StaticLinear, parts: Mapping[str, Tensor]) -> None:
     """Undo `_static_parts`."""
     module.codes.copy_(parts["weight"].T)
     module.scales.copy_(parts["weight_scale"][:, 0])
+    if isinstance(module, DynamicLinear):
+        return
     module.input.scale.copy_(parts["input_scale"][0])
     zero = parts["input_zero_point"][0].to(torch.int16) + (module.input.top + 1) // 2
     module.input.zero.copy_(zero.to(torch.uint8))
@@ -179,7 +184,10 @@ def _scheme(module: Coded, form: str) -> dict[str, Any]:
     if isinstance(module, StaticLinear):
         bits = CODE_BITS if module.input.top == TOP else CODE_BITS - 1
         scheme["weights"] = _arguments(CODE_BITS, symmetric=True, strategy="channel")
-        scheme["input_activations"] = _arguments(bits, symmetric=False, strategy="tensor")
+        if isinstance(module, DynamicLinear):
+            scheme["input_activations"] = {**_arguments(bits, symmetric=True, strategy="token"), "dynamic": True}
+        else:
+            scheme["input_activations"] = _arguments(bits, symmetric=False, strategy="tensor")
         return scheme
     table = module.table
     scheme["weights"] = _arguments(

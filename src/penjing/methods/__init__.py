@@ -5,6 +5,7 @@ from penjing.methods.awq import Awq
 from penjing.methods.base import METHODS, Aids, Method, known_methods, make, method
 from penjing.methods.depth import Depth
 from penjing.methods.distill import Distill
+from penjing.methods.dynamic_int8 import DynamicInt8
 from penjing.methods.float16 import Float16
 from penjing.methods.gptq import Gptq
 from penjing.methods.hqq import Hqq
@@ -27,6 +28,7 @@ __all__ = [
     "Awq",
     "Depth",
     "Distill",
+    "DynamicInt8",
     "Float16",
     "Gptq",
     "Hqq",

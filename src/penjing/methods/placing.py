@@ -6,17 +6,20 @@ from abc import ABC
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from penjing.errors import RecipeError
 from penjing.layers.bitmap import stored_bytes
+from penjing.layers.dynamic import DynamicConv, DynamicLinear
 from penjing.layers.recurrent import IntRecurrent, weight_matrices
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
 from penjing.methods.base import Method
 from penjing.models.outputs import flat_output
 from penjing.models.tower import RECURRENT, Batch, Site, Tower
-from penjing.tensor.grid import Codes, quantize_pair_safe, relative_error
+from penjing.tensor.grid import TOP, Codes, is_pair_safe, quantize_pair_safe, relative_error
 from penjing.values import Note
 
 Grid = tuple[int, int, bool]
@@ -82,11 +85,21 @@ def _layer_for(place: Site, table: IntTable) -> IntLinear | IntEmbedding:
     return IntLinear(table, place.bias)
 
 
-def int8_layer(site: Site) -> tuple[StaticLinear | StaticConv, float]:
-    """The int8 layer for a float site, its input range still to be set, and the relative error of its weights."""
+Int8Layers = tuple[type[StaticLinear], type[StaticConv]]
+"""Which layers have int8 weights and rounded inputs: the linear one and the convolution."""
+
+STATIC: Int8Layers = (StaticLinear, StaticConv)
+DYNAMIC: Int8Layers = (DynamicLinear, DynamicConv)
+
+
+def int8_layer(site: Site, layers: Int8Layers = STATIC) -> tuple[StaticLinear | StaticConv, float]:
+    """The int8 layer for a float site, and the relative error of its weights; a static input range is still to be set.
+
+    `layers` are the classes of linear layer and convolution.
+    """
     module = site.module
     if isinstance(module, (nn.Conv1d, nn.Conv2d)):
-        convolution = StaticConv(module)
+        convolution = layers[1](module)
         # Kernels meet their inputs in another order in every engine: any two weights may become neighbours.
         scales = module.weight.abs().flatten(1).amax(1).clamp_min(1e-12) / 63
         codes = (module.weight / scales.view(-1, *[1] * (module.weight.dim() - 1))).round()
@@ -94,10 +107,45 @@ def int8_layer(site: Site) -> tuple[StaticLinear | StaticConv, float]:
         convolution.scales.copy_(scales)
         return convolution, relative_error(module.weight, convolution.weight)
     codes, scales = quantize_pair_safe(site.weight)
-    layer = StaticLinear(codes.shape[1], codes.shape[0], site.bias)
+    layer = layers[0](codes.shape[1], codes.shape[0], site.bias)
     layer.codes.copy_(codes.T)
     layer.scales.copy_(scales)
     return layer, relative_error(site.weight, layer.weight)
+
+
+def int8_layer_of_codes(
+    name: str, module: IntLinear, method: str, layer: type[StaticLinear] = StaticLinear
+) -> StaticLinear:
+    """Take over the codes of an 8-bit symmetric per-channel step; no engine runs any other under int8 activations.
+
+    Such codes fill all of int8, so inputs get 7 bits: CPUs without VNNI sum two products in 16 bits, which 8 would
+    saturate. Without an earlier step the codes are chosen pair-safe, and inputs keep their 8 bits.
+
+    Raises RecipeError for other codes; `name` is the site's, `method` who asks.
+    """
+    table = module.table
+    if table.bits != 8 or table.group or not table.symmetric:
+        raise RecipeError(
+            f"{method} cannot take over the {table.bits}-bit codes of {name}"
+            f"{f' in groups of {table.group}' if table.group else ''}{'' if table.symmetric else ' with zero points'}",
+            hint="give that step bits: 8, group: 0, symmetric: true, or other towers",
+        )
+    codes = (table.packed.flatten(1)[:, : table.width].to(torch.int16) - 128).to(torch.int8)
+    taken = layer(table.width, table.rows, module.bias, TOP if is_pair_safe(codes) else TOP // 2)
+    taken.codes.copy_(codes.T)
+    taken.scales.copy_(table.scales[:, 0])
+    return taken
+
+
+def why_no_int8_activations(earlier: Method) -> str:
+    """Why codes that an earlier step leaves cannot meet int8 activations in any engine; empty where they can."""
+    if not earlier.leaves_codes:
+        return ""
+    if getattr(earlier, "bits", 8) != 8:
+        return f"{getattr(earlier, 'bits', 8)}-bit codes cannot meet int8 activations"
+    if getattr(earlier, "group", 0):
+        return "codes in groups cannot meet int8 activations"
+    return "" if getattr(earlier, "symmetric", True) else "codes with zero points cannot meet int8 activations"
 
 
 def output_error(tower: Tower, batches: Sequence[Batch], wanted: Sequence[Tensor]) -> float:

@@ -13,15 +13,19 @@ from torch import Tensor, nn
 
 from penjing.calibrate.stats import Range, RangeRule
 from penjing.calibrate.walk import walk
-from penjing.errors import RecipeError
 from penjing.layers.bitmap import stored_bytes
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
+<<<<<<< HEAD
 from penjing.methods.base import Aids, Method, RangeCalibrated, method, not_finite
 from penjing.methods.placing import int8_layer, output_error
+=======
+from penjing.methods.base import Aids, Method, method, not_finite
+from penjing.methods.placing import int8_layer, int8_layer_of_codes, output_error, why_no_int8_activations
+>>>>>>> b6aef8be7aeaf6f273c3260ccf22225fa2063744
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
-from penjing.tensor.grid import TOP, is_pair_safe, relative_error
+from penjing.tensor.grid import relative_error
 from penjing.values import Note, Tell
 
 MOST_JUDGED = 8
@@ -47,8 +51,8 @@ class StaticInt8(RangeCalibrated):
 
     In a recipe: `{method: static_int8, towers: [encoder], calibration: percentile}`.
     Sites whose rounding the tower's output feels most, measured site by site on the select data, stay float until
-    `max_error` is met. After an 8-bit `rtn` step the codes are kept and inputs have 7 bits (see `_keep_codes`); alone
-    it is the more exact.
+    `max_error` is met. After an 8-bit `rtn` step the codes are kept and inputs have 7 bits (`int8_layer_of_codes`
+    says why); alone it is the more exact.
     """
 
     roles: ClassVar[tuple[Role, ...]] = ("encoder",)
@@ -65,13 +69,7 @@ class StaticInt8(RangeCalibrated):
 
     def conflict(self, earlier: Method) -> str:
         """No engine multiplies int8 activations by 2-, 3- or 4-bit codes, by codes in groups or with zero points."""
-        if not earlier.leaves_codes:
-            return ""
-        if getattr(earlier, "bits", 8) != 8:
-            return f"{getattr(earlier, 'bits', 8)}-bit codes cannot meet int8 activations"
-        if getattr(earlier, "group", 0):
-            return "codes in groups cannot meet int8 activations"
-        return "" if getattr(earlier, "symmetric", True) else "codes with zero points cannot meet int8 activations"
+        return why_no_int8_activations(earlier)
 
     @torch.no_grad()
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
@@ -171,24 +169,6 @@ def _why_not(site: Site, seen: Range) -> str:
 def _layer_for(site: Site) -> tuple[StaticLinear | StaticConv, float]:
     """The int8 layer for a site, and the relative error of its weights; codes of an earlier step are kept."""
     module = site.module
-    return (_keep_codes(site.name, module), 0.0) if isinstance(module, IntLinear) else int8_layer(site)
-
-
-def _keep_codes(name: str, module: IntLinear) -> StaticLinear:
-    """Take over the codes of an 8-bit symmetric per-channel step; no engine runs any other under int8 activations.
-
-    Such codes fill all of int8, so inputs get 7 bits: CPUs without VNNI sum two products in 16 bits, which 8 would
-    saturate. Without an earlier step the codes are chosen pair-safe, and inputs keep their 8 bits.
-    """
-    table = module.table
-    if table.bits != 8 or table.group or not table.symmetric:
-        raise RecipeError(
-            f"static_int8 cannot take over the {table.bits}-bit codes of {name}"
-            f"{f' in groups of {table.group}' if table.group else ''}{'' if table.symmetric else ' with zero points'}",
-            hint="give that step bits: 8, group: 0, symmetric: true, or other towers",
-        )
-    codes = (table.packed.flatten(1)[:, : table.width].to(torch.int16) - 128).to(torch.int8)
-    layer = StaticLinear(table.width, table.rows, module.bias, TOP if is_pair_safe(codes) else TOP // 2)
-    layer.codes.copy_(codes.T)
-    layer.scales.copy_(table.scales[:, 0])
-    return layer
+    if isinstance(module, IntLinear):
+        return int8_layer_of_codes(site.name, module, "static_int8"), 0.0
+    return int8_layer(site)

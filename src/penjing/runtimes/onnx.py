@@ -9,6 +9,7 @@ import numpy as np
 
 from penjing.errors import EngineError
 from penjing.extras import need
+from penjing.runtimes.unrounded import unround_onnx
 from penjing.values import Array, Arrays
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class OnnxRuntimeGraph:
 
 
 def _exact_copy(path: Path) -> bytes:
-    """The graph with float activations: `MatMulNBits` nodes asked for accuracy level 0."""
+    """The graph with float activations: `MatMulNBits` at accuracy level 0, no row rounded by a range of its own."""
     onnx = need("onnx", "compress")
     graph = onnx.load(str(path))
     for node in graph.graph.node:
@@ -73,5 +74,6 @@ def _exact_copy(path: Path) -> bytes:
             for attribute in node.attribute:
                 if attribute.name == "accuracy_level":
                     attribute.i = 0
+    unround_onnx(graph.graph)
     data: bytes = graph.SerializeToString()
     return data

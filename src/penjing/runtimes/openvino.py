@@ -10,6 +10,7 @@ import numpy as np
 from penjing.artifact.manifest import file_hash
 from penjing.errors import EngineError
 from penjing.runtimes.openvino_products import products_as_convolutions
+from penjing.runtimes.unrounded import unround_openvino
 from penjing.values import Array, Arrays
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class OpenVinoGraph:
     """A graph in OpenVINO's CPU plugin."""
 
     def __init__(self, path: Path, engine: Engine) -> None:
-        model, self._one_by_one = _fit_to_chip(path)
+        model, self._one_by_one = _fit_to_chip(path, engine)
         self._request = compile_graph(model, path, engine).create_infer_request()
         compiled = self._request.get_compiled_model()
         self._types = {_name_of(port): port.element_type.to_dtype() for port in compiled.inputs}
@@ -87,21 +88,25 @@ class OpenVinoGraph:
         return {name: self._request.get_output_tensor(place).data.copy() for place, name in enumerate(self.outputs)}
 
 
-def _fit_to_chip(path: Path) -> tuple[Any, bool]:
+def _fit_to_chip(path: Path, engine: Engine) -> tuple[Any, bool]:
     """The graph as this chip runs it fastest, and whether it takes rows one by one.
 
     Without VNNI int8 products become convolutions, and a graph that leaves only the number of rows open takes one row:
     of known shapes OpenVINO drops the transpositions around convolutions (CLIP ViT-B/32: 36 ms an image, against 44
-    with the rows open and 71 with products as they were; eight images take eight times as long either way).
+    with the rows open and 71 with products as they were; eight images take eight times as long either way). In exact
+    mode activations are not rounded by ranges of their own.
     """
     from penjing.runtimes.engine import multiplies_int8
 
-    if multiplies_int8():
+    if multiplies_int8() and not engine.exact:
         return path, False
     model = read_graph(path)
+    unrounded = unround_openvino(model) if engine.exact else 0
+    if multiplies_int8():
+        return (model if unrounded else path), False
     shapes = {_name_of(port): port.get_partial_shape() for port in model.inputs}
     if not products_as_convolutions(model):
-        return path, False
+        return (model if unrounded else path), False
     every = [*shapes.values(), *(port.get_partial_shape() for port in model.outputs)]
     only_rows = all(len(shape) and shape[0].is_dynamic for shape in every) and all(
         axis.is_static for shape in shapes.values() for axis in list(shape)[1:]

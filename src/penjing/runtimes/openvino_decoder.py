@@ -10,6 +10,7 @@ import numpy as np
 from penjing.runtimes.decoding import Fed, is_own_past, token_inputs
 from penjing.runtimes.openvino import compile_graph, read_graph
 from penjing.runtimes.openvino_attention import keep_cache
+from penjing.runtimes.unrounded import unround_openvino
 from penjing.values import Arrays, FloatArray
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class StatefulDecoder:
         import openvino
 
         model = read_graph(path)
+        if engine.exact:
+            unround_openvino(model)
         names = [port.get_any_name() for port in model.inputs]
         self._heard_names = [name for name in names if ".encoder." in name]
         self._token_names = [name for name in names if not name.startswith("past_key_values.")]
