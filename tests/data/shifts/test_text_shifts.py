@@ -67,6 +67,7 @@ def test_typos_leave_no_mark_without_its_letter(language: str) -> None:
 
 def test_typos_use_the_keys_beside_and_keep_capitals() -> None:
     assert set(text.NEIGHBOURS["g"]) == set("ftyhbv")
+    assert set(text.NEIGHBOURS["r"]) == set("edft")
     assert set(text.NEIGHBOURS["q"]) == set("wa")
     assert "е" in text.NEIGHBOURS["к"]
     assert all(key in text.NEIGHBOURS[near] for key, beside in text.NEIGHBOURS.items() for near in beside)
