@@ -108,8 +108,8 @@ def test_babble_is_of_other_voices_and_differs_from_row_to_row() -> None:
 
 def test_babble_reads_no_clip_that_calibrates_or_judges() -> None:
     names = {name for _, name in audio._babble_clips()}
-    data = load_dataset("scenes")
-    parts = {data.parts[row.id] for row in data.rows if row.sound is not None and row.sound.name in names}  # type: ignore[union-attr]
+    scenes = load_dataset("scenes")
+    parts = {scenes.parts[row.id] for row in scenes.rows if row.sound is not None and row.sound.name in names}  # type: ignore[union-attr]
     assert len(names) == 40
     assert parts == {"select"}
 
@@ -125,7 +125,7 @@ def test_gain_is_exact_and_does_not_clip(name: str, factor: float) -> None:
 def test_nothing_is_left_above_4_khz(name: str, rate_hz: int) -> None:
     samples = speech(rate_hz)
     output = shifted(name, samples, rate_hz)
-    before, after = (power_between(one, 4100, rate_hz / 2, rate_hz) for one in (samples, output))
+    before, after = (power_between(sound, 4100, rate_hz / 2, rate_hz) for sound in (samples, output))
     assert decibels(after / before) < -50
     assert len(output) == len(samples)
     assert abs(decibels(power_between(output, 300, 3000, rate_hz) / power_between(samples, 300, 3000, rate_hz))) < 1

@@ -50,7 +50,9 @@ def test_all_give_rgb_of_the_same_size_and_the_same_again(kind: Any, size: tuple
 @pytest.mark.parametrize("side", [64, 224, 900])
 def test_every_kind_can_be_seen_and_leaves_the_picture_recognisable(kind: Any, side: int) -> None:
     before = scenery(side, side)
-    small = [pixels(one.resize((64, 64), Image.Resampling.BOX)) for one in (before, kind.apply(before, generator(3)))]
+    small = [
+        pixels(picture.resize((64, 64), Image.Resampling.BOX)) for picture in (before, kind.apply(before, generator(3)))
+    ]
     assert np.abs(small[0] - small[1]).mean() > 0.4
     assert np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1] > 0.6
 
@@ -80,7 +82,8 @@ def test_exposure_multiplies_the_light(name: str, stops: float) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     output = pixels(shifted(name, Image.fromarray(levels)))[..., 0].ravel() / 255
     light_before, light_after = (
-        np.where(one <= 0.04045, one / 12.92, ((one + 0.055) / 1.055) ** 2.4) for one in (np.arange(256) / 255, output)
+        np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+        for encoded in (np.arange(256) / 255, output)
     )
     assert np.allclose(light_after, np.minimum(light_before * 2**stops, 1), atol=0.006)
     assert (np.diff(output) >= 0).all()

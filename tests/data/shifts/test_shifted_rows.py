@@ -59,14 +59,14 @@ def sound(seed: int, level: float = 0.1, rate_hz: int = 16000, channels: int = 1
 
 
 def kinds(shifted: ShiftedSet) -> dict[str, str]:
-    return {one.row.id: one.kind for one in shifted.rows}
+    return {entry.row.id: entry.kind for entry in shifted.rows}
 
 
 def contents(shifted: ShiftedSet) -> dict[str, tuple[str, Mapping[str, str], str, str]]:
     """row id -> its kind, texts, and hashes of its media."""
     return {
-        one.row.id: (one.kind, one.row.fields, fingerprint(one.row.file), fingerprint(one.row.spoken))
-        for one in shifted.rows
+        entry.row.id: (entry.kind, entry.row.fields, fingerprint(entry.row.file), fingerprint(entry.row.spoken))
+        for entry in shifted.rows
     }
 
 
@@ -78,7 +78,7 @@ def fingerprint(source: Path | bytes | None) -> str:
 @pytest.mark.parametrize("count", [1, 2, 10, 60, 61])
 def test_each_kind_gets_an_equal_number_of_rows(count: int, tmp_path: Path) -> None:
     shifted = shifted_rows(texts(count), text_inputs, 0, tmp_path)
-    assert [one.row.id for one in shifted.rows] == [row.id for row in texts(count)]
+    assert [entry.row.id for entry in shifted.rows] == [row.id for row in texts(count)]
     counts = Counter(kinds(shifted).values())
     assert set(counts) <= set(TEXT)
     assert all(counts[name] in (count // 3, count // 3 + 1) for name in TEXT)
@@ -106,8 +106,8 @@ def test_the_order_of_rows_changes_nothing(order: Sequence[int], seed: int, tmp_
 def test_the_order_of_rows_with_media_changes_nothing(tmp_path: Path) -> None:
     pictures = [picture(n) for n in range(5)]
     rows = [Row(f"{n}.png#{again}", {}, "image", pictures[n]) for n in range(5) for again in range(3)]
-    one, other = (shifted_rows(some, file_inputs, 0, tmp_path / str(n)) for n, some in enumerate((rows, rows[::-1])))
-    assert contents(one) == contents(other)
+    first, second = (shifted_rows(some, file_inputs, 0, tmp_path / str(n)) for n, some in enumerate((rows, rows[::-1])))
+    assert contents(first) == contents(second)
 
 
 def test_seeds_differ(tmp_path: Path) -> None:
@@ -163,25 +163,32 @@ def test_rows_that_share_a_file_share_the_distorted_one(tmp_path: Path) -> None:
     rows = [Row(f"{n}-{m}", {"text": f"{n}, {m}."}, "image", file) for n, file in enumerate(files) for m in range(5)]
     shifted = shifted_rows(rows, lambda row: {"image": ("file",), "text": ("text",)}, 3, tmp_path / "out")
     by_file: dict[str, set[tuple[str, Any]]] = {}
-    for one in shifted.rows:
-        by_file.setdefault(one.row.id[0], set()).add((one.kind, one.row.file))
+    for entry in shifted.rows:
+        by_file.setdefault(entry.row.id[0], set()).add((entry.kind, entry.row.file))
     assert all(len(group) == 1 for group in by_file.values())
     names = [kind for group in by_file.values() for kind, _ in group]
     assert len(set(names)) == 9  # nine pictures, eleven kinds
     assert len(list((tmp_path / "out").iterdir())) == sum(name in IMAGE for name in names)
 
 
+def test_two_sounds_of_a_row_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
+    rows = [Row(f"r{n}", {}, "audio", sound(n), sound(100 + n)) for n in range(11)]
+    for entry in shifted_rows(rows, lambda row: {"audio": ("file", "spoken")}, 0, tmp_path).rows:
+        assert entry.row.file != entry.row.spoken
+        assert fingerprint(entry.row.file) != fingerprint(entry.row.spoken)
+
+
 def test_one_input_alone_is_distorted(tmp_path: Path) -> None:
     before = {row.id: row for row in mixed_rows()}
     shifted = shifted_rows(list(before.values()), mixed_inputs, 0, tmp_path)
     assert len(shifted.rows) == len(before)
-    for one in shifted.rows:
-        old, modality = before[one.row.id], gate_shift(one.kind).modality
+    for entry in shifted.rows:
+        old, modality = before[entry.row.id], gate_shift(entry.kind).modality
         column = next(iter(mixed_inputs(old)[modality]))
         field = "fields" if modality == "text" else column
-        assert replace(one.row, **{field: getattr(old, field)}) == old
-        assert getattr(one.row, field) != getattr(old, field) or (old.id, one.kind) in shifted.unchanged
-    of_questions = Counter(one.kind for one in shifted.rows if one.row.id.startswith("i"))
+        assert replace(entry.row, **{field: getattr(old, field)}) == old
+        assert getattr(entry.row, field) != getattr(old, field) or (old.id, entry.kind) in shifted.unchanged
+    of_questions = Counter(entry.kind for entry in shifted.rows if entry.row.id.startswith("i"))
     assert set(of_questions) == {*AUDIO, *IMAGE, *TEXT}
     assert set(of_questions.values()) == {1}
 
@@ -189,16 +196,16 @@ def test_one_input_alone_is_distorted(tmp_path: Path) -> None:
 def test_all_text_inputs_are_distorted_and_other_fields_are_not(tmp_path: Path) -> None:
     fields = {"text": "One, two.", "text2": "Three, four.", "label": "One, two.", "score": "0.5"}
     rows = [Row(f"pair-{number}", fields) for number in range(6)]
-    for one in shifted_rows(rows, lambda row: {"text": ("text", "text2")}, 0, tmp_path).rows:
-        assert one.row.fields["text"] != fields["text"]
-        assert one.row.fields["text2"] != fields["text2"]
-        assert {name: one.row.fields[name] for name in ("label", "score")} == {"label": "One, two.", "score": "0.5"}
+    for entry in shifted_rows(rows, lambda row: {"text": ("text", "text2")}, 0, tmp_path).rows:
+        assert entry.row.fields["text"] != fields["text"]
+        assert entry.row.fields["text2"] != fields["text2"]
+        assert {name: entry.row.fields[name] for name in ("label", "score")} == {"label": "One, two.", "score": "0.5"}
 
 
 def test_media_are_written_without_loss_at_their_own_rate(tmp_path: Path) -> None:
     rows = [Row(f"s{n}", {}, "audio", sound(n, rate_hz=22050, channels=2)) for n in range(11)]
     shifted = shifted_rows(rows, file_inputs, 0, tmp_path)
-    (louder,) = (one.row for one in shifted.rows if one.kind == "gain_up")
+    (louder,) = (entry.row for entry in shifted.rows if entry.kind == "gain_up")
     clip = read_clip(louder.file)  # type: ignore[arg-type]
     before = read_clip(next(row.file for row in rows if row.id == louder.id))  # type: ignore[arg-type]
     assert clip.rate_hz == 22050
@@ -215,9 +222,9 @@ def test_sounds_that_no_wav_file_can_hold_are_refused(tmp_path: Path, monkeypatc
 def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 3000, 3), np.uint8)).save(stream, "png")
-    (one,) = shifted_rows([Row("wide", {}, "image", stream.getvalue())], file_inputs, 0, tmp_path).rows
-    assert read_picture(one.row.file).size == (1536, 20)  # type: ignore[arg-type]
-    assert Image.open(one.row.file).format == "PNG"  # type: ignore[arg-type]
+    (entry,) = shifted_rows([Row("wide", {}, "image", stream.getvalue())], file_inputs, 0, tmp_path).rows
+    assert read_picture(entry.row.file).size == (1536, 20)  # type: ignore[arg-type]
+    assert Image.open(entry.row.file).format == "PNG"  # type: ignore[arg-type]
 
 
 def test_what_became_silent_constant_or_empty_is_left_out(tmp_path: Path) -> None:
@@ -236,7 +243,7 @@ def test_what_became_silent_constant_or_empty_is_left_out(tmp_path: Path) -> Non
     assert blanks == {"jpeg_20", "blur", "dark", "bright", "rotation_10"}
     assert not set(left_out) & set(kinds(shifted))
     assert len(left_out) + len(shifted.rows) == len(rows)
-    assert all(Path(one.row.file).is_file() for one in shifted.rows if one.row.media)  # type: ignore[arg-type]
+    assert all(Path(entry.row.file).is_file() for entry in shifted.rows if entry.row.media)  # type: ignore[arg-type]
 
 
 def test_what_a_kind_does_not_change_is_named(tmp_path: Path) -> None:
@@ -269,8 +276,8 @@ def test_damaged_media_name_the_row(tmp_path: Path) -> None:
 
 
 def test_the_built_in_sets_are_distorted_completely(tmp_path: Path) -> None:
-    data = load_dataset("speech")
-    rows = [row for row in data.rows if data.parts[row.id] == "judge"]
+    speech = load_dataset("speech")
+    rows = [row for row in speech.rows if speech.parts[row.id] == "judge"]
     shifted = shifted_rows(rows, file_inputs, 0, tmp_path)
     assert (len(shifted.rows), shifted.left_out, shifted.unchanged) == (60, (), ())
     assert set(Counter(kinds(shifted).values()).values()) == {5, 6}

@@ -26,10 +26,10 @@ SENTENCES = {
 }
 
 
-def distance(one: str, other: str) -> int:
+def distance(first: str, other: str) -> int:
     """Levenshtein."""
     costs = list(range(len(other) + 1))
-    for row, left in enumerate(one, 1):
+    for row, left in enumerate(first, 1):
         previous, costs[0] = costs[0], row
         for column, right in enumerate(other, 1):
             substituted = previous + (left != right)
@@ -67,6 +67,7 @@ def test_typos_leave_no_mark_without_its_letter(language: str) -> None:
 
 def test_typos_use_the_keys_beside_and_keep_capitals() -> None:
     assert set(text.NEIGHBOURS["g"]) == set("ftyhbv")
+    assert set(text.NEIGHBOURS["r"]) == set("edft")
     assert set(text.NEIGHBOURS["q"]) == set("wa")
     assert "е" in text.NEIGHBOURS["к"]
     assert all(key in text.NEIGHBOURS[near] for key, beside in text.NEIGHBOURS.items() for near in beside)
@@ -113,7 +114,9 @@ def test_no_punctuation(before: str, after: str) -> None:
 @given(st.text(alphabet=st.characters(categories=["L", "P", "Zs"]), max_size=60))
 def test_no_punctuation_keeps_every_letter(words: str) -> None:
     bare = text.no_punctuation(words, generator(0))
-    assert [one for one in bare if one.isalpha()] == [one for one in words if one.isalpha()]
+    assert [character for character in bare if character.isalpha()] == [
+        character for character in words if character.isalpha()
+    ]
 
 
 @given(st.text(min_size=1, max_size=80), st.integers(0, 5))

@@ -73,7 +73,7 @@ def _babble_clips() -> tuple[tuple[str, str], ...]:
     """(voice, file name) of the spoken clips of the part `select`: neither calibration nor the gate reads them."""
     lines = (BABBLE_CLIPS / "metadata.jsonl").read_text(encoding="utf8").splitlines()
     records = [json.loads(line) for line in lines]
-    return tuple(sorted((one["voice"], one["file_name"]) for one in records if one["part"] == "select"))
+    return tuple(sorted((record["voice"], record["file_name"]) for record in records if record["part"] == "select"))
 
 
 def gain(samples: FloatArray, rate_hz: int, rng: np.random.Generator, gain_db: float) -> FloatArray:

@@ -54,9 +54,9 @@ class MediaNames:
     def __init__(self, rows: Sequence[Row]) -> None:
         self._names: dict[str | Path, str] = {}
         for row in rows:
-            for source in (row.file, row.spoken):
+            for source, name in ((row.file, bunch(row)), (row.spoken, f"{row.id}, spoken")):
                 if source is not None:
-                    key, name = _identity(source), bunch(row)
+                    key = _identity(source)
                     self._names[key] = min(self._names.get(key, name), name)
 
     def of_source(self, source: Path | bytes) -> str:

@@ -14,12 +14,12 @@ KEYBOARDS = (
 
 
 def _neighbours() -> dict[str, str]:
-    """key -> the keys beside it."""
+    """key -> the keys beside it: two half keys away in its own row, or one in the row above or below."""
     beside = {}
     for rows in KEYBOARDS:
         spots = {key: (2 * index + row, row) for row, keys in enumerate(rows) for index, key in enumerate(keys)}
         for key, (across, down) in spots.items():
-            near = [name for name, (x, y) in spots.items() if name != key and abs(x - across) + abs(y - down) <= 2]
+            near = [name for name, (x, y) in spots.items() if (abs(x - across), abs(y - down)) in ((2, 0), (1, 1))]
             beside[key] = "".join(near)
     return beside
 
