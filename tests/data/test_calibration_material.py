@@ -15,7 +15,7 @@ from penjing.data.audio import read_audio
 from penjing.data.content import content_key
 from penjing.data.image import read_image
 from penjing.data.row import DataSet, Row
-from penjing.dataset.rows import CONTENT_COLUMNS, TEXT_COLUMNS
+from penjing.data.rows import CONTENT_COLUMNS, TEXT_COLUMNS
 from penjing.data.source import CALIBRATION, load_dataset
 from penjing.data.split import check_disjoint, judging_rows, split, split_with_calibration
 from penjing.errors import DataError
