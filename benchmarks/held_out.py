@@ -22,7 +22,7 @@ ENGINES = ("onnxruntime", "openvino")
 
 
 class Clip(NamedTuple):
-    """A recording of a folder with what is said in it."""
+    """A recording of a folder with what is transcribed in it."""
 
     folder: str
     file: Path
@@ -96,8 +96,8 @@ def score_group(clips: Sequence[Clip], texts: Mapping[str, Sequence[str]], chose
     references = [clips[number].text for number in chosen]
     languages = [clips[number].language for number in chosen]
     scores = {
-        name: speech_scores(references, [said[number] for number in chosen], languages)["wer"]
-        for name, said in texts.items()
+        name: speech_scores(references, [transcribed[number] for number in chosen], languages)["wer"]
+        for name, transcribed in texts.items()
     }
     source = next(iter(scores.values()))
     return {
@@ -114,10 +114,10 @@ def differing(clips: Sequence[Clip], texts: Mapping[str, Sequence[str]]) -> list
         {
             "file": f"{clip.folder}/{clip.file.name}",
             "text": clip.text,
-            **{name: said[n] for name, said in texts.items()},
+            **{name: transcribed[n] for name, transcribed in texts.items()},
         }
         for n, clip in enumerate(clips)
-        if any(said[n] != source[n] for said in texts.values())
+        if any(transcribed[n] != source[n] for transcribed in texts.values())
     ]
 
 

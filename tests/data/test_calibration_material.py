@@ -33,8 +33,8 @@ def material(request: pytest.FixtureRequest) -> DataSet:
     return load_dataset(request.param)
 
 
-def counts(data: DataSet, column: str) -> Counter[str]:
-    return Counter(row.fields.get(column, "") for row in data.rows)
+def counts(dataset: DataSet, column: str) -> Counter[str]:
+    return Counter(row.fields.get(column, "") for row in dataset.rows)
 
 
 def path_of(row: Row) -> Path:
@@ -119,13 +119,13 @@ def test_attribution_goes_with_the_package() -> None:
 
 
 def test_sounds_are_of_many_languages_readers_and_lengths() -> None:
-    data = load_dataset("calibration-audio")
-    assert counts(data, "source") == {"people": 49}
-    assert counts(data, "language") == {"de": 10, "fr": 10, "it": 12, "ru": 12, "en": 5}
-    assert set(counts(data, "speaker")) == {"", "librivox-austen", "carlo-flora", "ivrvoice-ru"}
-    assert [row.fields.get("speaker") for row in data.rows if row.id.startswith("fleurs")] == [None] * 20
+    dataset = load_dataset("calibration-audio")
+    assert counts(dataset, "source") == {"people": 49}
+    assert counts(dataset, "language") == {"de": 10, "fr": 10, "it": 12, "ru": 12, "en": 5}
+    assert set(counts(dataset, "speaker")) == {"", "librivox-austen", "carlo-flora", "ivrvoice-ru"}
+    assert [row.fields.get("speaker") for row in dataset.rows if row.id.startswith("fleurs")] == [None] * 20
     lengths_s = []
-    for row in data.rows:
+    for row in dataset.rows:
         samples = read_audio(path_of(row), 16000)
         lengths_s.append(samples.size / 16000)
         assert np.isfinite(samples).all()
@@ -135,13 +135,13 @@ def test_sounds_are_of_many_languages_readers_and_lengths() -> None:
 
 
 def test_pictures_are_photographs_and_drawings() -> None:
-    data = load_dataset("calibration-images")
-    assert len({row.file for row in data.rows if row.fields["source"] == "photograph"}) == 20
-    assert len({row.file for row in data.rows if row.fields["source"] == "drawing"}) == 14
-    assert len({row.file for row in data.rows if "text" in row.fields}) == 34
-    assert sum("question" in row.fields for row in data.rows) >= 10
+    dataset = load_dataset("calibration-images")
+    assert len({row.file for row in dataset.rows if row.fields["source"] == "photograph"}) == 20
+    assert len({row.file for row in dataset.rows if row.fields["source"] == "drawing"}) == 14
+    assert len({row.file for row in dataset.rows if "text" in row.fields}) == 34
+    assert sum("question" in row.fields for row in dataset.rows) >= 10
     shades = []
-    for row in data.rows:
+    for row in dataset.rows:
         path = path_of(row)
         image = read_image(path)
         assert max(image.size) <= LONGEST_SIDE_PIXELS[path.suffix], row.id
@@ -152,25 +152,25 @@ def test_pictures_are_photographs_and_drawings() -> None:
 
 
 def test_rows_of_one_picture_are_in_one_part() -> None:
-    data = load_dataset("calibration-images")
+    dataset = load_dataset("calibration-images")
     parts: dict[str, set[str]] = {}
-    for row in data.rows:
-        parts.setdefault(path_of(row).stem.partition("-")[0], set()).add(data.parts[row.id])
-    assert {name: found for name, found in parts.items() if len(found) > 1} == {}
+    for row in dataset.rows:
+        parts.setdefault(path_of(row).stem.partition("-")[0], set()).add(dataset.parts[row.id])
+    assert [name for name, named in parts.items() if len(named) > 1] == []
 
 
 def test_passages_are_of_many_registers_and_scripts() -> None:
-    data = load_dataset("calibration-text")
-    registers, languages = counts(data, "source"), counts(data, "language")
+    dataset = load_dataset("calibration-text")
+    registers, languages = counts(dataset, "source"), counts(dataset, "language")
     assert set(registers) == {
         "addresses", "chat", "code", "dialogue", "instructions", "legal", "mathematics", "news", "prose", "questions",
         "table",
     }  # fmt: skip
     assert min(registers.values()) >= 8
-    assert len(data.rows) >= 120
+    assert len(dataset.rows) >= 120
     assert {"en", "de", "fr", "es", "pt", "it", "ru", "zh", "ja", "ar", "hi"} <= set(languages)
-    assert languages["en"] < 0.6 * len(data.rows)
-    letters = {character for row in data.rows for character in row.fields["text"]}
+    assert languages["en"] < 0.6 * len(dataset.rows)
+    letters = {character for row in dataset.rows for character in row.fields["text"]}
     for script in ("çß", "жя", "的了", "のは", "ال", "है", "≈²", "{}"):
         assert set(script) <= letters, script
 
@@ -183,11 +183,11 @@ def test_english_sentences_are_not_those_of_the_set_that_judges() -> None:
 
 def test_where_a_row_is_from_is_no_content(tmp_path: Path) -> None:
     assert set(TEXT_COLUMNS) - set(CONTENT_COLUMNS) == {"source"}
-    one = Row("a", {"text": "same words", "source": "people"})
-    other = replace(one, id="b", fields={"text": "same words", "source": "synthetic"})
-    assert content_key(one) == content_key(other)
+    row = Row("a", {"text": "same words", "source": "people"})
+    other = replace(row, id="b", fields={"text": "same words", "source": "synthetic"})
+    assert content_key(row) == content_key(other)
     with pytest.raises(DataError, match="have the same content"):
-        check_disjoint(type(split(load_dataset("speech")))((one,), (), (other,)))
+        check_disjoint(type(split(load_dataset("speech")))((row,), (), (other,)))
     table = tmp_path / "rows.jsonl"
     table.write_text('{"source": "people"}\n', encoding="utf8")
     with pytest.raises(DataError, match="none of the columns text"):
@@ -196,6 +196,6 @@ def test_where_a_row_is_from_is_no_content(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 2 has neither a file nor a text"):
         load_dataset(str(table))
     table.write_text('{"text": "a", "source": ["x", "y"]}\n{"text": "b", "source": "people"}\n', encoding="utf8")
-    assert [dict(row.fields) for row in load_dataset(str(table)).rows] == [
+    assert [dict(read.fields) for read in load_dataset(str(table)).rows] == [
         {"text": "a"}, {"text": "b", "source": "people"},
     ]  # fmt: skip

@@ -47,15 +47,15 @@ def split(data: DataSet) -> Parts:
     return parts
 
 
-def judging_rows(data: DataSet) -> tuple[Row, ...]:
+def judging_rows(dataset: DataSet) -> tuple[Row, ...]:
     """The rows that may judge: all of them, but of a set that fixes its own parts only those it means to judge by.
 
     Raises:
         DataError: the set has none, as the built-in sets `calibration-*`, which are there for calibration alone.
     """
-    rows = tuple(row for row in data.rows if data.parts.get(row.id, "judge") == "judge")
+    rows = tuple(row for row in dataset.rows if dataset.parts.get(row.id, "judge") == "judge")
     if not rows:
-        raise DataError(f"{data.name} has no rows to judge", hint=NOTHING_TO_JUDGE)
+        raise DataError(f"{dataset.name} has no rows to judge", hint=NOTHING_TO_JUDGE)
     return rows
 
 
