@@ -16,13 +16,8 @@ from penjing.calibrate.walk import walk
 from penjing.layers.bitmap import stored_bytes
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
-<<<<<<< HEAD
 from penjing.methods.base import Aids, Method, RangeCalibrated, method, not_finite
-from penjing.methods.placing import int8_layer, output_error
-=======
-from penjing.methods.base import Aids, Method, method, not_finite
 from penjing.methods.placing import int8_layer, int8_layer_of_codes, output_error, why_no_int8_activations
->>>>>>> b6aef8be7aeaf6f273c3260ccf22225fa2063744
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.grid import relative_error
