@@ -46,6 +46,7 @@ def compress(  # noqa: PLR0913 - the options of the command
     seed: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    quick: bool = False,
     tell: Tell | None = None,
     batches: Iterable[Any] | None = None,
     metric: Callable[[Any], float] | None = None,
@@ -65,7 +66,7 @@ def compress(  # noqa: PLR0913 - the options of the command
     if out is None:
         raise TypeError("compress() needs out: the folder of the artifact")
     given = [_text(name) for name in (data, calibration, recipe)]
-    choices = _call("pipeline.job:Options", *given, goals, formats, engine, threads, seed, resume, overwrite)
+    choices = _call("pipeline.job:Options", *given, goals, formats, engine, threads, seed, resume, overwrite, quick)
     return _call("pipeline.compress:compress", _text(model), out, choices, **_told(tell))
 
 

@@ -69,7 +69,9 @@ def test_every_clip_can_be_heard_and_has_its_sentence(speech: DataSet) -> None:
 def test_pictures_are_a_set_too() -> None:
     data = load_dataset("pictures")
     assert {row.media for row in data.rows} == {"image"}
-    assert sorted(BUILTIN) == ["pictures", "scenes", "speech", "text"]
+    assert [name for name in sorted(BUILTIN) if not name.startswith("calibration-")] == [
+        "pictures", "scenes", "speech", "text",
+    ]  # fmt: skip
 
 
 @pytest.mark.shop

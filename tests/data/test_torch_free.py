@@ -11,6 +11,8 @@ SCRIPT = """
 import sys
 from penjing.data.audio import read_audio
 from penjing.data.mel import ClapMel, WhisperMel
+from penjing.data.shifts.augment import augmented_rows
+from penjing.data.shifts.rows import shifted_rows
 from penjing.data.source import load_dataset
 from penjing.data.split import split
 from penjing.data.windows import windows

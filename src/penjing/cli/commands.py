@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from penjing.cli import seek
 from penjing.cli.options import Data, Debug, Engine, Json, MaxTokens, Seed, Stop, Temperature, Threads, TopP
 from penjing.cli.output import progress, say, say_json, show
+from penjing.cli.results import show_artifact, show_evaluation
 from penjing.errors import GoalNotMet
 
 app = typer.Typer(
@@ -68,6 +69,9 @@ def compress(  # noqa: PLR0913, PLR0917 - the options of the contract
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an artifact that stands at OUT.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Judge test rows as they are and in one engine: no shift, no other engine.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -88,6 +92,7 @@ def compress(  # noqa: PLR0913, PLR0917 - the options of the contract
             seed=seed,
             resume=resume,
             overwrite=overwrite,
+            quick=quick,
             tell=tell,
         )
     if not found:  # a process that helped another one to learn
@@ -379,22 +384,3 @@ def methods(
     else:
         for key, cls in known.items():
             print(f"{key:14} {(cls.__doc__ or '').strip().splitlines()[0]}")
-
-
-def show_artifact(folder: Path) -> None:
-    """Print the before/after table of an artifact."""
-    from rich.console import Console
-
-    from penjing.report.document import read
-    from penjing.report.tables import print_result
-
-    print_result(Console(), read(folder / "penjing.json"))
-
-
-def show_evaluation(found: dict[str, Any]) -> None:
-    """Print measures, alone or side by side, and goals."""
-    from rich.console import Console
-
-    from penjing.report.tables import print_evaluation
-
-    print_evaluation(Console(), found)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from penjing.data.audio import audio_length, decode_audio
 from penjing.data.image import DAMAGED, read_image
-from penjing.data.row import Row
+from penjing.data.row import PROVENANCE, Row
 
 
 def content_key(row: Row) -> str:
@@ -32,8 +32,9 @@ def content_key(row: Row) -> str:
 
 
 def text_key(row: Row) -> str:
-    """The text fields of a row in one canonical string."""
-    return json.dumps(dict(sorted(row.fields.items())), ensure_ascii=False)
+    """The text fields of a row in one canonical string; where the row is from does not count."""
+    fields = {name: text for name, text in sorted(row.fields.items()) if name != PROVENANCE}
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def outline(row: Row) -> Hashable:

@@ -9,14 +9,18 @@ from typing import Literal
 
 Media = Literal["image", "audio"]
 
+PROVENANCE = "source"
+"""The field that says where a row is from; it is no content: rows that differ in nothing else are the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One item of a data set.
 
     `id` is unique and stable within its set. `fields` holds text columns by name (`text`, `text2`, `label`, `score`,
-    `question`, `answer`, `language`, `scene`, `speaker`). `file` is a path, or the encoded bytes where the set carries
-    them itself. `spoken` is the sound beside a picture: its text or its question, read aloud.
+    `question`, `answer`, `language`, `scene`, `speaker`, `source`). `source` is the provenance of a row: `people`,
+    `synthetic`, `photograph`, `drawing` or the register of a text. `file` is a path, or the encoded bytes where the set
+    carries them itself. `spoken` is the sound beside a picture: its text or its question, read aloud.
     """
 
     id: str

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from penjing.data.records import Record
-from penjing.data.row import DataSet, Media, Row
+from penjing.data.row import PROVENANCE, DataSet, Media, Row
 from penjing.errors import DataError, did_you_mean
 
-TEXT_COLUMNS = ("text", "label", "question", "answer", "text2", "score", "language", "scene", "speaker")
+CONTENT_COLUMNS = ("text", "label", "question", "answer", "text2", "score", "language", "scene", "speaker")
+TEXT_COLUMNS = (*CONTENT_COLUMNS, PROVENANCE)
 FILE_COLUMNS = ("file_name", "image", "audio")
 OTHER_COLUMNS = ("id", "part")
 SYNONYMS = {
@@ -53,12 +54,12 @@ def check_columns(name: str, records: Sequence[Record], must: str = "") -> None:
     if must and must not in found:
         hint = f"it has {', '.join(found)}; {must} is the path of the image or sound, relative to {name}"
         raise DataError(f"{name} has no column {must!r}", hint=hint)
-    if any(column in (*TEXT_COLUMNS, *synonyms) for column in found):
+    if any(column in (*CONTENT_COLUMNS, *synonyms) for column in found):
         return
     if unknown or not any(column in FILE_COLUMNS for column in found):
         near = [hint for column in unknown if (hint := did_you_mean(column, [*TEXT_COLUMNS])).startswith("did")]
         hint = near[0] if near else f"it has {', '.join(found)}" if found else "every row is empty"
-        raise DataError(f"{name} has none of the columns {', '.join(TEXT_COLUMNS)}", hint=hint)
+        raise DataError(f"{name} has none of the columns {', '.join(CONTENT_COLUMNS)}", hint=hint)
 
 
 def data_set(name: str, records: Sequence[Record], folder: Path | None = None) -> DataSet:
@@ -74,7 +75,7 @@ def data_set(name: str, records: Sequence[Record], folder: Path | None = None) -
     for record in records:
         fields = _fields(record)
         found = _file(record, folder)
-        if not fields and found.file is None:
+        if not fields.keys() - {PROVENANCE} and found.file is None:
             raise DataError(f"{record.place} has neither a file nor a text", hint="fill it in or remove it")
         row = Row(seen.new_id(record, fields, found), fields, found.media, found.file)
         rows.append(row)
@@ -93,7 +94,8 @@ class _Seen:
     def new_id(self, record: Record, fields: Mapping[str, str], found: _File) -> str:
         """Name a record, or say which earlier one it repeats."""
         given = record.values.get("id")
-        content = json.dumps(dict(sorted(fields.items())), ensure_ascii=False).encode()
+        fields_of_content = {name: text for name, text in sorted(fields.items()) if name != PROVENANCE}
+        content = json.dumps(fields_of_content, ensure_ascii=False).encode()
         if isinstance(found.file, bytes):
             content += hashlib.sha256(found.file).digest()
         base = str(given) if given not in (None, "") else found.title or hashlib.sha256(content).hexdigest()[:16]
@@ -107,12 +109,17 @@ class _Seen:
 
 
 def _fields(record: Record) -> dict[str, str]:
-    """Keep the known text columns that hold something; numbers and truth values become text."""
+    """Keep the known text columns that hold something; numbers and truth values become text.
+
+    Many sets on the hub have a `source` of several values, which is no provenance as it is meant here: left out.
+    """
     fields = {}
     for column in TEXT_COLUMNS:
         names = (column, *SYNONYMS.get(column, ()))
         value = next((record.values[name] for name in names if record.values.get(name) not in (None, "")), None)
         if value is None:
+            continue
+        if column == PROVENANCE and not isinstance(value, str | int | float):
             continue
         if not isinstance(value, str | int | float):
             raise DataError(f"{record.place}: {column} is a {type(value).__name__}", hint="give one text per row")

@@ -16,6 +16,8 @@ from penjing.data.rows import check_columns, data_set
 from penjing.errors import DataError, did_you_mean
 
 TABLES = (".jsonl", ".csv", ".parquet")
+CALIBRATION = Path(__file__).parent / "builtin" / "calibration"
+"""Three sets that calibrate and select, and never judge."""
 
 
 def load_dataset(spec: str, *, limit: int | None = None) -> DataSet:
@@ -99,7 +101,25 @@ def _text() -> DataSet:
     return replace(_load_table(Path(__file__).parent / "builtin" / "text" / "passages.jsonl"), name="text")
 
 
+def _calibration_audio() -> DataSet:
+    """Sentences that people read in five languages; none judges."""
+    return replace(load_folder(CALIBRATION / "audio"), name="calibration-audio")
+
+
+def _calibration_images() -> DataSet:
+    """Photographs and drawings with captions and questions; none judges."""
+    return replace(load_folder(CALIBRATION / "images"), name="calibration-images")
+
+
+def _calibration_text() -> DataSet:
+    """Passages of many registers and languages; none judges."""
+    return replace(_load_table(CALIBRATION / "text" / "passages.jsonl"), name="calibration-text")
+
+
 BUILTIN: dict[str, Callable[[], DataSet]] = {
+    "calibration-audio": _calibration_audio,
+    "calibration-images": _calibration_images,
+    "calibration-text": _calibration_text,
     "pictures": _pictures,
     "scenes": _scenes,
     "speech": _speech,

@@ -17,6 +17,7 @@ from penjing.errors import DataError
 BORDERS = (0.2, 0.4)
 """A row whose lot lies in [0, 0.2) calibrates, in [0.2, 0.4) selects, above it judges."""
 FEWEST_ROWS = 5
+NOTHING_TO_JUDGE = "give more rows to --data; a set that only calibrates goes to --calibration"
 COUNTER = re.compile(r"#\d+$")
 
 
@@ -40,11 +41,22 @@ def split(data: DataSet) -> Parts:
     parts = Parts(*(tuple(row for row in data.rows if part_of[row.id] == part) for part in PARTS))
     for part, rows in zip(PARTS, parts, strict=True):
         if not rows:
-            raise DataError(
-                f"{data.name} has no rows to {part}", hint="give more data, or give --calibration its own set"
-            )
+            hint = NOTHING_TO_JUDGE if part == "judge" else "give more data, or give --calibration its own set"
+            raise DataError(f"{data.name} has no rows to {part}", hint=hint)
     check_disjoint(parts)
     return parts
+
+
+def judging_rows(dataset: DataSet) -> tuple[Row, ...]:
+    """The rows that may judge: all of them, but of a set that fixes its own parts only those it means to judge by.
+
+    Raises:
+        DataError: the set has none, as the built-in sets `calibration-*`, which are there for calibration alone.
+    """
+    rows = tuple(row for row in dataset.rows if dataset.parts.get(row.id, "judge") == "judge")
+    if not rows:
+        raise DataError(f"{dataset.name} has no rows to judge", hint=NOTHING_TO_JUDGE)
+    return rows
 
 
 def split_with_calibration(data: DataSet, calibration: DataSet) -> Parts:
@@ -53,14 +65,12 @@ def split_with_calibration(data: DataSet, calibration: DataSet) -> Parts:
     A set that fixes its own parts is taken at its word: of `data` only its judge rows are judged, of `calibration` its
     judge rows are left alone. So a built-in set gives the same numbers whatever it is calibrated with.
     """
-    judged = tuple(row for row in data.rows if data.parts.get(row.id, "judge") == "judge")
+    judged = judging_rows(data)
     part_of = _fixed(calibration) if calibration.parts else _drawn(calibration, PARTS[:2])
     first, second = (tuple(row for row in calibration.rows if part_of[row.id] == part) for part in PARTS[:2])
     for name, part, rows in ((calibration.name, "calibrate", first), (calibration.name, "select", second)):
         if not rows:
             raise DataError(f"{name} has no rows to {part}", hint="give more rows to --calibration")
-    if not judged:
-        raise DataError(f"{data.name} has no rows to judge", hint="give more rows to --data")
     parts = Parts(first, second, judged)
     check_disjoint(parts)
     return parts

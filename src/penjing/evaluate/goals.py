@@ -5,7 +5,8 @@ NAME OPERATOR LIMIT; the operator is one of <= >= < >, and the limit is
     +2%    -10%    the source plus or minus a share of itself  (relative change)
     30%            a share of the source
     0.1            the number itself
-Models of several tasks put the task before the name: `vqa/accuracy>=-0.01`.
+Models of several tasks put the task before the name: `vqa/accuracy>=-0.01`; `shifted/` stands before a metric that is
+measured on shifted test rows: `shifted/wer<=+0.02`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from penjing.values import Measures, Metric
 LimitKind = Literal["change", "relative", "share", "value"]
 
 _PATTERN = re.compile(
-    r"\s*(?P<metric>(?:[\w.-]+/)?\w+)\s*(?P<operator><=|>=|<|>)\s*(?P<sign>[+-]?)(?P<amount>[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<percent>%?)\s*"
+    r"\s*(?P<metric>(?:[\w.-]+/)*\w+)\s*(?P<operator><=|>=|<|>)\s*(?P<sign>[+-]?)(?P<amount>[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<percent>%?)\s*"
 )
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -47,6 +48,8 @@ class GoalResult:
     limit: float | None
     met: bool
     note: str = ""
+    worst: str = ""
+    """The part of the model that a measure over several parts comes from."""
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict; numbers that JSON cannot say are null."""
@@ -59,7 +62,7 @@ class GoalResult:
             return ""
         if self.value is None or self.limit is None:
             return f"{self.goal}: {self.note}"
-        return f"{self.goal} is {self.value:.4g}, limit {self.limit:.4g}"
+        return f"{self.goal} is {self.value:.4g}, limit {self.limit:.4g}{f' ({self.worst})' if self.worst else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ class Goal:
             return GoalResult(self.text, self.metric, before, after, limit, False, "not a finite number")
         doubt = self._doubt(limit, before, result.metrics.get(self.metric), (paired or {}).get(self.metric))
         note = "; ".join(filter(None, (doubt, self._wrong_way())))
-        return GoalResult(self.text, self.metric, before, after, limit, self._holds(after, limit), note)
+        worst = _worst_part(result.metrics, self.metric)
+        return GoalResult(self.text, self.metric, before, after, limit, self._holds(after, limit), note, worst)
 
     def _holds(self, value: float, limit: float) -> bool:
         """Compare; `<=` and `>=` forgive the rounding of `0.05 + 0.01`."""
@@ -144,6 +148,14 @@ class Goal:
         else:
             return ""
         return f"not proven at n={count}" if low < limit < high else ""
+
+
+def _worst_part(metrics: Mapping[str, Metric], name: str) -> str:
+    """Which part has the lowest value of a measure, of parts that are named as in `encoder_model/cosine`."""
+    if "/" in name or name not in metrics:
+        return ""
+    parts = {key.rpartition("/")[0]: metric.value for key, metric in metrics.items() if key.endswith(f"/{name}")}
+    return min(parts, key=lambda part: parts[part], default="")
 
 
 def measured_value(measures: Measures, metric: str) -> float | None:

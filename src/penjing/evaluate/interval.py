@@ -5,8 +5,8 @@ It says how far the number would move with other items of the same kind. Where e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,18 +44,37 @@ def median(numerator: Floats, denominator: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemScores:
-    """What each item contributes to one metric: numerator (items,), denominator (items,), and how they combine."""
+    """What each item contributes to one metric: numerator (items,), denominator (items,), and how they combine.
+
+    `row_ids` names the row of data that each item belongs to; empty where items are no rows (outputs on synthetic
+    inputs).
+    """
 
     name: str
     numerator: Floats
     denominator: Floats
     statistic: Statistic = ratio_of_sums
+    row_ids: tuple[str, ...] = ()
 
     @classmethod
     def mean_of(cls, name: str, values: ArrayLike, statistic: Statistic = ratio_of_sums) -> ItemScores:
         """Score every item by one number (items,) of equal weight; booleans count as 0 and 1."""
         array = np.asarray(values, dtype=np.float64)
         return cls(name, array, np.ones_like(array), statistic)
+
+    def of_rows(self, row_ids: Sequence[str]) -> ItemScores:
+        """Return the same scores with the row of each item, `row_ids` (items,)."""
+        if len(row_ids) != len(self.numerator):
+            raise ValueError(f"{self.name} has {len(self.numerator)} items, not {len(row_ids)}")
+        return replace(self, row_ids=tuple(row_ids))
+
+    def subset(self, row_ids: Container[str]) -> ItemScores:
+        """Return the scores of the items whose row is in `row_ids`; there may be none."""
+        mask = np.array([row_id in row_ids for row_id in self.row_ids], dtype=np.bool_)
+        if not len(mask):
+            mask = np.zeros(len(self.numerator), dtype=np.bool_)
+        selected = tuple(row_id for row_id in self.row_ids if row_id in row_ids)
+        return replace(self, numerator=self.numerator[mask], denominator=self.denominator[mask], row_ids=selected)
 
     @property
     def value(self) -> float:

@@ -11,7 +11,7 @@ from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.ranking import spearman
-from penjing.evaluate.tasks import Progress
+from penjing.evaluate.tasks import Progress, of_rows
 from penjing.values import FloatArray
 
 ROWS_AT_ONCE = 16
@@ -62,7 +62,7 @@ def evaluate_sentences(
     cosines = (vectors[0].astype(np.float64) * vectors[1]).sum(axis=1)
     finite = np.where(np.isfinite(cosines), cosines, -np.inf)
     scores = np.array([_number(row) for row in rows])
-    return {"spearman": ItemScores("spearman", finite, scores, spearman)}, beside
+    return of_rows({"spearman": ItemScores("spearman", finite, scores, spearman)}, rows), beside
 
 
 def _number(row: Row) -> float:

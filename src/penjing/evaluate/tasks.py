@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ def evaluate_speech(
     for done, row in enumerate(rows, 1):
         heard.append(transcribe(row))
         _tell(progress, done, len(rows))
-    scores = speech_scores(references, heard, [row.fields.get("language") or language for row in rows])
+    scores = of_rows(speech_scores(references, heard, [row.fields.get("language") or language for row in rows]), rows)
     found = zip(rows, references, heard, strict=True)
     return SpeechEvaluation(scores, tuple(Transcript(row.id, told, text) for row, told, text in found))
 
@@ -69,7 +69,16 @@ def evaluate_retrieval(
     text_vectors = _in_batches(embed_texts, texts, batch, lambda done: _tell(progress, len(first) + done, total))
     pairs = np.stack([np.array(item_of, dtype=np.int64), np.array(text_of, dtype=np.int64)], axis=1)
     media = next((row.media for row in rows if row.media), "image")
-    return retrieval_scores(scored(item_vectors, text_vectors), pairs, media)
+    scores = retrieval_scores(scored(item_vectors, text_vectors), pairs, media)
+    queries = {
+        f"{media}_to_text": [row.id for row in first],
+        f"text_to_{media}": [rows[text_of.index(index)].id for index in range(len(texts))],
+    }
+    ids = [row.id for row in rows]
+    return {
+        name: score.of_rows(next((row_ids for way, row_ids in queries.items() if name.startswith(way)), ids))
+        for name, score in scores.items()
+    }
 
 
 def evaluate_zero_shot(
@@ -85,7 +94,7 @@ def evaluate_zero_shot(
     classes = _in_batches(embed_texts, [template.replace("{}", label) for label in labels], 16, lambda done: None)
     items = _in_batches(embed_items, rows, 16, lambda done: _tell(progress, done, len(rows)))
     hits = zero_shot_hits(items, classes, np.array(label_of, dtype=np.int64), scored)
-    return {"accuracy": ItemScores.mean_of("accuracy", hits)}
+    return of_rows({"accuracy": ItemScores.mean_of("accuracy", hits)}, rows)
 
 
 def evaluate_classification(
@@ -96,7 +105,13 @@ def evaluate_classification(
     for done, row in enumerate(rows, 1):
         hits.append(classify(row) == _field(row, "label"))
         _tell(progress, done, len(rows))
-    return {"accuracy": ItemScores.mean_of("accuracy", hits)}
+    return of_rows({"accuracy": ItemScores.mean_of("accuracy", hits)}, rows)
+
+
+def of_rows(scores: Mapping[str, ItemScores], rows: Sequence[Row]) -> dict[str, ItemScores]:
+    """Return scores whose items are the rows, one for one, with the ids of these rows."""
+    ids = [row.id for row in rows]
+    return {name: score.of_rows(ids) for name, score in scores.items()}
 
 
 def _field(row: Row, name: str) -> str:

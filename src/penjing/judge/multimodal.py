@@ -13,7 +13,7 @@ from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.multimodal import evaluate_answers, evaluate_directions, evaluate_truth
 from penjing.evaluate.retrieval import cosine_scores
-from penjing.evaluate.tasks import Progress
+from penjing.evaluate.tasks import Progress, of_rows
 from penjing.evaluate.words import speech_scores
 
 MODALITIES = ("image", "text", "audio")
@@ -110,7 +110,11 @@ class MultimodalJudge:
         }
         chosen = uses(rows)
         self._total = sum(len(some) for some in chosen.values())
-        return {f"{task}/{name}": found for task, some in chosen.items() for name, found in score[task](some).items()}
+        return {
+            f"{task}/{name}": scores
+            for task, task_rows in chosen.items()
+            for name, scores in of_rows(score[task](task_rows), task_rows).items()
+        }
 
     def _each(self, function: Callable[[Row], Any], rows: Sequence[Row]) -> list[Any]:
         """What a function makes of each row, with progress told."""

@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.similarity import cosine, logit_kl
 from penjing.evaluate.tasks import Progress
 from penjing.judge.tasks import Judged, task_of
-from penjing.runtimes.engine import Graph
-from penjing.values import Arrays
+from penjing.values import Array, Arrays
 
 PERPLEXITY = "perplexity"
+LOGITS = "logits"
 
 
 def check_answers(task: str, rows: Sequence[Row], labels: Sequence[str] = ()) -> None:
@@ -48,34 +46,58 @@ def liken(source: Judged, result: Judged) -> Mapping[str, ItemScores]:
         scores[PERPLEXITY] = replace(scores[PERPLEXITY], denominator=source.scores[PERPLEXITY].denominator)
     if source.vectors is None or result.vectors is None or source.vectors.shape != result.vectors.shape:
         return scores
-    return {**scores, "cosine": cosine(source.vectors, result.vectors)}
+    return {**scores, "cosine": cosine(source.vectors, result.vectors).of_rows(result.vector_rows)}
 
 
-Fed = tuple[Graph, Arrays]
-"""A graph and what it is fed."""
+Outputs = Mapping[str, Sequence[tuple[Arrays, Arrays]]]
+"""component -> outputs of the source and of the result, per call: on one draw of inputs."""
 
 
-def compare_outputs(pairs: Sequence[tuple[Fed, Fed]]) -> dict[str, ItemScores]:
-    """Without data: cosine of every component's outputs on synthetic inputs, and divergence where there are logits.
+def compare_outputs(draws: Sequence[Outputs]) -> dict[str, ItemScores]:
+    """Without data: how near the outputs of every component are to the source's, on the same inputs.
 
-    `pairs` are source and result. Outputs that only one has, or has in another shape, say nothing: those of layers that
-    were dropped, of heads that went.
+    The items are the draws. A draw's `cosine` is the lowest of all components, calls and outputs: a mean would hide a
+    component that is ruined, and large outputs would hide small ones beside them. Of several components each also has
+    its own, `encoder_model/cosine`. `logit_kl` is the divergence where there are logits. Outputs that only one side
+    has, or has in another shape or type, say nothing: those of layers that were dropped, of heads that went, of a cache
+    in int8.
+
+    Args:
+        draws: The outputs of every component, for differently seeded inputs.
+
+    Raises:
+        DataError: No output can be compared.
     """
-    sources: list[Any] = []
-    results: list[Any] = []
-    logits: list[tuple[Any, Any]] = []
-    for (source, source_inputs), (result, result_inputs) in pairs:
-        before, after = source(source_inputs), result(result_inputs)
-        alike = [name for name in sorted(before) if name in after and before[name].shape == after[name].shape]
-        if not alike:
-            continue
-        sources.append(np.concatenate([before[name].ravel() for name in alike]))
-        results.append(np.concatenate([after[name].ravel() for name in alike]))
-        if "logits" in before:
-            logits.append((before["logits"], after["logits"]))
-    if not sources:
+    lowest: list[float] = []
+    cosines: dict[str, list[float]] = {}
+    logits: list[tuple[Array, Array]] = []
+    for outputs in draws:
+        of_draw: list[float] = []
+        for component, calls in outputs.items():
+            pairs = [pair for before, after in calls for pair in _comparable(before, after)]
+            if pairs:
+                scores = cosine(*zip(*pairs, strict=True))
+                of_draw.append(float(scores.numerator.min()))
+                cosines.setdefault(component, []).append(of_draw[-1])
+            logits += [(before[LOGITS], after[LOGITS]) for before, after in calls if _has_logits(before, after)]
+        lowest += [min(of_draw)] if of_draw else []
+    if not lowest:
         raise DataError("no output of the result has the shape it had", hint="give --data to judge the task")
-    scores = {"cosine": cosine(sources, results)}
+    scores_by_name = {"cosine": ItemScores.mean_of("cosine", lowest)}
     if logits:
-        scores["logit_kl"] = logit_kl([pair[0] for pair in logits], [pair[1] for pair in logits])
-    return scores
+        scores_by_name["logit_kl"] = logit_kl(*zip(*logits, strict=True))
+    if len(cosines) > 1:
+        for component, values in cosines.items():
+            name = f"{component}/cosine"
+            scores_by_name[name] = ItemScores.mean_of(name, values)
+    return scores_by_name
+
+
+def _comparable(before: Arrays, after: Arrays) -> list[tuple[Array, Array]]:
+    """Outputs that both sides have in the same shape and type."""
+    pairs = [(before[name], after[name]) for name in sorted(before.keys() & after.keys())]
+    return [(one, other) for one, other in pairs if one.shape == other.shape and one.dtype == other.dtype and one.size]
+
+
+def _has_logits(before: Arrays, after: Arrays) -> bool:
+    return LOGITS in before and LOGITS in after and before[LOGITS].shape == after[LOGITS].shape

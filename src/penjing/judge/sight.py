@@ -9,7 +9,7 @@ from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.evaluate.answers import answer_scores, caption_scores
 from penjing.evaluate.interval import ItemScores
-from penjing.evaluate.tasks import Progress
+from penjing.evaluate.tasks import Progress, of_rows
 
 USES: Mapping[str, tuple[str, ...]] = {
     "image-text-to-text": ("caption", "vqa"),
@@ -69,10 +69,10 @@ def judge_sight(
     scores: dict[str, ItemScores] = {}
     if told:
         found = caption_scores(captions, [texts for _, texts in told])
-        scores |= {f"caption/{name}": score for name, score in found.items()}
+        scores |= {f"caption/{name}": score for name, score in of_rows(found, [row for row, _ in told]).items()}
     if asked:
         hits = answer_scores(answers, [row.fields["answer"] for row in asked])
-        scores |= {f"vqa/{name}": score for name, score in hits.items()}
+        scores |= {f"vqa/{name}": score for name, score in of_rows(hits, asked).items()}
     heard = {row.id: (texts[0], text) for (row, texts), text in zip(told, captions, strict=True)}
     heard |= {row.id: (row.fields["answer"], text) for row, text in zip(asked, answers, strict=True)}
     return scores, heard

@@ -8,6 +8,8 @@ from itertools import cycle
 from typing import Any
 
 from penjing.data.row import Row
+from penjing.data.shifts.inputs import InputsOf
+from penjing.data.shifts.registry import Modality
 from penjing.errors import DataError
 from penjing.evaluate.catalogue import RECALL_AT
 from penjing.evaluate.interval import ItemScores
@@ -15,7 +17,7 @@ from penjing.evaluate.labels import check_labels, evaluate_labels
 from penjing.evaluate.language import evaluate_language
 from penjing.evaluate.retrieval import cosine_scores
 from penjing.evaluate.sentences import check_scores, evaluate_sentences, sentence_metrics
-from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot
+from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot, of_rows
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words, use
 from penjing.judge.sight import USES, fitting, judge_sight, look, sight_metrics
 from penjing.values import FloatArray
@@ -35,6 +37,8 @@ class Judged:
     """id -> (reference, hypothesis)"""
     vectors: FloatArray | None = None
     """(rows, width), where a result's are compared with its source's"""
+    vector_rows: tuple[str, ...] = ()
+    """Ids of the rows that `vectors` are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,47 @@ class Task:
     """How a task is judged: what its rows must have, what it measures on them, and the scores of a runner.
 
     `check` takes the labels that the model knows besides; only classifiers have any. `item` gives a function that runs
-    the task on the next of the first rows each time it is called, to be timed.
+    the task on the next of the first rows each time it is called, to be timed. `inputs` names the columns that the
+    model reads of a row, by modality (see `penjing.data.shifts.inputs`); what a row is judged against is no input.
     """
 
     check: Callable[[Sequence[Row], Sequence[str]], object]
     metrics: Callable[[Sequence[Row]], tuple[str, ...]]
     score: Callable[[Any, Sequence[Row], Progress | None], Judged]
     item: Callable[[Any, Sequence[Row]], Callable[[], object]]
+    inputs: InputsOf
+
+
+def media_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return the media of a row: what a task reads that is judged by texts or labels."""
+    inputs: dict[Modality, tuple[str, ...]] = {}
+    if row.image is not None:
+        inputs["image"] = ("file",)
+    if row.sound is not None:
+        inputs["audio"] = ("file",) if row.media == "audio" else ("spoken",)
+    return inputs
+
+
+def text_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return the texts of a row: what a task reads that is fed with texts."""
+    columns = tuple(column for column in ("text", "text2") if column in row.fields)
+    return {"text": columns} if columns else {}
+
+
+def retrieval_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return both sides of a pair, media and caption; the media alone where a label is to be named."""
+    return media_inputs(row) if "label" in row.fields else {**media_inputs(row), **text_inputs(row)}
+
+
+def question_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return the media of a row, and its question where that is typed."""
+    typed = "question" in row.fields and row.sound is None
+    return {**media_inputs(row), **({"text": ("question",)} if typed else {})}
+
+
+def classifier_inputs(row: Row) -> dict[Modality, tuple[str, ...]]:
+    """Return the image of a row, or its texts."""
+    return media_inputs(row) or text_inputs(row)
 
 
 def transcribe_row(runner: Any, row: Row) -> str:
@@ -94,7 +132,7 @@ def _speech(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judg
 
 def _language(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
     texts = [runner.tokens(row.fields["text"]) for row in rows]
-    return Judged(evaluate_language(texts, runner.logits, runner.context_tokens, progress))
+    return Judged(of_rows(evaluate_language(texts, runner.logits, runner.context_tokens, progress), rows))
 
 
 def _multimodal(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
@@ -141,7 +179,7 @@ def _dual(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged
 
 def _sentences(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
     scores, vectors = evaluate_sentences(runner.embed_texts, rows, progress)
-    return Judged(scores, vectors=vectors)
+    return Judged(scores, vectors=vectors, vector_rows=tuple(row.id for row in rows))
 
 
 def _labels(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
@@ -155,16 +193,21 @@ def _sight(task: str) -> Task:
         lambda rows: sight_metrics(task, rows),
         lambda runner, rows, progress: Judged(*judge_sight(runner, rows, progress)),
         lambda runner, rows: _each(look)(runner, fitting(task, rows)),
+        question_inputs,
     )
 
 
 TASKS: Mapping[str, Task] = {
-    "speech-seq2seq": Task(_column("text"), lambda rows: ("wer", "cer"), _speech, _each(transcribe_row)),
-    "causal-lm": Task(_column("text"), lambda rows: ("perplexity",), _language, _one_token),
-    "dual-encoder": Task(_check_dual, _dual_metrics, _dual, _each(embed_row)),
-    "multimodal": Task(lambda rows, labels: check_uses(rows), multimodal_metrics, _multimodal, _each(use)),
-    "encoder": Task(lambda rows, labels: check_scores(rows), sentence_metrics, _sentences, _each(embed_row)),
-    "classifier": Task(check_labels, lambda rows: ("accuracy",), _labels, _each(classify_row)),
+    "speech-seq2seq": Task(_column("text"), lambda rows: ("wer", "cer"), _speech, _each(transcribe_row), media_inputs),
+    "causal-lm": Task(_column("text"), lambda rows: ("perplexity",), _language, _one_token, text_inputs),
+    "dual-encoder": Task(_check_dual, _dual_metrics, _dual, _each(embed_row), retrieval_inputs),
+    "multimodal": Task(
+        lambda rows, labels: check_uses(rows), multimodal_metrics, _multimodal, _each(use), question_inputs
+    ),
+    "encoder": Task(
+        lambda rows, labels: check_scores(rows), sentence_metrics, _sentences, _each(embed_row), text_inputs
+    ),
+    "classifier": Task(check_labels, lambda rows: ("accuracy",), _labels, _each(classify_row), classifier_inputs),
     **{task: _sight(task) for task in USES},
 }
 """Every task that can be judged."""

@@ -161,6 +161,17 @@ class Method(BaseModel, ABC):
         return list(self.apply(target, batches, aids))
 
 
+class RangeCalibrated(Method, ABC):
+    """A method that measures ranges of activations: what calibration never reached is clipped in use.
+
+    Its batches come from the calibration part of the user's data and from built-in material of the task.
+    """
+
+    needs_data: ClassVar[bool] = True
+
+    augment: bool = Field(True, description="calibrate on augmented copies of the rows, too")
+
+
 METHODS: dict[str, type[Method]] = {}
 AnyMethod = TypeVar("AnyMethod", bound=type[Method])
 

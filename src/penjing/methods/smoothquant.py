@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from penjing.calibrate.magnitude import Magnitude
 from penjing.calibrate.walk import walk
-from penjing.methods.base import Aids, Method, method, not_finite
+from penjing.methods.base import Aids, RangeCalibrated, method, not_finite
 from penjing.methods.placing import int8_layer, output_error
 from penjing.models.graph import Feed, feeds
 from penjing.models.outputs import flat_output
@@ -39,7 +39,7 @@ class _Smoothable:
 
 
 @method("smoothquant")
-class SmoothQuant(Method):
+class SmoothQuant(RangeCalibrated):
     """Divide channels of a norm's output by s and multiply the weights that read them by it (arXiv:2211.10438).
 
     In a recipe, before the step that rounds: `{method: smoothquant, towers: [encoder]}`, then `static_int8`. The
@@ -48,7 +48,6 @@ class SmoothQuant(Method):
     """
 
     roles: ClassVar[tuple[Role, ...]] = ("encoder", "decoder", "connector")
-    needs_data: ClassVar[bool] = True
     stores: ClassVar[bool] = False
 
     strength: float | None = Field(None, ge=0, le=1, description="how much moves into weights; searched when left out")

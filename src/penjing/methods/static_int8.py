@@ -16,7 +16,7 @@ from penjing.calibrate.walk import walk
 from penjing.layers.bitmap import stored_bytes
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
-from penjing.methods.base import Aids, Method, method, not_finite
+from penjing.methods.base import Aids, Method, RangeCalibrated, method, not_finite
 from penjing.methods.placing import int8_layer, int8_layer_of_codes, output_error, why_no_int8_activations
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
@@ -41,7 +41,7 @@ class _Swap:
 
 
 @method("static_int8")
-class StaticInt8(Method):
+class StaticInt8(RangeCalibrated):
     """Weights int8 per output channel, inputs uint8 with one range measured on calibration data: y = Q(x) Ŵᵀ.
 
     In a recipe: `{method: static_int8, towers: [encoder], calibration: percentile}`.
@@ -51,11 +51,11 @@ class StaticInt8(Method):
     """
 
     roles: ClassVar[tuple[Role, ...]] = ("encoder",)
-    needs_data: ClassVar[bool] = True
 
     calibration: RangeRule = Field("absmax", description="range of inputs: absmax, percentile or mse")
+    margin: float = Field(0.1, ge=0, le=1, description="share by which ranges reach beyond what calibration saw")
     max_error: float = Field(
-        0.1, gt=0, description="relative error of the tower's output that is accepted, select data"
+        0.08, gt=0, description="relative error of the tower's output that is accepted, validation data"
     )
 
     def fits(self, site: Site) -> bool:
@@ -101,7 +101,7 @@ class StaticInt8(Method):
     def _swap(self, site: Site, seen: Range) -> _Swap:
         """Build the int8 layer of a site; codes of an earlier 8-bit step are kept."""
         original = site.module
-        low, high = seen.bounds(self.calibration)
+        low, high = (end * (1.0 + self.margin) for end in seen.bounds(self.calibration))
         layer, weight_error = _layer_for(site)
         layer.input.cover(low, high)
         sample = torch.cat(seen.kept).float()

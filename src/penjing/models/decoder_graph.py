@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from penjing.layers.cache import TOP, cache_grid
 from penjing.models.attention import cache_shape
 from penjing.models.family import Component
-
-PROBE_TOKENS, PROBE_PAST = 3, 5
+from penjing.models.inputs import example_lengths
 
 
 def decoder_component(name: str, module: nn.Module, config: Any, fed: str) -> Component:
@@ -21,12 +20,13 @@ def decoder_component(name: str, module: nn.Module, config: Any, fed: str) -> Co
     the past may be empty; it is int8 where the network's cache is.
     """
     source = torch.Generator().manual_seed(0)
-    words = torch.randint(0, config.vocab_size, (2, PROBE_TOKENS), generator=source)
-    embeds = torch.randn(2, PROBE_TOKENS, config.hidden_size, generator=source)
+    tokens, before = example_lengths(getattr(config, "max_position_embeddings", None))
+    words = torch.randint(0, config.vocab_size, (2, tokens), generator=source)
+    embeds = torch.randn(2, tokens, config.hidden_size, generator=source)
     inputs: dict[str, Tensor] = {
         fed: words if fed == "input_ids" else embeds,
-        "attention_mask": torch.ones(2, PROBE_PAST + PROBE_TOKENS, dtype=torch.int64),
-        "position_ids": torch.arange(PROBE_PAST, PROBE_PAST + PROBE_TOKENS).repeat(2, 1),
+        "attention_mask": torch.ones(2, before + tokens, dtype=torch.int64),
+        "position_ids": torch.arange(before, before + tokens).repeat(2, 1),
     }
     axes: dict[str, dict[int, str]] = {
         fed: {0: "batch", 1: "tokens"},
@@ -36,7 +36,7 @@ def decoder_component(name: str, module: nn.Module, config: Any, fed: str) -> Co
     shape, coded = cache_shape(config), cache_grid(module) is not None
     names = [f"{layer}.{part}" for layer in range(shape["layers"]) for part in ("key", "value")]
     for part in names:
-        past = torch.randn(2, shape["heads"], PROBE_PAST, shape["head_width"], generator=source)
+        past = torch.randn(2, shape["heads"], before, shape["head_width"], generator=source)
         inputs[f"past_key_values.{part}"] = (past * TOP / 3).clamp(-TOP, TOP).to(torch.int8) if coded else past
         axes[f"past_key_values.{part}"] = {0: "batch", 2: "past"}
     outputs = ("logits", *(f"present.{part}" for part in names))

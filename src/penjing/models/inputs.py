@@ -23,6 +23,8 @@ from penjing.models.sizes import nested, seek
 TEXT_TOKENS = 24
 DECODER_TOKENS = 8
 RESERVED_POSITIONS = 2
+EXAMPLE_TOKENS, EXAMPLE_PAST = 3, 5
+"""Tokens and past tokens of the example that a decoder's graph is exported by."""
 MEDIA_TOKENS = {
     "pixel_values": ("get_image_features", "image_token_id"),
     "input_features": ("get_audio_features", "audio_token_id"),
@@ -47,6 +49,17 @@ def probe_inputs(net: nn.Module, seed: int) -> dict[str, Tensor]:
         f"{type(net).__name__} runs on none of the synthetic inputs made for it ({reason})",
         hint="it can be opened, but measured and checked only with data",
     )
+
+
+def example_lengths(positions: int | None) -> tuple[int, int]:
+    """Tokens and past tokens of a decoder's example: together no more than the model has positions, if it has few.
+
+    From 4 positions on neither is below 2: the exporter takes an axis of length 1 for one that never varies.
+    """
+    if positions is None:
+        return EXAMPLE_TOKENS, EXAMPLE_PAST
+    tokens = max(1, min(EXAMPLE_TOKENS, positions // 2))
+    return tokens, min(EXAMPLE_PAST, positions - tokens)
 
 
 def _candidates(net: Any, seed: int) -> Iterator[dict[str, Tensor]]:

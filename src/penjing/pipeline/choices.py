@@ -11,6 +11,7 @@ from penjing.data.row import Row
 from penjing.errors import RecipeError
 from penjing.evaluate.catalogue import RESOURCES
 from penjing.evaluate.goals import Goal, default_goals
+from penjing.evaluate.tolerance import SHIFTED, shift_goals
 from penjing.judge.quality import check_answers, metric_names
 from penjing.models.family import Model
 from penjing.pipeline.graphs import check_front_end, is_too_large
@@ -30,6 +31,8 @@ class Choices:
     goals: tuple[Goal, ...]
     rows: Sequence[Row]
     in_engine: bool
+    shift: bool = False
+    """whether the rows are judged once more under shift"""
 
 
 def choose(job: Job, model: Model) -> Choices:
@@ -54,13 +57,27 @@ def choose(job: Job, model: Model) -> Choices:
         check_answers(task, rows, model.settings.get("labels", ()))
         metrics = metric_names(task, rows)
     else:
-        spells = in_engine and any("logits" in graph.outputs for graph in model.family.components(model.net))
-        metrics = ("cosine", "logit_kl") if spells else ("cosine",)
-    goals = job.goals or recipe.goals or default_goals(metrics)
+        metrics = _output_metrics(model, in_engine=in_engine)
+    shift = bool(task and rows) and not job.quick
+    goals = job.goals or recipe.goals or default_goals([name for name in metrics if rows or "/" not in name])
+    measured = (*metrics, *(SHIFTED + name for name in metrics)) if shift else metrics
     for goal in goals:
-        goal.require(metrics)
+        _check_shift(goal, judged=bool(rows), quick=job.quick)
+        goal.require(measured)
         _check_resource(goal, judged=bool(rows), in_engine=in_engine)
-    return Choices(recipe, formats, goals, rows, in_engine)
+    if shift:
+        goals = (*goals, *shift_goals(goals))
+    return Choices(recipe, formats, goals, rows, in_engine, shift)
+
+
+def _output_metrics(model: Model, *, in_engine: bool) -> tuple[str, ...]:
+    """What outputs are compared by: overall, and component by component (in PyTorch tower by tower) of several."""
+    components = model.family.components(model.net) if in_engine else []
+    towers = [tower.name for tower in model.towers if tower.blocks]
+    parts = [component.name for component in components] if in_engine else towers
+    has_logits = any("logits" in component.outputs for component in components)
+    each = [f"{part}/cosine" for part in parts] if len(parts) > 1 else []
+    return ("cosine", *(["logit_kl"] if has_logits else []), *each)
 
 
 def choose_recipe(job: Job, model: Model) -> Recipe:
@@ -92,6 +109,15 @@ def choose_formats(job: Job, model: Model) -> tuple[Format, ...]:
             hint="leave --format away: it gets a checkpoint",
         )
     return job.formats or (("checkpoint",) if is_too_large(model) else ("onnx",))
+
+
+def _check_shift(goal: Goal, *, judged: bool, quick: bool) -> None:
+    """Refuse a goal on shifted rows where none are judged."""
+    if goal.metric.startswith(SHIFTED) and (quick or not judged):
+        reason, hint = (
+            ("--quick leaves shift out", "leave --quick away") if judged else ("rows are shifted", "give --data")
+        )
+        raise RecipeError(f"goal {goal.text!r} cannot be measured: {reason}", hint=hint)
 
 
 def _check_resource(goal: Goal, *, judged: bool, in_engine: bool) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +16,41 @@ import penjing
 from penjing.artifact.checkpoint import Layout, save_portable, write_configuration
 from penjing.artifact.publish import publish, staging
 from penjing.data.content import content_key
+from penjing.data.shifts.media import check_calibration_media
 from penjing.data.split import Parts, check_disjoint
 from penjing.errors import GoalNotMet
+from penjing.evaluate.interval import ItemScores
 from penjing.judge.footprint import forget_peak, own_peak_bytes
+from penjing.judge.tasks import task_of
+from penjing.methods.base import RangeCalibrated
 from penjing.models.family import Model
 from penjing.models.open import open_model
-from penjing.models.outputs import tower_outputs
 from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
+from penjing.pipeline.engines import judge_engines, other_engines, scores_on_rows
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job, with_data
+from penjing.pipeline.judging import judging_plan
+from penjing.pipeline.material import RangeRows, range_material
 from penjing.pipeline.measure import (
     Comparison,
     compare,
     compare_in_torch,
     compare_outputs_in_torch,
     exported,
+    output_scores,
     time_in_torch,
 )
+from penjing.pipeline.outputs import probe_towers
 from penjing.pipeline.preflight import check_disk, expect
+from penjing.pipeline.ranges import site_ranges
 from penjing.pipeline.stages import are_shown, watcher
 from penjing.pipeline.steps import Bench, Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
 from penjing.report.numbers import bytes_text, seconds_text
+from penjing.runtimes.engine import Engine
 from penjing.teach.rows import is_training_set, rows_to_learn
 from penjing.values import Tell, silent
 
@@ -82,7 +94,7 @@ def compress(
         comparison = measure(job, opened, choices, before, folder, tell)
         coverage = coverage_table(opened, done, counted[0])
         verdict = hold(choices.goals, comparison, done)
-        document = report_document(job, opened, choices.recipe, done, comparison)
+        document = report_document(job, opened, choices.recipe, done, comparison, calibration.ranges)
         document |= {
             **verdict.as_json(),
             "coverage": coverage,
@@ -133,7 +145,21 @@ def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibr
     if parts is None or not any(step.method.needs_data for step in recipe.steps):
         return Calibration((), (), "no data")
     tell("read calibration data", 0, 0)
-    return Calibration((), (), rows_key(parts), (parts.calibrate, parts.select)).read_by(model)
+    ranges, key = range_rows(job, model, recipe), rows_key(parts)
+    if ranges is not None:
+        key += f" {json.dumps(ranges.material.sets, sort_keys=True)}"
+    return Calibration((), (), key, (parts.calibrate, parts.select), ranges).read_by(model)
+
+
+def range_rows(job: Job, model: Model, recipe: Recipe) -> RangeRows | None:
+    """Rows for the steps that measure ranges of activations; None where no step does, or the model has no task."""
+    task, parts = model.family.task, job.parts
+    if task is None or parts is None or not any(isinstance(step.method, RangeCalibrated) for step in recipe.steps):
+        return None
+    check_calibration_media(parts.calibrate, task_of(task).inputs)
+    exclude = (*parts.select, *parts.judge)
+    material = range_material(task, model.settings, parts.calibrate, exclude, builtin=not job.own_calibration)
+    return RangeRows(material, task, recipe.seed, job.work / "calibration")
 
 
 def check_apart(recipe: Recipe, parts: Parts) -> None:
@@ -149,19 +175,18 @@ def rows_key(parts: Parts) -> str:
 
 
 def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
-    """What the result is compared with: float32 graphs of the source, or a probe and what its towers answer to it."""
+    """What the result is compared with: float32 graphs of the source, or probes and what its towers answer to them."""
     if choices.rows and not choices.in_engine:
         return None
     if not choices.in_engine:
-        probe = model.family.probe(model.net, choices.recipe.seed)
-        return probe, tower_outputs(model, probe)
+        return probe_towers(model, choices.recipe.seed)
     folder = job.work / f"source-{penjing.__version__}-{model.source['sha256'][:16]}"
     if not (job.resume and (folder / "penjing.json").exists()):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         export_graphs(model, folder, "source", tell)
         runnable(model, folder)
-    return exported(model, folder)
+    return exported(model, folder, None if choices.rows else choices.recipe.seed)
 
 
 def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -> Layout | None:
@@ -176,18 +201,30 @@ def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -
 
 
 def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path, tell: Tell) -> Comparison:
-    """Measure source and result on rows that no step has seen, in the engine or in PyTorch."""
+    """Measure source and result on rows that no step has seen, in every engine or in PyTorch."""
+    plan = judging_plan(job, model.family.task, choices, tell)
+    ranges = site_ranges(model, plan.rows, plan.shifted, tell)
     if choices.in_engine:
-        found = compare(model, before, folder, choices.rows, job.engine, tell)
+        comparison = dataclasses.replace(compare(model, before, folder, plan, job.engine, tell), ranges=ranges)
+        engines = (job.engine, *(() if job.quick else other_engines(job.engine)))
+        judgement = comparison.judgement
+
+        def scores_in(engine: Engine) -> Mapping[str, ItemScores]:
+            if not choices.rows:
+                return output_scores(model, before, folder, engine, tell)
+            return scores_on_rows(engine, model, folder, choices.rows, judgement.outputs["source"], tell)
+
+        results = judge_engines(engines, choices.goals, judgement, scores_in)
+        comparison = dataclasses.replace(comparison, engines=results)
         if not choices.rows:
-            return found
+            return comparison
         reference = time_in_torch(open_model(job.model), choices.rows, job.engine.threads, tell)
-        return dataclasses.replace(found, reference=reference)
+        return dataclasses.replace(comparison, reference=reference)
     if choices.rows:
-        return compare_in_torch(open_model(job.model), model, folder, choices.rows, job.engine.threads, tell)
+        found = compare_in_torch(open_model(job.model), model, folder, plan, job.engine.threads, tell)
+        return dataclasses.replace(found, ranges=ranges)
     tell("compare outputs", 0, 0)
-    probe, outputs = before
-    return compare_outputs_in_torch(model, (outputs, tower_outputs(model, probe)), folder, job.engine.threads)
+    return compare_outputs_in_torch(model, before, folder, job.engine.threads)
 
 
 def refusal(job: Job, document: dict[str, Any], verdict: Verdict) -> GoalNotMet:

@@ -12,6 +12,7 @@ from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
 from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
+from penjing.data.split import judging_rows
 from penjing.errors import DataError, EngineError, GoalNotMet
 from penjing.evaluate.goals import Goal, parse_goals
 from penjing.evaluate.interval import measure_all
@@ -120,8 +121,7 @@ def check_alone(task: str, rows: Sequence[Row], against: str | None) -> None:
 
 def judge_rows(data: str) -> tuple[Row, ...]:
     """The rows of a data set that judge."""
-    found = load_dataset(data)
-    return tuple(row for row in found.rows if found.parts.get(row.id, "judge") == "judge")
+    return judging_rows(load_dataset(data))
 
 
 def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:

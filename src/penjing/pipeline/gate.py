@@ -1,4 +1,4 @@
-"""The gate: every goal is met and something was changed, or nothing is published."""
+"""The gate: every goal is met, no slice lost too much and something was changed, or nothing is published."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ class Verdict:
 
 
 def hold(goals: Sequence[Goal], comparison: Comparison, done: Sequence[StepDone]) -> Verdict:
-    """Hold the result against the goals, and against having changed nothing: neither smaller, nor taught anything."""
+    """Check the goals, that no slice lost too much, and that something was changed: made smaller, or taught."""
     checked = tuple(goal.check(comparison.source, comparison.result, comparison.changes) for goal in goals)
+    refused = tuple(slice_.reason() for slice_ in comparison.judgement.slices if slice_.refused)
     notes = [note for step in done for note in step.notes]
     if any(note.is_changed for note in notes):
-        return Verdict(checked, ())
+        return Verdict(checked, refused)
     learning = {step.step.method.name for step in done if step.step.method.learns}
     idle = {name: f"{name} found nothing better than what was there" for name in learning}
     reasons = sorted({
         note.skipped or idle.get(note.method, f"{note.method} alone stores nothing in fewer bits") for note in notes
     })  # fmt: skip
-    return Verdict(checked, (f"nothing was changed: {'; '.join(reasons) or 'no step found a site'}",))
+    return Verdict(checked, (*refused, f"nothing was changed: {'; '.join(reasons) or 'no step found a site'}"))

@@ -45,6 +45,8 @@ class Options:
     seed: int | None = None
     resume: bool = False
     overwrite: bool = False
+    quick: bool = False
+    """judge the test rows as they are and in one engine alone: no shift, no other engines"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ class Job:
     resume: bool
     data: DataSet | None
     parts: Parts | None
+    quick: bool = False
+    own_calibration: bool = False
+    """whether the user named a set to calibrate on, which then stands in for the built-in material"""
 
     @property
     def work(self) -> Path:
@@ -107,7 +112,10 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     found = load_dataset(data) if data else None
     parts = split_parts(found, load_dataset(options.calibration) if options.calibration else None)
     formats = tuple(name for name in FORMATS if name in options.formats)
-    return Job(named, place, recipe, goals, formats, engine, options.seed, options.resume, found, parts)
+    return Job(
+        named, place, recipe, goals, formats, engine, options.seed, options.resume, found, parts, options.quick,
+        own_calibration=options.calibration is not None,
+    )  # fmt: skip
 
 
 def split_parts(data: DataSet | None, calibration: DataSet | None) -> Parts | None:

@@ -11,15 +11,18 @@ from penjing.artifact.manifest import model_bytes
 from penjing.calibrate.runner import reference_runner
 from penjing.data.row import Row
 from penjing.evaluate.interval import ItemScores, differences, measure_all
-from penjing.evaluate.similarity import cosine
 from penjing.judge.footprint import peak_rss_bytes
-from penjing.judge.quality import compare_outputs, judge, liken
 from penjing.judge.speed import graph_latencies, item_latencies
-from penjing.judge.tasks import SPEED_ROWS, Judged
+from penjing.judge.tasks import SPEED_ROWS
 from penjing.models.family import Model
+from penjing.pipeline.draws import Draws, draw_inputs
+from penjing.pipeline.engines import EngineResult
+from penjing.pipeline.judging import Judgement, JudgingPlan, judge_runners
+from penjing.pipeline.outputs import Probed, compare_components, compare_towers
+from penjing.pipeline.ranges import SiteRange
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, Graph
-from penjing.values import Arrays, FloatArray, Latency, Measures, Metric, Tell
+from penjing.values import Arrays, Latency, Measures, Metric, Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,32 +33,33 @@ class Comparison:
     result: Measures
     changes: Mapping[str, Metric] = field(default_factory=dict)
     tower_ms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """tower -> p50 of its graph before and after, on what a runner feeds it at once, or the example of the export"""
-    said: Mapping[str, Judged] = field(default_factory=dict)
-    """`source` and `result` -> what was said of each row"""
+    """tower -> p50 of its graphs, one after the other, before and after: on what a runner feeds them at once, or on
+    the example of the export"""
     reference: Measures | None = None
     """the source in PyTorch eager float32: a further column"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Judgement:
-    """Scores and times of runners by name."""
-
-    said: Mapping[str, Judged]
-    speeds: Mapping[str, Latency]
+    judgement: Judgement = field(default_factory=lambda: Judgement({}))
+    """what test rows gave: scores, shift, slices"""
+    ranges: tuple[SiteRange, ...] = ()
+    """how often test rows leave the calibrated ranges"""
+    engines: tuple[EngineResult, ...] = ()
+    """what the result reached in each engine, that of the run first"""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Graphs in a folder: what the shop must know of them, and example inputs by component, with the tower timed."""
+    """Graphs in a folder: what the shop must know of them, and example inputs by component, with the tower timed.
+
+    `draws` are the inputs that outputs are compared on; None where rows judge.
+    """
 
     folder: Path
     settings: Mapping[str, Any]
     inputs: Mapping[str, tuple[str, Arrays]]
+    draws: Draws | None = None
 
 
-def exported(model: Model, folder: Path) -> Exported:
-    """Describe the graphs of a model as it is now."""
+def exported(model: Model, folder: Path, seed: int | None = None) -> Exported:
+    """Describe the graphs of a model as it is now; with a seed, for a comparison of outputs."""
     inputs = {
         component.name: (
             component.tower,
@@ -63,37 +67,21 @@ def exported(model: Model, folder: Path) -> Exported:
         )
         for component in model.family.components(model.net)
     }
-    return Exported(folder, dict(model.settings), inputs)
+    return Exported(folder, dict(model.settings), inputs, None if seed is None else draw_inputs(model, seed))
 
 
-def compare(
-    model: Model, source: Exported, result: Path, rows: Sequence[Row], engine: Engine, tell: Tell
-) -> Comparison:
+def compare(model: Model, source: Exported, result: Path, plan: JudgingPlan, engine: Engine, tell: Tell) -> Comparison:
     """Measure graphs of a model and of what became of it. Without rows, outputs are compared on synthetic inputs."""
     both = {"source": source, "result": exported(model, result)}
     pairs = open_pairs(both, engine)
-    tower_ms = {}
-    for done, (tower, graphs) in enumerate(pairs.items()):
-        tell("time towers", done, len(pairs))
-        times = graph_latencies(graphs, engine.threads)
-        tower_ms[tower] = (times["source"].p50_ms, times["result"].p50_ms)
-    if rows:
-        found = judge_both(
-            {
-                name: open_runner(one.folder, {"task": model.family.task, "settings": one.settings}, engine)
-                for name, one in both.items()
-            },
-            rows,
-            engine.threads,
-            tell,
-        )
-        scores = scores_of(found.said)
+    tower_ms = time_towers(pairs, {name: tower for name, (tower, _) in both["result"].inputs.items()}, engine, tell)
+    if plan.rows:
+        manifests = {name: {"task": model.family.task, "settings": one.settings} for name, one in both.items()}
+        runners = {name: open_runner(one.folder, manifests[name], engine) for name, one in both.items()}
+        found = judge_runners(runners, plan, engine.threads, tell)
     else:
-        found = _Judgement({}, {})
-        scores = {
-            "source": {},
-            "result": compare_outputs([(graphs["source"], graphs["result"]) for graphs in pairs.values()]),
-        }
+        found = Judgement({"source": {}, "result": compare_draws(model, pairs, source.draws, tell)})
+    scores = found.scores
     tell("measure memory", 0, 0)
     sizes = {"source": source_bytes(model), "result": model_bytes(result)}
     measured = {
@@ -101,47 +89,61 @@ def compare(
         for name, one in both.items()
     }
     changes = differences(scores["source"], scores["result"])
-    return Comparison(measured["source"], measured["result"], changes, tower_ms, found.said)
+    return Comparison(measured["source"], measured["result"], changes, tower_ms, judgement=found)
+
+
+Pairs = Mapping[str, Mapping[str, tuple[Graph, Arrays]]]
+"""component -> `source` and `result` -> its graph there, with the inputs that it is timed on."""
 
 
 def open_pairs(both: Mapping[str, Exported], engine: Engine) -> dict[str, dict[str, tuple[Graph, Arrays]]]:
-    """tower -> its graph in every folder, with its inputs there."""
-    names = {component: tower for component, (tower, _) in both["result"].inputs.items()}
+    """Open every component in every folder, with its inputs there."""
     return {
-        tower: {
+        component: {
             key: (engine.open(one.folder / "onnx" / f"{component}.onnx"), one.inputs[component][1])
             for key, one in both.items()
         }
-        for component, tower in names.items()
+        for component in both["result"].inputs
     }
 
 
-def judge_both(runners: Mapping[str, Any], rows: Sequence[Row], threads: int, tell: Tell) -> _Judgement:
-    """Judge every runner on all rows, then time items of the first few in turns."""
-    said = {
-        name: judge(runner, rows, lambda done, total, name=name: tell(f"judge {name}", done, total))  # type: ignore[misc]
-        for name, runner in runners.items()
-    }
-    tell("time items", 0, 0)
-    return _Judgement(said, item_latencies(runners, rows, threads))
+def time_towers(pairs: Pairs, towers: Mapping[str, str], engine: Engine, tell: Tell) -> dict[str, tuple[float, float]]:
+    """Time every component in turns; a tower takes what its components take together. `towers` are theirs by name."""
+    tower_ms: dict[str, tuple[float, float]] = {}
+    for done, (component, graphs) in enumerate(pairs.items()):
+        tell("time towers", done, len(pairs))
+        times = graph_latencies(graphs, engine.threads)
+        before, after = tower_ms.get(towers[component], (0.0, 0.0))
+        tower_ms[towers[component]] = (before + times["source"].p50_ms, after + times["result"].p50_ms)
+    return tower_ms
 
 
-def scores_of(said: Mapping[str, Judged]) -> dict[str, Mapping[str, ItemScores]]:
-    """Scores of source and result."""
-    return {"source": said["source"].scores, "result": liken(said["source"], said["result"])}
+def output_scores(model: Model, source: Exported, result: Path, engine: Engine, tell: Tell) -> Mapping[str, ItemScores]:
+    """Compare the outputs of source and result in one more engine, on the source's draws; `model` is the result."""
+    both = {"source": source, "result": exported(model, result)}
+    return compare_draws(model, open_pairs(both, engine), source.draws, tell)
+
+
+def compare_draws(model: Model, pairs: Pairs, draws: Draws | None, tell: Tell) -> dict[str, ItemScores]:
+    """Compare the outputs of every component on the source's draws; `model` is the result."""
+    assert draws is not None, "the source was exported without a seed"
+    tell("compare outputs", 0, 0)
+    graphs = {component: (pair["source"][0], pair["result"][0]) for component, pair in pairs.items()}
+    return compare_components(graphs, draws, draw_inputs(model, draws.seed, draws))
 
 
 def compare_in_torch(
-    source: Model, result: Model, folder: Path, rows: Sequence[Row], threads: int, tell: Tell
+    source: Model, result: Model, folder: Path, plan: JudgingPlan, threads: int, tell: Tell
 ) -> Comparison:
     """Measure the task of two networks in PyTorch; `folder` holds the files of the result."""
-    found = judge_both({"source": reference_runner(source), "result": reference_runner(result)}, rows, threads, tell)
+    runners = {"source": reference_runner(source), "result": reference_runner(result)}
+    found = judge_runners(runners, plan, threads, tell)
     sizes = {"source": source_bytes(source), "result": model_bytes(folder)}
-    scores = scores_of(found.said)
+    scores = found.scores
     engine = Engine("torch", threads)
     measured = {name: _measures(engine, sizes[name], scores[name], found.speeds[name], None) for name in sizes}
     changes = differences(scores["source"], scores["result"])
-    return Comparison(measured["source"], measured["result"], changes, said=found.said)
+    return Comparison(measured["source"], measured["result"], changes, judgement=found)
 
 
 def time_in_torch(source: Model, rows: Sequence[Row], threads: int, tell: Tell) -> Measures:
@@ -152,15 +154,12 @@ def time_in_torch(source: Model, rows: Sequence[Row], threads: int, tell: Tell) 
     return Measures("torch", threads, source_bytes(source), found.p50_ms, found.p95_ms)
 
 
-def compare_outputs_in_torch(
-    model: Model, outputs: tuple[Sequence[FloatArray], Sequence[FloatArray]], folder: Path, threads: int
-) -> Comparison:
-    """Compare outputs of the towers before and after, for a model that has no task or no data."""
+def compare_outputs_in_torch(model: Model, source: Probed, folder: Path, threads: int) -> Comparison:
+    """Compare outputs of the towers before and after, where there is no task or no data; `model` is the result."""
     engine = Engine("torch", threads)
-    scores = {"cosine": cosine(*outputs)}
     return Comparison(
         _measures(engine, source_bytes(model), {}, None, None),
-        _measures(engine, model_bytes(folder), scores, None, None),
+        _measures(engine, model_bytes(folder), compare_towers(source, model), None, None),
     )
 
 

@@ -53,11 +53,10 @@ def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
                 batches = calibration.batches
                 if tower.name not in once:
                     once[tower.name] = _run_seconds(tower, batches[0])
-                seconds += once[tower.name] * step.method.runs(len(batches))
+                count = calibration.count_of(step.method)
+                seconds += once[tower.name] * step.method.runs(count)
                 seconds += ROUNDING_S_PER_WEIGHT * weights
-                extra_bytes = max(
-                    extra_bytes, _kept_bytes(tower, batches[0], len(batches)) + _moments(tower, step.method)
-                )
+                extra_bytes = max(extra_bytes, _kept_bytes(tower, batches[0], count) + _moments(tower, step.method))
     return Expected(seconds, psutil.Process().memory_info().rss + extra_bytes)
 
 

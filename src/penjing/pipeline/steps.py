@@ -15,9 +15,11 @@ import penjing
 from penjing.artifact.checkpoint import NOTES, load_network, save_network, structured_network
 from penjing.data.row import Row
 from penjing.methods import Aids, Method
+from penjing.methods.base import RangeCalibrated
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.tower import Batch
+from penjing.pipeline.material import RangeRows
 from penjing.pipeline.stages import Stage, Watch
 from penjing.recipe import Recipe, Step, named
 from penjing.runtimes.engine import Engine
@@ -30,13 +32,15 @@ SCRATCH = "scratch"
 class Calibration:
     """Inputs of the towers: for statistics, and for choices made on rows kept apart. `key` identifies the rows.
 
-    `rows` are those that both were made of, to be read anew where a step alters the prompts.
+    `rows` are those that both were made of, to be read anew where a step alters the prompts. `ranges` are rows that
+    ranges of activations are measured on; without any they are measured on `batches`.
     """
 
     batches: Sequence[Batch]
     select: Sequence[Batch]
     key: str
     rows: tuple[Sequence[Row], Sequence[Row]] = ((), ())
+    ranges: RangeRows | None = None
 
     def read_by(self, model: Model) -> Calibration:
         """The same rows as a model reads them."""
@@ -44,6 +48,24 @@ class Calibration:
             list(model.family.batches(model.settings, model.folder, rows)) if rows else () for rows in self.rows
         )
         return replace(self, batches=batches, select=select)
+
+    def batches_of(self, method: Method, model: Model) -> Sequence[Batch]:
+        """Return the batches that a method works on."""
+        if self.ranges is None or not isinstance(method, RangeCalibrated):
+            return self.batches
+        return self.ranges.batches(model, augment=method.augment)
+
+    def validation_of(self, method: Method, model: Model) -> Sequence[Batch]:
+        """Return the batches that a method makes its choices on."""
+        if self.ranges is None or not isinstance(method, RangeCalibrated):
+            return self.select
+        return self.ranges.validation(model, self.select, augment=method.augment)
+
+    def count_of(self, method: Method) -> int:
+        """Return how many items a method works on, without reading them."""
+        if self.ranges is None or not isinstance(method, RangeCalibrated):
+            return len(self.batches)
+        return self.ranges.count(augment=method.augment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +146,9 @@ def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, ben
     def told(what: str, done: int, of: int) -> None:
         tell(f"{method.name}: {what}", done, of)
 
-    aids = Aids(model, calibration.select, seed, scratch, told, bench.engine, bench.teacher, calibration.rows[1])
-    for note in method.apply_all(targets, calibration.batches, aids):
+    select = calibration.validation_of(method, model)
+    aids = Aids(model, select, seed, scratch, told, bench.engine, bench.teacher, calibration.rows[1])
+    for note in method.apply_all(targets, calibration.batches_of(method, model), aids):
         notes.append(note)
         tell(label, len(notes), total)
     return StepDone(step, tuple(notes), time.perf_counter() - start)

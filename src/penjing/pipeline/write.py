@@ -12,26 +12,41 @@ from typing import Any
 
 from penjing.artifact.checkpoint import OWN_LAYOUT, Layout
 from penjing.artifact.manifest import FORMAT, NAME, file_hashes, write_json
+from penjing.evaluate.slices import MIN_SLICE_ITEMS
 from penjing.extras import have
+from penjing.methods.base import RangeCalibrated
 from penjing.models.family import Model
+from penjing.pipeline.engines import EngineResult
 from penjing.pipeline.job import Job
+from penjing.pipeline.judging import Judgement
 from penjing.pipeline.machine import describe_machine
+from penjing.pipeline.material import RangeRows
 from penjing.pipeline.measure import Comparison
+from penjing.pipeline.provenance import calibration_rows, data_json, shared_warnings
+from penjing.pipeline.ranges import range_warnings
 from penjing.pipeline.steps import StepDone
 from penjing.recipe import Recipe
 
 PACKAGES = ("penjing", "torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy", "tokenizers")
 SAMPLES = 20
-RESULT_KEYS = ("artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds")
+MOST_NAMES = 8
+"""Names that a warning lists."""
+RESULT_KEYS = (
+    "artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds", "data", "shift", "slices",
+    "engines", "warnings",
+)  # fmt: skip
 
 
 def report_document(
-    job: Job, model: Model, recipe: Recipe, done: Sequence[StepDone], comparison: Comparison
+    job: Job, model: Model, recipe: Recipe, done: Sequence[StepDone], comparison: Comparison, ranges: RangeRows | None
 ) -> dict[str, Any]:
     """Everything of the document that report.json, the manifest and the HTML report share but verdict and tables.
 
     See report/document.py. No folder of this machine is in it.
     """
+    augmented = any(isinstance(step.method, RangeCalibrated) and step.method.augment for step in recipe.steps)
+    judgement = comparison.judgement
+    test = job.parts.judge if job.parts else ()
     return {
         "format": FORMAT,
         "task": model.family.task,
@@ -42,14 +57,28 @@ def report_document(
             "task": model.family.task,
         },
         "artifact": job.out.name,
-        "warnings": [*warnings(comparison), *remarks(done)],
+        "warnings": [
+            *warnings(comparison),
+            *judgement.warnings,
+            *shared_warnings(calibration_rows(job, ranges), test),
+            *(range_warnings(comparison.ranges)),
+            *engine_warnings(comparison.engines),
+            *slice_warnings(judgement),
+            *(["judged without shift and in one engine alone: --quick"] if job.quick and test else []),
+            *remarks(done),
+        ],
         "source": comparison.source.as_json(),
         "result": comparison.result.as_json(),
         "reference": comparison.reference.as_json() if comparison.reference else None,
         "changes": {name: change.as_json() for name, change in comparison.changes.items()},
         "steps": [{**step_json(step), "seconds": step.seconds} for step in done],
         "recipe": recipe.as_yaml(),
-        "data": data_json(job),
+        "data": data_json(job, ranges, augmented),
+        "quick": job.quick,
+        "shift": judgement.shift.as_json() if judgement.shift else None,
+        "slices": [slice_.as_json() for slice_ in judgement.slices],
+        "engines": {engine.engine: engine.as_json() for engine in comparison.engines},
+        "ranges": [site.as_json() for site in comparison.ranges],
         "samples": samples(comparison),
         "machine": describe_machine(comparison.result.threads),
         "versions": package_versions(),
@@ -71,6 +100,28 @@ def warnings(comparison: Comparison) -> list[str]:
     return []
 
 
+def engine_warnings(engines: Sequence[EngineResult]) -> list[str]:
+    """Engines that are not claimed, and those whose results differ from the run's by more than the tolerance."""
+    lines = [f"{engine.engine} is not claimed: {'; '.join(engine.reasons)}" for engine in engines if not engine.claimed]
+    return lines + [f"engines differ: {difference}" for engine in engines for difference in engine.differences]
+
+
+def slice_warnings(judgement: Judgement) -> list[str]:
+    """Slices of too few rows to be judged, and rows that shift left without content."""
+    lines = []
+    if judgement.small_slices:
+        names = ", ".join(judgement.small_slices[:MOST_NAMES])
+        more = (
+            f" and {len(judgement.small_slices) - MOST_NAMES} more" if len(judgement.small_slices) > MOST_NAMES else ""
+        )
+        lines.append(f"slices of fewer than {MIN_SLICE_ITEMS} rows are not judged: {names}{more}")
+    if judgement.shift and judgement.shift.left_out:
+        count = len(judgement.shift.left_out)
+        kinds = ", ".join(sorted({kind for _, kind in judgement.shift.left_out}))
+        lines.append(f"left out under shift, as nothing was left in them: {count} rows ({kinds})")
+    return lines
+
+
 def remarks(done: Sequence[StepDone]) -> list[str]:
     """What steps remarked of sites they changed, each remark once with the number of sites."""
     found = Counter((note.method, note.remark) for step in done for note in step.notes if note.remark)
@@ -88,19 +139,12 @@ def layout_warnings(layout: Layout | None) -> list[str]:
     return [f"checkpoint/ opens in transformers, which takes {layout.note}"]
 
 
-def data_json(job: Job) -> dict[str, Any] | None:
-    """Which data, and how many rows each part had."""
-    if job.parts is None:
-        return None
-    counts = {name: len(getattr(job.parts, name)) for name in ("calibrate", "select", "judge")}
-    return {"name": job.data.name if job.data else "calibration only", **counts}
-
-
 def samples(comparison: Comparison) -> list[dict[str, str]]:
     """Judged items of which source and result say different things."""
-    if not comparison.said:
+    outputs = comparison.judgement.outputs
+    if not outputs:
         return []
-    source, result = (comparison.said[name].transcripts for name in ("source", "result"))
+    source, result = (outputs[name].transcripts for name in ("source", "result"))
     different = [key for key in source if source[key][1] != result[key][1]]
     return [
         {"id": key, "reference": source[key][0], "source": source[key][1], "result": result[key][1]}

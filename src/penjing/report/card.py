@@ -13,6 +13,7 @@ import yaml
 from penjing.report.coverage import coverage
 from penjing.report.document import Document
 from penjing.report.numbers import NOTHING, bytes_text, count_text, share_text
+from penjing.report.provenance import data_lines
 from penjing.report.rows import comparison
 
 PIPELINE_TAGS = {
@@ -108,6 +109,7 @@ def _measured(document: Document) -> str:
     if document.data:
         told = f"{document.data.name}: {document.data.judge} judge rows, {document.data.calibrate} for calibration"
         lines.append(plain(f"Data {told} and {document.data.select} for choices, disjoint."))
+        lines += [plain(line) for line in data_lines(document.data)]
     return "\n".join(lines)
 
 
@@ -175,9 +177,7 @@ def _limits(document: Document) -> str:
     lines += [f"- {code(goal.goal)}: {plain(goal.note)}." for goal in document.goals if goal.note]
     lines += [f"- {plain(warning)}." for warning in document.warnings]
     if document.data and document.data.judge:
-        lines.append(
-            "- Quality was measured on this data only; other accents, pictures or topics may lose more or less."
-        )
+        lines.append("- Quality was measured on this data; other speakers, images or topics may lose more or less.")
     else:
         lines.append("- No task data was given: only the likeness of outputs was measured, no task.")
     lines.append("- Times are of the machine above; another processor has other ratios.")

@@ -82,6 +82,7 @@ class GoalPart(Part):
     limit: Number = None
     met: bool
     note: str = ""
+    worst: str = Field("", description="the part of the model that a measure over several parts comes from")
 
 
 class TowerPart(Part):
@@ -170,12 +171,62 @@ class MachinePart(Part):
 
 
 class DataPart(Part):
-    """The data and the rows of its three disjoint parts."""
+    """The data: rows of its three disjoint parts, built-in rows that ranges were calibrated on, where rows come from.
+
+    `calibrated_on` and `judged_on` count rows by column (source, language, speaker) and value.
+    """
 
     name: str = ""
     calibrate: int = 0
     select: int = 0
     judge: int = 0
+    builtin: Mapping[str, int] = Field(default_factory=dict)
+    augmented: bool = False
+    calibrated_on: Mapping[str, Mapping[str, int]] = Field(default_factory=dict)
+    judged_on: Mapping[str, Mapping[str, int]] = Field(default_factory=dict)
+
+
+class SlicePart(Part):
+    """A metric on a slice of the test rows, or under one kind of shift; a positive loss means a worse result."""
+
+    column: str = ""
+    value: str = ""
+    metric: str = ""
+    source: Number = None
+    result: Number = None
+    loss: Number = None
+    low: Number = None
+    high: Number = None
+    n: int = 0
+    allowed: Number = None
+    refused: bool = False
+
+
+class ShiftPart(Part):
+    """Test rows judged once more under shift: how many, and each kind of corruption by itself."""
+
+    seed: int = 0
+    rows: int = 0
+    left_out: int = 0
+    kinds: tuple[SlicePart, ...] = ()
+
+
+class EnginePart(Part):
+    """What the result reached in one engine, and whether the artifact claims it."""
+
+    claimed: bool = False
+    metrics: Mapping[str, MetricPart] = Field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+
+
+class RangePart(Part):
+    """Shares of a site's input values outside of the calibrated range, on clean and on shifted test rows."""
+
+    site: str = ""
+    tower: str = ""
+    clean: Number = None
+    shifted: Number = None
 
 
 class CheckpointPart(Part):
@@ -223,6 +274,11 @@ class Document(Part):
     created: str = Field("", description="date, as text")
     data: DataPart | None = None
     samples: tuple[SamplePart, ...] = ()
+    quick: bool = Field(False, description="judged without shift and in one engine alone")
+    shift: ShiftPart | None = None
+    slices: tuple[SlicePart, ...] = ()
+    engines: Mapping[str, EnginePart] = Field(default_factory=dict, description="engine -> what it reached there")
+    ranges: tuple[RangePart, ...] = ()
     machine: MachinePart = Field(default_factory=MachinePart)
     versions: Mapping[str, str] = Field(default_factory=dict, description="package -> version")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from penjing.evaluate.catalogue import MetricKind, find_kind
+from penjing.evaluate.tolerance import SHIFTED
 from penjing.report.document import GoalPart
 
 NOTHING = "–"
@@ -25,6 +26,8 @@ _UNKNOWN = MetricKind(higher_is_better=True, unit="number")
 
 def label(metric: str) -> str:
     """Name a measure in words: `image_to_text_recall_at_1` -> `image → text recall@1`."""
+    if metric.startswith(SHIFTED):
+        return f"{label(metric.removeprefix(SHIFTED))}, shifted"
     task, _, name = metric.rpartition("/")
     words = LABELS.get(name) or name.replace("_at_", "@").replace("_to_", " → ").replace("_", " ")
     return f"{task}: {words}" if task else words

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from penjing.evaluate.catalogue import RESOURCES, TASK_METRICS
+from penjing.evaluate.tolerance import SHIFTED
 from penjing.report.document import Document, MeasuresPart, MetricPart
 from penjing.report.numbers import NOTHING, difference_text, factor_text, kind_of, label, value_text
 
@@ -39,8 +40,8 @@ def comparison(document: Document) -> list[ComparisonRow]:
 
 def shortened(rows: list[ComparisonRow]) -> list[ComparisonRow]:
     """What a terminal shows: of a model that does many tasks only what each is judged by, and recall at 1 each way."""
-    tasks = {row.metric.partition("/")[0] for row in rows if "/" in row.metric}
-    if len(tasks) < 2:
+    names = [row.metric.removeprefix(SHIFTED) for row in rows]
+    if len({name.partition("/")[0] for name in names if "/" in name}) < 2:
         return rows
     return [
         row
@@ -53,7 +54,8 @@ def headlines(document: Document) -> list[ComparisonRow]:
     """Pick the rows a person asks for first: size, time, and what the task is judged by."""
     rows = {row.metric: row for row in comparison(document)}
     metrics = [name for name in rows if name not in RESOURCES]
-    judged = [name for name in metrics if name.rpartition("/")[2] in TASK_METRICS] or metrics
+    judged = [name for name in metrics if name.rpartition("/")[2] in TASK_METRICS and not name.startswith(SHIFTED)]
+    judged = judged or metrics
     return [rows[name] for name in ("size_bytes", "p50_ms", *judged[:1]) if name in rows]
 
 

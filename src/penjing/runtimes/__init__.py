@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from penjing.runtimes.claims import engine_for
 from penjing.runtimes.engine import Engine, choose_engine
 from penjing.runtimes.parts import ArtifactParts, Parts
 
@@ -33,12 +34,15 @@ def load(
     `ask` or `generate`.
 
     Neither torch nor transformers is imported. `exact` turns off what engines round on their own. `warm_up` runs every
-    shape a speech model uses once, so that the first answer is as quick as all others.
+    shape a speech model uses once, so that the first answer is as quick as all others. `auto` is an engine that the
+    artifact claims; another one runs with a warning.
     """
     from penjing.artifact.manifest import read_manifest
 
     folder = Path(path)
-    runner = open_runner(folder, read_manifest(folder), choose_engine(engine, threads, exact=exact))
+    manifest = read_manifest(folder)
+    chosen = choose_engine(engine_for(manifest, engine, folder.name), threads, exact=exact)
+    runner = open_runner(folder, manifest, chosen)
     if warm_up and hasattr(runner, "warm_up"):
         runner.warm_up()
     return runner

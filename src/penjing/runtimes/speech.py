@@ -152,6 +152,14 @@ class SpeechRunner:
         if language is not None:
             check_language(self.settings["generation"], language)
 
+    def guess_language(self, sound: str | Path | bytes | FloatArray) -> str:
+        """Return the code of the language that a multilingual model hears in the first window of a sound."""
+        samples = read_sound(sound, self.sampling_rate_hz)
+        samples = samples[: int(min(LONGEST_WINDOW_S, self.longest_s) * self.sampling_rate_hz)]
+        frames = frames_for(samples.size, self.settings)
+        self._decoder.start(self._with_silence(self._listen(samples, frames), frames))
+        return self._guess_language()
+
     def hear(self, samples: FloatArray, language: str | None = None, *, times: bool = False) -> Heard:
         """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.
 

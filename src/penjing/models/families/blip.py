@@ -18,11 +18,13 @@ from penjing.data.row import Row
 from penjing.models.families.blip_graphs import Looker, Questioner, Viewer, Writer
 from penjing.models.families.blip_settings import blip_inputs, blip_settings
 from penjing.models.family import Component
-from penjing.models.inputs import probe_inputs
+from penjing.models.inputs import EXAMPLE_TOKENS, example_lengths, probe_inputs
 from penjing.models.shares import divide
 from penjing.models.tower import Batch, Tower
 
-PROBE_TOKENS, PROBE_PAST = 3, 5
+QUESTION_TOKENS = 8
+SEEN_TOKENS = 7
+"""Tokens that the example of a decoder listens to."""
 
 
 class BlipCaptioner:
@@ -75,7 +77,8 @@ class BlipAnswerer(BlipCaptioner):
         config, source = net.config, torch.Generator().manual_seed(0)
         patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2 + 1
         seen = torch.randn(2, patches, config.vision_config.hidden_size, generator=source)
-        ids = torch.randint(0, config.text_config.vocab_size, (2, PROBE_TOKENS), generator=source)
+        count = min(EXAMPLE_TOKENS, config.text_config.max_position_embeddings)
+        ids = torch.randint(0, config.text_config.vocab_size, (2, count), generator=source)
         reader = next(tower.name for tower in self.towers(net) if tower.module is net.text_encoder)
         return [
             self._seeing(net, Looker(net.vision_model), ("image_tokens",), "vision_model"),
@@ -92,11 +95,12 @@ class BlipAnswerer(BlipCaptioner):
     def probe(self, net: Any, seed: int) -> Batch:
         """Noise, an arbitrary question and an arbitrary answer."""
         source = torch.Generator().manual_seed(seed)
-        side, vocabulary = net.config.vision_config.image_size, net.config.text_config.vocab_size
+        side, text = net.config.vision_config.image_size, net.config.text_config
+        asked, said = (min(count, text.max_position_embeddings) for count in (QUESTION_TOKENS, EXAMPLE_TOKENS))
         return {
             "pixel_values": torch.randn(1, 3, side, side, generator=source),
-            "input_ids": torch.randint(3, vocabulary, (1, 8), generator=source),
-            "decoder_input_ids": torch.randint(3, vocabulary, (1, PROBE_TOKENS), generator=source),
+            "input_ids": torch.randint(3, text.vocab_size, (1, asked), generator=source),
+            "decoder_input_ids": torch.randint(3, text.vocab_size, (1, said), generator=source),
         }
 
 
@@ -113,10 +117,11 @@ def _writing(net: Any) -> Component:
     """The graph of the decoder with its head."""
     text, source = net.config.text_config, torch.Generator().manual_seed(0)
     heads, width = text.num_attention_heads, text.hidden_size // text.num_attention_heads
-    inputs: dict[str, Tensor] = {"input_ids": torch.randint(0, text.vocab_size, (2, PROBE_TOKENS), generator=source)}
+    tokens, past = example_lengths(text.max_position_embeddings)
+    inputs: dict[str, Tensor] = {"input_ids": torch.randint(0, text.vocab_size, (2, tokens), generator=source)}
     axes: dict[str, dict[int, str]] = {"input_ids": {0: "batch", 1: "tokens"}}
     for layer in range(text.num_hidden_layers):
-        for whose, length, axis in (("decoder", PROBE_PAST, "past"), ("encoder", 7, "frames")):
+        for whose, length, axis in (("decoder", past, "past"), ("encoder", SEEN_TOKENS, "frames")):
             for part in ("key", "value"):
                 name = f"past_key_values.{layer}.{whose}.{part}"
                 inputs[name] = torch.randn(2, heads, length, width, generator=source)

@@ -102,7 +102,7 @@ def _image_component(net: Any) -> Component:
     twice = reads_padding(net.config)
     module = (TwiceNamedViewer if twice else Viewer)(net.vision_model, getattr(net, "visual_projection", None))
     names = ("image_embeds", "pooler_output") if twice else ("image_embeds",)
-    return Component("vision_model", module, {"pixel_values": pixels}, names, {"pixel_values": {0: "batch"}})
+    return Component("vision_model", module, {"pixel_values": pixels}, names, {"pixel_values": {0: "batch"}}, "image")
 
 
 def _text_component(net: Any) -> Component:
@@ -111,11 +111,12 @@ def _text_component(net: Any) -> Component:
     if reads_padding(net.config):
         words = {"input_ids": _some_text(config, config.max_position_embeddings)}
         names, axes = ("text_embeds", "pooler_output"), {0: "batch"}
-        return Component("text_model", TwiceNamedReader(net.text_model, projection), words, names, {"input_ids": axes})
-    ids = _some_text(config, min(9, config.max_position_embeddings - 4))
+        module = TwiceNamedReader(net.text_model, projection)
+        return Component("text_model", module, words, names, {"input_ids": axes}, "text")
+    ids = _some_text(config, min(9, max(2, config.max_position_embeddings - 4)))
     words = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     axes = {0: "batch", 1: "tokens"}
-    return Component("text_model", reader(net), words, ("text_embeds",), dict.fromkeys(words, axes))
+    return Component("text_model", reader(net), words, ("text_embeds",), dict.fromkeys(words, axes), "text")
 
 
 def _audio_component(net: Any) -> Component:
@@ -127,7 +128,7 @@ def _audio_component(net: Any) -> Component:
     if fused:
         inputs["is_longer"] = torch.tensor([[True], [False]])
     module = hearer(net, clap_steps(net.audio_model.audio_encoder))
-    return Component("audio_model", module, inputs, ("audio_embeds",), {name: {0: "batch"} for name in inputs})
+    return Component("audio_model", module, inputs, ("audio_embeds",), {name: {0: "batch"} for name in inputs}, "audio")
 
 
 def reader(net: Any) -> Reader | PaddedReader:

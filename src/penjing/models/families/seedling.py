@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from penjing.data.row import Row
 from penjing.models.families.seedling_settings import seedling_inputs, seedling_settings
 from penjing.models.family import Component
+from penjing.models.inputs import example_lengths
 from penjing.models.tower import Batch, Modality, Role, Tower, find_sites
 
 PARTS: Mapping[str, tuple[Role, Modality]] = {
@@ -31,7 +32,6 @@ TABLE = "text.embed_tokens"
 """One table of word pieces: the text tower reads by it, the decoder reads and writes by it."""
 PROBE_FRAMES = 240
 PROBE_TOKENS = 9
-PROBE_PAST = 5
 
 
 class TowerGraph(nn.Module):
@@ -115,15 +115,17 @@ class Seedling:
         heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         side, layers = config.image_size, config.decoder_layers
         pixels = torch.randn(2, 3, side, side, generator=source)
-        words = torch.randint(5, config.vocab_size, (2, PROBE_TOKENS), generator=source)
-        sounds = torch.randn(2, config.num_mel_bins, PROBE_FRAMES, generator=source)
-        tokens = torch.randn(2, (side // 16) ** 2 + PROBE_TOKENS, config.hidden_size, generator=source)
+        count, frames = _probe_lengths(config)
+        written, before = example_lengths(config.max_answer_tokens)
+        words = torch.randint(5, config.vocab_size, (2, count), generator=source)
+        sounds = torch.randn(2, config.num_mel_bins, frames, generator=source)
+        tokens = torch.randn(2, (side // 16) ** 2 + count, config.hidden_size, generator=source)
         memory = tuple(f"present.{n}.encoder.{part}" for n in range(layers) for part in ("key", "value"))
         grown = tuple(f"present.{n}.decoder.{part}" for n in range(layers) for part in ("key", "value"))
-        past: dict[str, Tensor] = {"input_ids": words[:, :2]}
+        past: dict[str, Tensor] = {"input_ids": torch.randint(5, config.vocab_size, (2, written), generator=source)}
         axes: dict[str, dict[int, str]] = {"input_ids": {0: "batch", 1: "tokens"}}
         for layer in range(layers):
-            for whose, length, axis in (("decoder", PROBE_PAST, "past"), ("encoder", tokens.shape[1], "frames")):
+            for whose, length, axis in (("decoder", before, "past"), ("encoder", tokens.shape[1], "frames")):
                 for part in ("key", "value"):
                     name = f"past_key_values.{layer}.{whose}.{part}"
                     past[name] = torch.randn(2, heads, length, width, generator=source)
@@ -151,14 +153,23 @@ class Seedling:
     def probe(self, net: Any, seed: int) -> Batch:
         """Noise to see and to hear, arbitrary words to read and to write."""
         source = torch.Generator().manual_seed(seed)
-        side = net.config.image_size
+        side, (count, frames) = net.config.image_size, _probe_lengths(net.config)
+        said = min(count, net.config.max_answer_tokens)
         return {
             "pixel_values": torch.randn(1, 3, side, side, generator=source),
-            "input_ids": torch.randint(5, net.config.vocab_size, (1, PROBE_TOKENS), generator=source),
-            "input_features": torch.randn(1, net.config.num_mel_bins, PROBE_FRAMES, generator=source),
-            "decoder_input_ids": torch.randint(5, net.config.vocab_size, (1, PROBE_TOKENS), generator=source),
+            "input_ids": torch.randint(5, net.config.vocab_size, (1, count), generator=source),
+            "input_features": torch.randn(1, net.config.num_mel_bins, frames, generator=source),
+            "decoder_input_ids": torch.randint(5, net.config.vocab_size, (1, said), generator=source),
             "fused": torch.tensor([True, True, True]),
         }
+
+
+def _probe_lengths(config: Any) -> tuple[int, int]:
+    """Tokens and frames of synthetic inputs: no more than there are positions for."""
+    from penjing.seedling.towers import FRAMES_PER_TOKEN
+
+    frames = min(PROBE_FRAMES, config.max_audio_frames // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN)
+    return min(PROBE_TOKENS, config.max_text_tokens), frames
 
 
 def _run(net: Any, name: str, batch: Batch) -> Any:

@@ -12,6 +12,8 @@ from penjing.models.family import Component
 
 TEXT_TYPES = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet", "electra")
 """Model types whose networks read texts from both sides, with learned positions."""
+PADDED_TYPES = ("roberta", "xlm-roberta", "camembert", "mpnet")
+"""Those of them whose first token's place is the one after the padding token's number."""
 FIRST_WORD = 4
 PROBE_TOKENS = 9
 
@@ -61,8 +63,16 @@ def reader(net: Any, answer: str) -> Reader:
 def text_component(net: Any, answer: str) -> Component:
     """The one graph of a network that reads texts; batch and tokens vary."""
     source = torch.Generator().manual_seed(0)
-    words = torch.randint(FIRST_WORD, net.config.vocab_size, (2, PROBE_TOKENS), generator=source)
+    words = torch.randint(
+        min(FIRST_WORD, net.config.vocab_size - 1), net.config.vocab_size, (2, _example_tokens(net)), generator=source
+    )
     values = {"input_ids": words, "attention_mask": torch.ones_like(words), "token_type_ids": torch.zeros_like(words)}
     inputs = {name: values[name] for name in text_inputs(net)}
     axes = {0: "batch", 1: "tokens"}
     return Component("model", reader(net, answer), inputs, (answer,), dict.fromkeys(inputs, axes), "text")
+
+
+def _example_tokens(net: Any) -> int:
+    """Tokens of the example: no more than there are places, some of which RoBERTa and MPNet leave unused."""
+    unused = (net.config.pad_token_id or 0) + 1 if net.config.model_type in PADDED_TYPES else 0
+    return max(1, min(PROBE_TOKENS, int(net.config.max_position_embeddings) - unused))

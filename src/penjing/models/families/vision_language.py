@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from penjing.data.row import Row
 from penjing.models.attention import keys_and_values
 from penjing.models.capture import call, not_reached
-from penjing.models.decoder_graph import PROBE_TOKENS, decoder_component
+from penjing.models.decoder_graph import decoder_component
 from penjing.models.families.vision_language_graphs import Speaker, TileViewer, Viewer, Words
 from penjing.models.families.vision_language_settings import vision_language_inputs, vision_language_settings
 from penjing.models.family import Component
-from penjing.models.inputs import probe_inputs
+from penjing.models.inputs import EXAMPLE_TOKENS, probe_inputs
 from penjing.models.shares import divide
 from penjing.models.tower import Batch, Tower
 
@@ -66,7 +66,7 @@ class VisionLanguage:
         """The three graphs; batch, pictures, tokens and past vary."""
         eye = viewer(net)
         text, source = net.config.text_config, torch.Generator().manual_seed(0)
-        ids = torch.randint(0, text.vocab_size, (2, PROBE_TOKENS), generator=source)
+        ids = torch.randint(0, text.vocab_size, (2, EXAMPLE_TOKENS), generator=source)
         return [
             _seeing(net, eye, source),
             Component("embed_tokens", Words(net.get_input_embeddings()), {"input_ids": ids}, ("inputs_embeds",),

@@ -20,6 +20,7 @@ from penjing.data.speech_prompt import silent_frames
 from penjing.layers.merging import Compact, compact_of
 from penjing.models.families.whisper_settings import speech_inputs, speech_settings
 from penjing.models.family import Component
+from penjing.models.inputs import example_lengths
 from penjing.models.tower import Batch, Site, Tower, find_sites
 from penjing.tensor.merge import take
 
@@ -162,17 +163,19 @@ class Whisper:
         speller = Speller(net.model.decoder, net.proj_out)
         config = net.config
         names = [f"{i}.{{}}.{part}" for i in range(config.decoder_layers) for part in ("key", "value")]
-        features = torch.randn(2, config.num_mel_bins, PROBE_FRAMES, generator=torch.Generator().manual_seed(0))
-        heads = config.decoder_attention_heads
-        grown = torch.randn(2, heads, 5, config.d_model // heads)
-        heard = torch.randn(2, heads, PROBE_FRAMES // 2, config.d_model // heads)
-        inputs: dict[str, Tensor] = {"input_ids": torch.ones(2, 3, dtype=torch.int64)}
+        rng = torch.Generator().manual_seed(0)
+        frames = _probe_frames(config)
+        features = torch.randn(2, config.num_mel_bins, frames, generator=rng)
+        heads, (tokens, past) = config.decoder_attention_heads, example_lengths(config.max_target_positions)
+        token_ids = torch.randint(0, config.vocab_size, (2, tokens), generator=rng)
+        inputs: dict[str, Tensor] = {"input_ids": token_ids}
         dynamic: dict[str, dict[int, str]] = {"input_ids": {0: "batch", 1: "tokens"}}
         for layer in range(config.decoder_layers):
-            for side, tensor, axis in (("decoder", grown, "past"), ("encoder", heard, "frames")):
+            for side, length, axis in (("decoder", past, "past"), ("encoder", frames // 2, "frames")):
                 for part in ("key", "value"):
-                    inputs[f"past_key_values.{layer}.{side}.{part}"] = tensor.clone()
-                    dynamic[f"past_key_values.{layer}.{side}.{part}"] = {0: "batch", 2: axis}
+                    name = f"past_key_values.{layer}.{side}.{part}"
+                    inputs[name] = torch.randn(2, heads, length, config.d_model // heads, generator=rng)
+                    dynamic[name] = {0: "batch", 2: axis}
         heard_names = tuple("present." + name.format("encoder") for name in names)
         grown_names = tuple("present." + name.format("decoder") for name in names)
         return [
@@ -191,12 +194,23 @@ class Whisper:
 
     def probe(self, net: Any, seed: int) -> Batch:
         """Noise and arbitrary words."""
-        source = torch.Generator().manual_seed(seed)
-        words = torch.randint(0, net.config.vocab_size, (1, PROBE_TOKENS), generator=source)
+        source, config = torch.Generator().manual_seed(seed), net.config
+        words = torch.randint(
+            0, config.vocab_size, (1, min(PROBE_TOKENS, config.max_target_positions)), generator=source
+        )
         return {
-            "input_features": torch.randn(1, net.config.num_mel_bins, PROBE_FRAMES, generator=source),
+            "input_features": torch.randn(1, config.num_mel_bins, _probe_frames(config), generator=source),
             "decoder_input_ids": words,
         }
+
+
+def _probe_frames(config: Any) -> int:
+    """Frames of synthetic sound: an even number, below the most that the encoder has positions for (two frames each).
+
+    The silence that the decoder's tower hears behind a clip has to fit as well.
+    """
+    most = 2 * int(config.max_source_positions)
+    return min(PROBE_FRAMES, max(2, most // 4 * 2))
 
 
 def _is_cross(name: str) -> bool:

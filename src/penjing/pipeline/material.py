@@ -1,0 +1,154 @@
+"""Rows that the ranges of activations are calibrated on: the user's, built-in material of the task, both augmented."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from penjing.data.content import content_key, outline
+from penjing.data.row import Row
+from penjing.data.shifts.augment import augmented_rows
+from penjing.data.source import load_dataset
+from penjing.judge.tasks import task_of
+from penjing.models.family import Model
+from penjing.models.tower import Batch
+
+MOST_ROWS_PER_SET = 24
+"""Rows taken of one built-in set, the same every time: ranges hardly grow with more of one source."""
+VALIDATION_ROWS = 4
+"""Rows of a built-in set that choices are made on."""
+MODALITY_SETS: Mapping[str, tuple[str, ...]] = {
+    "audio": ("calibration-audio", "speech"),
+    "image": ("calibration-images", "pictures"),
+    "text": ("calibration-text", "text"),
+}
+"""Built-in sets by what a model is fed with. Of a set that judges too, only the calibration part is taken."""
+OWN_SETS: Mapping[str, tuple[str, ...]] = {"multimodal": ("scenes",)}
+"""Built-in sets of tasks that have a world of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Rows for calibrating ranges.
+
+    `rows` are the calibration part of the user's data, then built-in rows. `validation` are built-in rows apart from
+    these: what must stay float is chosen on them beside the user's validation part. `sets` has the number of rows of
+    each built-in set that was added.
+    """
+
+    rows: tuple[Row, ...]
+    validation: tuple[Row, ...]
+    sets: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRows:
+    """Rows that ranges are measured on, and how they are augmented: seed, and folder of the augmented media."""
+
+    material: Material
+    task: str
+    seed: int
+    folder: Path
+
+    def batches(self, model: Model, *, augment: bool) -> list[Batch]:
+        """Return the rows as the model reads them, with their augmented copies or alone."""
+        return self._read(model, self._augmented(self.material.rows) if augment else self.material.rows)
+
+    def validation(self, model: Model, batches: Sequence[Batch], *, augment: bool) -> list[Batch]:
+        """Return the batches of the user's validation part and those of built-in rows, in turns.
+
+        Of the built-in rows every second one is augmented, so that choices are made for what calibration prepared for.
+        """
+        rows = list(self.material.validation)
+        if augment:
+            rows[1::2] = self._augmented(rows[1::2])[len(rows[1::2]) :]
+        added = self._read(model, rows)
+        return [batch for pair in itertools.zip_longest(batches, added) for batch in pair if batch is not None]
+
+    def _augmented(self, rows: Sequence[Row]) -> list[Row]:
+        return [*rows, *augmented_rows(rows, task_of(self.task).inputs, self.seed, self.folder)]
+
+    def _read(self, model: Model, rows: Sequence[Row]) -> list[Batch]:
+        return list(model.family.batches(model.settings, model.folder, rows))
+
+    def count(self, *, augment: bool) -> int:
+        """Return the number of batches without making them."""
+        return len(self.material.rows) * (1 + augment)
+
+
+def range_material(
+    task: str, settings: Mapping[str, Any], calibration: Sequence[Row], exclude: Iterable[Row], builtin: bool
+) -> Material:
+    """Return the rows that ranges are calibrated on.
+
+    Args:
+        task: the model's task.
+        settings: what the runtime knows of the model; it says which modalities the model is fed with.
+        calibration: calibration part of the user's data.
+        exclude: validation and test rows. Built-in rows of equal content are left out.
+        builtin: whether built-in rows are added; they are not where the user names a set of their own to calibrate on.
+    """
+    if not builtin:
+        return Material(tuple(calibration), (), {})
+    rows, validation, sets = list(calibration), [], {}
+    taken = _Contents([*calibration, *exclude])
+    for name in _set_names(task, settings):
+        added = [row for row in _part(name, "calibrate", MOST_ROWS_PER_SET) if row not in taken]
+        rows += [_named(name, row, settings) for row in added]
+        validation += [
+            _named(name, row, settings) for row in _part(name, "select", VALIDATION_ROWS) if row not in taken
+        ]
+        sets[name] = len(added)
+    return Material(tuple(rows), tuple(validation), sets)
+
+
+def _set_names(task: str, settings: Mapping[str, Any]) -> Collection[str]:
+    """Names of the built-in sets that fit a task and what its model is fed with."""
+    if task in OWN_SETS:
+        return OWN_SETS[task]
+    modality = next((name for name in ("image", "audio") if settings.get(name)), "text")
+    return MODALITY_SETS[modality]
+
+
+def _part(name: str, part: str, count: int) -> list[Row]:
+    """Rows of one part of a built-in set, at most `count`, spread over the set."""
+    dataset = load_dataset(name)
+    rows = [row for row in dataset.rows if dataset.parts[row.id] == part]
+    step = max(1.0, len(rows) / count)
+    return [rows[int(index * step)] for index in range(min(len(rows), count))]
+
+
+def _named(name: str, row: Row, settings: Mapping[str, Any]) -> Row:
+    """A row whose id says of which built-in set it is; without its language where the model does not know that.
+
+    A speech encoder has the same ranges whatever the prompt of its decoder is.
+    """
+    known = settings.get("generation", {}).get("languages") or {}
+    unknown = bool(known) and row.fields.get("language") not in known
+    fields = {column: text for column, text in row.fields.items() if not (unknown and column == "language")}
+    return replace(row, id=f"{name}/{row.id}", fields=fields)
+
+
+class _Contents:
+    """Contents of rows: decoded pixels or samples, or the text where there are neither; other columns do not count.
+
+    Only rows of equal length or size are decoded.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows: dict[object, list[Row]] = {}
+        for row in rows:
+            self._rows.setdefault(outline(_bare(row)), []).append(_bare(row))
+
+    def __contains__(self, row: Row) -> bool:
+        alike = self._rows.get(outline(_bare(row)), ())
+        return bool(alike) and content_key(_bare(row)) in {content_key(other) for other in alike}
+
+
+def _bare(row: Row) -> Row:
+    """A row without what is told about its media."""
+    fields = {} if row.file is not None else {"text": row.fields.get("text", "")}
+    return Row(row.id, fields, row.media, row.file)
