@@ -19,7 +19,7 @@ from typing import Any
 from clip import random_clip
 from timing import THREADS, in_turns, spread, write
 
-ROUNDS, TURNS = 20, 3
+ROUNDS, TURNS = 12, 3
 STEPS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "float32": [],
     "rtn 8": [("rtn", {"bits": 8})],
@@ -158,7 +158,7 @@ def main(whisper: str | None) -> None:
                     name: {"p50_ms": spread([turn[name][0] for turn in turns]), "error": turns[0][name][1]}
                     for name in turns[0]
                 }
-    write("dynamic", document)
+        write("dynamic", document)  # after each: a run is long
 
 
 if __name__ == "__main__":

@@ -104,6 +104,9 @@ def test_plain_transformers_answers_the_same(case, saved, opened_plainly):
     if "activations" not in case:
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
         return
+    if "own range" in case:  # plain transformers rounds them, which the reference leaves to engines
+        assert 0 < (found - wanted).norm() <= 0.03 * wanted.norm()
+        return
     # compressed-tensors adds the zero point before it rounds: an input on a tie may fall the other way.
     assert ((found - wanted).abs() <= 1e-5).float().mean() >= 0.95
     assert (found - wanted).norm() <= 2e-3 * wanted.norm()
