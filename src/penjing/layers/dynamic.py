@@ -50,7 +50,8 @@ class DynamicInput(nn.Module):
 
     def largest(self, values: Tensor) -> Tensor:
         """The largest absolute value of every row, (..., 1) with as many ones as a row has axes; never 0."""
-        return values.abs().amax(tuple(range(-self.axes, 0)), keepdim=True).clamp_min(TINY)
+        largest = values.abs().amax(tuple(range(-self.axes, 0)), keepdim=True)
+        return torch.maximum(largest, torch.tensor(TINY))  # `clamp_min` would become two operators in OpenVINO
 
     def forward(self, values: Tensor) -> Tensor:
         """Round values as a deployed engine does: for measuring what that costs, not for the reference."""

@@ -13,22 +13,24 @@ from torch import Tensor
 
 Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
 
-DEPLOYED_ACCURACY_LEVEL = 4
-"""`MatMulNBits` may quantize activations to int8 on the fly; exact mode sets 0 when the graph is opened."""
+INT8_ACTIVATIONS = 4
+"""Accuracy level at which `MatMulNBits` may round activations to int8 on the fly; exact mode opens a graph with 0."""
+FLOAT_ACTIVATIONS = 0
+"""Accuracy level at which it may not. ONNX Runtime then dequantizes all weights at every call."""
 
 
 def matmul_nbits(
-    values: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor | None, width: int, block: int
+    values: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor | None, block: int, accuracy_level: int
 ) -> Tensor:
     """Emit com.microsoft::MatMulNBits. values (..., width), packed (out, groups, bytes), scales (out, groups)."""
     out, _, group_bytes = packed.shape
     inputs = [values, packed, scales] + ([zeros] if zeros is not None else [])
     attributes: Attributes = {
-        "K": width,
+        "K": values.shape[-1],
         "N": out,
         "bits": group_bytes * 8 // block,
         "block_size": block,
-        "accuracy_level": DEPLOYED_ACCURACY_LEVEL,
+        "accuracy_level": accuracy_level,
     }
     return torch.onnx.ops.symbolic(
         "com.microsoft::MatMulNBits",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from penjing.layers.described import DescribedLayer, Description
 from penjing.layers.geometry import Geometry, convolution, resemble
 from penjing.layers.learned import LearnedGrid
-from penjing.layers.lower import dequantize, matmul_nbits
+from penjing.layers.lower import INT8_ACTIVATIONS, dequantize, matmul_nbits
 from penjing.tensor.grid import Codes, to_groups
 from penjing.tensor.pack import SLOT_BITS, pack_slots, unpack_slots
 
@@ -140,23 +140,29 @@ class IntTable(nn.Module):
 
 
 class IntLinear(DescribedLayer):
-    """y = x Ŵᵀ + b with Ŵ from integer codes. x (..., in) -> (..., out)."""
+    """y = x Ŵᵀ + b with Ŵ from integer codes. x (..., in) -> (..., out).
 
-    def __init__(self, table: IntTable, bias: Tensor | None) -> None:
+    `accuracy_level` is that of `MatMulNBits` in its graph: 4 lets ONNX Runtime round x to int8, 0 does not. It belongs
+    to the place and not to the table, which a head may share with its embedding.
+    """
+
+    def __init__(self, table: IntTable, bias: Tensor | None, accuracy_level: int = INT8_ACTIVATIONS) -> None:
         super().__init__()
-        self.table = table
+        self.table, self.accuracy_level = table, accuracy_level
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
         self.in_features, self.out_features = table.width, table.rows
 
     def describe(self) -> dict[str, Any]:
-        """Its table, and whether a bias is added."""
-        return {**self.table.describe(), "bias": self.bias is not None}
+        """Its table, whether a bias is added, and an accuracy level other than the usual one."""
+        level = {} if self.accuracy_level == INT8_ACTIVATIONS else {"accuracy_level": self.accuracy_level}
+        return {**self.table.describe(), "bias": self.bias is not None, **level}
 
     @classmethod
     def blank(cls, spec: Description, original: nn.Module | None) -> Self:
         """An empty layer of this shape."""
         table = IntTable.blank(spec)
-        return cls(table, torch.zeros(table.rows) if spec["bias"] else None)
+        bias = torch.zeros(table.rows) if spec["bias"] else None
+        return cls(table, bias, spec.get("accuracy_level", INT8_ACTIVATIONS))
 
     @property
     def weight(self) -> Tensor:
@@ -168,7 +174,7 @@ class IntLinear(DescribedLayer):
         if not torch.onnx.is_in_onnx_export():
             return nn.functional.linear(values, self.weight, self.bias)
         table = self.table
-        product = matmul_nbits(values, table.packed, table.scales, table.zeros, table.width, table.block)
+        product = matmul_nbits(values, table.packed, table.scales, table.zeros, table.block, self.accuracy_level)
         return product if self.bias is None else product + self.bias
 
 

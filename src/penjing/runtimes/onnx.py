@@ -41,6 +41,8 @@ class OnnxRuntimeGraph:
         options.enable_mem_pattern = False
         if engine.exact:
             need("onnx", "compress")
+            # Dequantized weights and their product become one operator, which would round activations by itself.
+            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
         try:
             model: str | bytes = _exact_copy(path) if engine.exact else str(path)
             self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-LIMITING = ("Clip", "Max", "Maximum", "Minimum")
-"""What keeps the divisor from being 0, in ONNX and as OpenVINO reads it."""
 DEQUANTIZING = ("Convert", "Subtract", "Multiply")
 """What OpenVINO makes of the two operators, behind its FakeQuantize."""
 
@@ -38,8 +36,8 @@ def _divides_by_largest_onnx(divide: Any, makers: dict[str, Any]) -> bool:
     if divide.op_type != "Div":
         return False
     divisor = makers.get(divide.input[1])
-    while divisor is not None and divisor.op_type in LIMITING:
-        divisor = makers.get(divisor.input[0])
+    if divisor is not None and divisor.op_type == "Max":
+        divisor = next((makers[name] for name in divisor.input if name in makers), None)
     if divisor is None or divisor.op_type != "ReduceMax":
         return False
     absolute = makers.get(divisor.input[0])
@@ -64,8 +62,9 @@ def _divides_by_largest_openvino(divide: Any) -> bool:
     if divide.get_type_name() != "Divide":
         return False
     divisor = divide.input_value(1).get_node()
-    while divisor.get_type_name() in LIMITING:
-        divisor = divisor.input_value(0).get_node()
+    if divisor.get_type_name() == "Maximum":
+        either = [port.get_node() for port in divisor.input_values()]
+        divisor = next((node for node in either if node.get_type_name() != "Constant"), divisor)
     if divisor.get_type_name() != "ReduceMax":
         return False
     absolute = divisor.input_value(0).get_node()

@@ -1,0 +1,114 @@
+"""Dynamic int8 on whole models: no data, what it keeps, what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from penjing.errors import RecipeError
+from penjing.layers.dynamic import DynamicConv, DynamicInput, DynamicLinear
+from penjing.layers.weight_only import IntConv, IntLinear
+from penjing.methods import Aids, make
+from penjing.models.family import Model
+from penjing.models.outputs import flat_output
+from penjing.recipe import parse_recipe
+from penjing.tensor.grid import is_pair_safe, relative_error
+from penjing.values import Note
+
+
+def run(name: str, model: Model, tmp_path, place: int = 0, **settings) -> list[Note]:
+    """Apply a method to one tower, without any data."""
+    return make(name, settings).run(model.towers[place], [], Aids(model, [], 0, tmp_path))
+
+
+def rounding(model: Model, place: int = 0) -> list[torch.utils.hooks.RemovableHandle]:
+    """Let the layers of a tower round their inputs in PyTorch as engines do."""
+    layers = [site.module for site in model.towers[place].sites.values()]
+    return [
+        layer.register_forward_pre_hook(lambda module, given: (module.input(given[0]), *given[1:]))
+        for layer in layers
+        if isinstance(getattr(layer, "input", None), DynamicInput)
+    ]
+
+
+@pytest.mark.parametrize(("name", "place"), [("clip", 0), ("clip", 1), ("whisper", 0), ("t5", 0)])
+def test_a_tower_barely_moves_and_every_product_is_int8(name, place, fresh, tmp_path):
+    model = fresh(name)
+    tower = model.towers[place]
+    batch = model.family.probe(model.net, 20)
+    with torch.no_grad():
+        before = flat_output(tower.run(batch))
+        notes = run("dynamic_int8", model, tmp_path, place)
+        reference = flat_output(tower.run(batch))
+        assert rounding(model, place)
+        deployed = flat_output(tower.run(batch))
+    assert 0 < relative_error(before, reference) < 0.05
+    assert relative_error(before, reference) < relative_error(before, deployed) < 0.1
+    for note in notes:
+        assert not note.skipped
+        layer = tower.sites[note.site].module
+        assert isinstance(layer, (DynamicLinear, DynamicConv))
+        assert layer.input.top == 255
+        if isinstance(layer, DynamicLinear):
+            assert is_pair_safe(layer.codes.T)
+        else:
+            assert int(layer.codes.abs().max()) <= 63
+
+
+def test_codes_of_an_8_bit_step_are_kept_exactly(fresh, tmp_path):
+    model = fresh("clip")
+    run("rtn", model, tmp_path, bits=8)
+    kept = {name: site.weight.clone() for name, site in model.towers[0].sites.items()}
+    linear = [name for name, site in model.towers[0].sites.items() if isinstance(site.module, IntLinear)]
+    notes = {note.site: note for note in run("dynamic_int8", model, tmp_path)}
+    assert len(linear) > 10
+    for name in linear:
+        layer = model.towers[0].sites[name].module
+        assert isinstance(layer, DynamicLinear)
+        assert torch.equal(layer.weight, kept[name])
+        assert layer.input.grid[1:] == (64, 127)
+        assert not notes[name].skipped
+    assert isinstance(model.towers[0].sites["vision_model.embeddings.patch_embedding"].module, IntConv)
+    assert "already integer codes" in notes["vision_model.embeddings.patch_embedding"].skipped
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"bits": 4}, "dynamic_int8 cannot take over the 4-bit codes of"),
+        ({"bits": 8, "group": 32}, "in groups of 32"),
+        ({"bits": 8, "symmetric": False}, "with zero points"),
+    ],
+)
+def test_other_codes_are_a_recipe_error(settings, reason, fresh, tmp_path):
+    model = fresh("clip")
+    run("rtn", model, tmp_path, **settings)
+    with pytest.raises(RecipeError, match=reason) as caught:
+        run("dynamic_int8", model, tmp_path)
+    assert "bits: 8" in caught.value.hint
+
+
+@pytest.mark.parametrize("first", ["bits: 4", "bits: 8, group: 32", "bits: 8, symmetric: false"])
+def test_a_recipe_is_refused_before_any_work(first, fresh):
+    model = fresh("clip")
+    steps = f"[{{method: rtn, towers: [image], {first}}}, {{method: dynamic_int8, towers: [%s]}}]"
+    with pytest.raises(RecipeError, match=r"tower image: dynamic_int8 after rtn: .* cannot meet int8"):
+        parse_recipe(f"{{version: 1, steps: {steps % 'image'}}}", "test").check(model.towers)
+    parse_recipe(f"{{version: 1, steps: {steps % 'text'}}}", "test").check(model.towers)
+
+
+def test_weights_that_a_table_shares_are_left_to_other_steps(fresh, tmp_path):
+    model = fresh("llama")
+    places = [place for place, tower in enumerate(model.towers) if any(site.tied for site in tower.sites.values())]
+    for place in places:
+        for note in run("dynamic_int8", model, tmp_path, place):
+            if model.towers[place].sites[note.site].tied:
+                assert "also read by" in note.skipped
+
+
+def test_a_step_comes_twice_and_the_second_finds_nothing_to_do(fresh, tmp_path):
+    model = fresh("clip")
+    run("dynamic_int8", model, tmp_path)
+    again = run("dynamic_int8", model, tmp_path)
+    assert {note.skipped for note in again} == {"already int8 activations from an earlier step"}
+    assert {note.skipped for note in run("rtn", model, tmp_path)} == {"already integer codes from an earlier step"}
