@@ -105,3 +105,17 @@ def test_every_row_comes_once_more_augmented(tmp_path):
     assert [batch["id"] for batch in both[4:]] == [f"{row.id}~1" for row in rows]
     assert all(one["rms"] != other["rms"] for one, other in zip(clean, both[4:], strict=True))
     assert ranges.batches(model, augment=True) == both  # seeded
+
+
+@pytest.mark.parametrize(
+    ("task", "columns"),
+    [
+        ("dual-encoder", {"text"}),
+        ("image-to-text", {"text"}),
+        ("visual-question-answering", {"question", "answer"}),
+    ],
+)
+def test_rows_have_what_a_task_is_fed_with(task, columns):
+    found = range_material(task, {"image": {"size": 1}, "text": {}}, (), (), builtin=True)
+    assert found.rows
+    assert all(columns <= set(row.fields) for row in (*found.rows, *found.validation))

@@ -87,7 +87,8 @@ def choose_recipe(job: Job, model: Model) -> Recipe:
     """The recipe asked for, or the task's default; without data one that needs none. Checked against the towers."""
     recipe = job.recipe
     if recipe is None:
-        recipe = default_recipe(model.family.task) if job.parts else read_recipe("weights")
+        without_data = "no-data" if "onnx" in choose_formats(job, model) else "weights"
+        recipe = default_recipe(model.family.task) if job.parts else read_recipe(without_data)
     if job.seed is not None:
         recipe = dataclasses.replace(recipe, seed=job.seed)
     recipe.check(model.towers)
