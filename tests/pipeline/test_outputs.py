@@ -36,9 +36,10 @@ from tiny_models import TINY
 ENGINES = ("onnxruntime", "openvino")
 UNREAD = ("pooler",)
 """Towers that no graph holds."""
-END_TO_END = ("short_whisper", "clip", "language", "smolvlm")
+END_TO_END = ("short_whisper", "clip", "language")
 """Families compressed at every run of the tests; the others in the slow ones."""
-ROWS = 60
+OUTGROWN = ("clap", "clap_fused")
+"""Graphs with more constants (masks of shifted windows) than such a tiny network has weights: never smaller than it."""
 CHANGED = [StepDone(Step(make("rtn", {})), (Note("site", "rtn", "encoder", 8.0, 0.01),), 1.0)]
 
 
@@ -193,7 +194,7 @@ def check_one_site(model: Model, source: Path, scratch: Path) -> None:
     """One site in 8 bits: the same bytes each time, and the component nearly what it was, in both engines."""
     component = model.family.components(model.net)[-1]
     tower = next(tower for tower in model.towers if tower.name == component.tower)
-    path = next(name for name, site in tower.sites.items() if site.kind == "linear")
+    path = next(name for name, site in tower.sites.items() if site.kind in ("linear", "conv"))
     files = []
     for number in range(2):
         result = open_model(str(model.folder))
@@ -231,7 +232,8 @@ def test_compressed_without_data(name, family_folder, tmp_path, monkeypatch):
         return comparisons["onnxruntime"]
 
     monkeypatch.setattr(compressing, "measure", in_both)
-    document = penjing.compress(family_folder(name), tmp_path / "out", engine="onnxruntime", threads=1)
+    goals = ["cosine>=0.99"] if name in OUTGROWN else []
+    document = penjing.compress(family_folder(name), tmp_path / "out", goals=goals, engine="onnxruntime", threads=1)
     assert document["published"]
     model = open_model(str(family_folder(name)))
     components = model.family.components(model.net)
@@ -245,11 +247,11 @@ def test_compressed_without_data(name, family_folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "rows"), [("pictures-dual-encoder", "pictures", 60), ("seedling", "scenes", 60)]
+    ("name", "data", "rows"), [("pictures-dual-encoder", "pictures", 60), ("seedling", "scenes", 24)]
 )
 def test_one_ruined_tower_of_a_trained_model_is_refused(name, data, rows, tmp_path):
     """With data by what the task is judged by, without by the outputs."""
-    judged = split_parts(load_dataset(data), None).judge[:ROWS]
+    judged = split_parts(load_dataset(data), None).judge[:rows]
     source = open_model(name)
     goals = default_goals(metric_names(source.family.task, judged))
     (tmp_path / "manifest.json").write_text("{}")
