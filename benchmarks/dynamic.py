@@ -1,9 +1,9 @@
 """Int8 activations without calibration data: dynamic.py [WHISPER]
 
-The image encoder of CLIP ViT-B/32 (random weights) on one picture and, where a checkpoint is named, Whisper's encoder on
-10 seconds of speech, in both engines: float32, `rtn` with 8 bits, `dynamic_int8`, `static_int8` without float sites, and
-what else rounds activations at run time: one range for the whole tensor (`DynamicQuantizeLinear`, `MatMulInteger`) and
-one for each block of 128 (`MatMulNBits` at accuracy level 4). Every engine runs in a process of its own, all forms in
+The image encoder of CLIP ViT-B/32 (random weights) on one picture and, where a checkpoint is named, Whisper's encoder
+on 10 seconds of speech, in both engines: float32, `rtn` with 8 bits, `dynamic_int8`, `static_int8` without float sites,
+and one range for the whole tensor (`DynamicQuantizeLinear`, `MatMulInteger`). In ONNX Runtime `rtn` is `MatMulNBits` at
+accuracy level 4, which has a range for each block of 128. Every engine runs in a process of its own, all forms in
 turns; errors are those of the encoder's output against the source's float32 graph in ONNX Runtime.
 """
 
@@ -59,10 +59,10 @@ def build(checkpoint: str, kind: str, folder: Path) -> None:
         tower = next(tower for tower in model.towers if tower.name == tower_name)
         for method, settings in steps:
             make(method, settings).run(tower, calibration, Aids(model, calibration[:2], 0, folder))
-        component = next(one for one in model.family.components(model.net) if one.name == component_name)
-        place = folder / name
-        place.mkdir(parents=True)
-        path = export_component(component, place).rename(place / "graph.onnx")
+        component = next(part for part in model.family.components(model.net) if part.name == component_name)
+        form = folder / name
+        form.mkdir(parents=True)
+        path = export_component(component, form).rename(form / "graph.onnx")
         if name == "dynamic_int8":
             (folder / PER_TENSOR).mkdir()
             graph = onnx.load(str(path))
@@ -76,7 +76,7 @@ def build(checkpoint: str, kind: str, folder: Path) -> None:
 
 
 def per_tensor(graph: Any) -> None:
-    """Turn every product of rows with ranges of their own into `DynamicQuantizeLinear` and `MatMulInteger`, in place."""
+    """Turn products of rows with ranges of their own into `DynamicQuantizeLinear` and `MatMulInteger`, in place."""
     from onnx import TensorProto, helper
 
     makers = {name: node for node in graph.node for name in node.output}
@@ -96,11 +96,22 @@ def per_tensor(graph: Any) -> None:
             helper.make_node("Mul", [quantized[1], scales], [f"{name}.scales"]),
             helper.make_node("Mul", [f"{name}.float", f"{name}.scales"], [after.output[0]]),
         ]
-        place = list(graph.node).index(after)
+        position = list(graph.node).index(after)
         graph.node.remove(after)
         graph.node.remove(product)
         for node in reversed(made):
-            graph.node.insert(place - 1, node)
+            graph.node.insert(position - 1, node)
+    drop_unread(graph)
+
+
+def drop_unread(graph: Any) -> None:
+    """Remove nodes that nothing reads any more, in place: ONNX Runtime would run them."""
+    read = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if read.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            read.update(node.input)
 
 
 def every_form(engine: str, folder: Path) -> Iterator[tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]:

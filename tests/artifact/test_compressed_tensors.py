@@ -41,6 +41,7 @@ CASES: dict[str, tuple[str, list[tuple[str, dict]]]] = {
     "llava": ("llava", [("rtn", RTN_4)]),
     "moonshine": ("moonshine", [("gptq", RTN_4)]),
     "bert, int8 activations": ("bert", [("static_int8", {"sites": ["bert.*"]}), ("rtn", {})]),
+    "clip, int8 activations of every token's own range": ("clip", [("dynamic_int8", WITHOUT_CONVOLUTIONS)]),
     "clip, int8 activations": ("clip", [("static_int8", WITHOUT_CONVOLUTIONS)]),
     "clip, int8 activations, codes of an earlier step": (
         "clip",

@@ -76,9 +76,9 @@ def test_exact_mode_has_float_activations(name, tmp_path):
     layers, values, axes = racks()[name]
     graphs = opened(rack(layers, values, axes), tmp_path)
     for arrays in (values, values[:1]):
-        wanted = graphs["torch"]({"values": arrays.numpy()})
+        expected = graphs["torch"]({"values": arrays.numpy()})
         for engine in EXACT:
-            errors = relative_errors(graphs[engine]({"values": arrays.numpy()}), wanted)
+            errors = relative_errors(graphs[engine]({"values": arrays.numpy()}), expected)
             assert {layer: error for layer, error in errors.items() if not error <= ALMOST_EQUAL} == {}, engine
 
 
@@ -97,19 +97,19 @@ def test_a_deployed_engine_rounds_every_row_by_its_own_range(name, tmp_path):
     path = export_component(component, tmp_path)
     exact = TorchGraph(component)({"values": values.numpy()})
     for engine in DEPLOYED.values():
-        found = engine.open(path)({"values": values.numpy()})
-        for one, layer in layers.items():
+        outputs = engine.open(path)({"values": values.numpy()})
+        for name_of_layer, layer in layers.items():
             with torch.no_grad():
-                wanted = layer(rounded(layer, values)).numpy()
+                expected = layer(rounded(layer, values)).numpy()
                 by_layer = layer(layer.input(values)).numpy()
-            scale = np.abs(exact[one]).max(-1, keepdims=True) + 1e-6
+            scale = np.abs(exact[name_of_layer]).max(-1, keepdims=True) + 1e-6
             # A value on a tie between two codes may fall either way: few outputs move, and by one step at most.
-            for reference in (wanted, by_layer):
-                moved = np.abs(found[one] - reference) / scale
-                assert (moved > 1e-4).mean() < 0.1, (engine.name, one)
-                assert moved.max() < 0.05, (engine.name, one)
+            for reference in (expected, by_layer):
+                moved = np.abs(outputs[name_of_layer] - reference) / scale
+                assert (moved > 1e-4).mean() < 0.1, (engine.name, name_of_layer)
+                assert moved.max() < 0.05, (engine.name, name_of_layer)
             if name != "codes that fill int8":  # these sum to what seven bits of one sign hide
-                assert np.abs(found[one] - exact[one]).max() > 0, (engine.name, one)
+                assert np.abs(outputs[name_of_layer] - exact[name_of_layer]).max() > 0, (engine.name, name_of_layer)
 
 
 def test_a_row_is_the_same_whoever_stands_beside_it(tmp_path):

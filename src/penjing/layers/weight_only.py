@@ -58,13 +58,33 @@ class IntTable(nn.Module):
         self._dense: Tensor | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What its constructor takes."""
-        return {key: getattr(self, key) for key in ("rows", "width", "bits", "group", "symmetric")}
+        """What its constructor takes, and blocks that were refined since."""
+        refined = {} if self.block == block_of(self.width, self.group) else {"block": self.block}
+        return {key: getattr(self, key) for key in ("rows", "width", "bits", "group", "symmetric")} | refined
 
     @classmethod
     def blank(cls, spec: Description) -> Self:
         """An empty table of this shape."""
-        return cls(spec["rows"], spec["width"], spec["bits"], spec["group"], spec["symmetric"])
+        table = cls(spec["rows"], spec["width"], spec["bits"], spec["group"], spec["symmetric"])
+        table.refine(spec.get("block", table.block))
+        return table
+
+    def refine(self, block: int) -> None:
+        """Cut the blocks in which engines read a whole channel into smaller ones; what the codes stand for stays.
+
+        ONNX Runtime rounds activations block by block, so that smaller ones round less. They cost a scale each.
+        Groups stay what they are, as do blocks that are no larger.
+        """
+        if self.group or block >= self.block:
+            return
+        times = self.block // block
+        if self.zeros is not None:
+            zeros = unpack_slots(self.zeros, self.slot_bits)[:, : self.scales.shape[1]].repeat_interleave(times, 1)
+            padded = nn.functional.pad(zeros, (0, -zeros.shape[1] % (8 // self.slot_bits)))
+            self.zeros = pack_slots(padded, self.slot_bits)
+        self.packed = self.packed.reshape(self.rows, self.packed.shape[1] * times, -1)
+        self.scales = self.scales.repeat_interleave(times, 1)
+        self.block = block
 
     @property
     def shift(self) -> int:

@@ -26,6 +26,7 @@ from penjing.judge.tasks import task_of
 from penjing.methods.base import RangeCalibrated
 from penjing.models.family import Model
 from penjing.models.open import open_model
+from penjing.pipeline.accuracy_levels import LevelInputs, set_accuracy_levels
 from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
 from penjing.pipeline.engines import judge_engines, other_engines, scores_on_rows
@@ -79,6 +80,7 @@ def compress(
     with staging(job.out, job.work, fresh=not job.resume) as folder:
         calibration = calibration_of(job, opened, choices.recipe, tell)
         before = prepare_source(job, opened, choices, tell)
+        inputs = LevelInputs.of(opened, job.parts) if "onnx" in choices.formats else None
         check_disk(opened, choices.recipe, calibration, job.work)
         expected = expect(opened, choices.recipe, calibration)
         forget_peak()
@@ -92,6 +94,7 @@ def compress(
         bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
         opened, done = run_steps(opened, choices.recipe, calibration, bench, tell, watch)
         took = {**expected.as_json(), "seconds": sum(step.seconds for step in done), "peak_rss_bytes": own_peak_bytes()}
+        levels = set_accuracy_levels(opened, inputs, tell) if inputs else []
         layout = lower(opened, folder, choices.formats, tell)
         comparison = measure(job, opened, choices, before, folder, tell)
         coverage = coverage_table(opened, done, counted[0])
@@ -106,7 +109,7 @@ def compress(
             "seconds": time.perf_counter() - start,
             "checkpoint": layout._asdict() if layout else None,
             "graphs": sorted(f"onnx/{path.name}" for path in folder.glob("onnx/*.onnx")),
-            "warnings": [*document["warnings"], *layout_warnings(layout)],
+            "warnings": [*document["warnings"], *layout_warnings(layout), *levels],
         }
         if not verdict.published:
             raise refusal(job, document, verdict)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from penjing.layers.bitmap import TABLED, stored_bytes
 from penjing.layers.half import half_tensors
 from penjing.methods import known_methods
 from penjing.models.family import Model
@@ -80,15 +81,18 @@ def _in_order(found: Mapping[str, Found], model: Model) -> list[tuple[str, Found
 
 def _row(name: str, found: Found, site: Site | None, note: Note | None) -> dict[str, Any]:
     changed = note is not None and not note.skipped
-    size_bytes = 0
+    size_bytes, bits = 0, note.bits if note and changed else 32.0
     if site is not None:
         size_bytes = note.size_bytes if note and changed else 4 * site.weight.numel()
+        if changed and isinstance(site.module, TABLED):  # its blocks may have become smaller since
+            size_bytes = stored_bytes(site.module)
+            bits = 8.0 * size_bytes / site.weight.numel()
     return {
         "site": name,
         "tower": found.tower,
         "kind": found.kind,
         "method": note.method if note and changed else "",
-        "bits": note.bits if note and changed else 32.0,
+        "bits": bits,
         "error": note.error if note and changed else 0.0,
         "change": note.change if note and changed else "",
         "skipped": "" if changed else note.skipped if note else UNTOUCHED,
