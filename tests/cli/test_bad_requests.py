@@ -41,7 +41,11 @@ RECIPES: dict[str, tuple[str, str, str]] = {
 GOALS: dict[str, tuple[str, str, str]] = {
     "no such metric": ("wrr<=1", "no measure called 'wrr'", "did you mean 'wer'?"),
     "no goal": ("faster", "'faster' is not a goal", "write NAME<=+0.01"),
-    "of another task": ("accuracy>=-0.01", "this task does not measure 'accuracy'", "measured: wer, cer, size_bytes"),
+    "of another task": (
+        "accuracy>=-0.01",
+        "this task does not measure 'accuracy'",
+        "measured: wer, cer, shifted/wer, shifted/cer, size_bytes",
+    ),
     "of a task it has not": ("vqa/wer<=1", "this task does not measure 'vqa/wer'", "did you mean 'wer'?"),
 }
 OPTIONS: dict[str, tuple[list[str], str, str]] = {

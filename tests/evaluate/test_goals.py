@@ -125,7 +125,7 @@ def test_a_goal_that_points_the_wrong_way_says_so():
 
 def test_json_has_the_agreed_names():
     found = Goal.parse("vqa/accuracy>=-0.01").check(measures(vqa__accuracy=0.8), measures(vqa__accuracy=0.7)).as_json()
-    assert list(found) == ["goal", "metric", "source", "value", "limit", "met", "note"]
+    assert list(found) == ["goal", "metric", "source", "value", "limit", "met", "note", "worst"]
     assert found["met"] is False
     assert found["goal"] == "vqa/accuracy>=-0.01"
 
@@ -159,3 +159,14 @@ def test_looking_up_names():
     assert measured_value(measures(wer=0.5), "wer") == 0.5
     assert measured_value(measures(), "wer") is None
     assert measured_value(measures(), "size_bytes") == 100
+
+
+def test_the_worst_part_is_named_where_a_goal_is_missed():
+    """Of `cosine` over all parts, where each part was measured too."""
+    values = {"cosine": 0.4, "encoder_model/cosine": 0.999, "decoder_with_past_model/cosine": 0.4}
+    result = Measures("onnxruntime", 1, 30, metrics={name: Metric(v, v, v, 4) for name, v in values.items()})
+    checked = Goal.parse("cosine>=0.99").check(Measures("onnxruntime", 1, 100), result)
+    assert checked.shortfall == "cosine>=0.99 is 0.4, limit 0.99 (decoder_with_past_model)"
+    assert checked.as_json()["worst"] == "decoder_with_past_model"
+    part = Goal.parse("encoder_model/cosine>=0.99").check(Measures("onnxruntime", 1, 100), result)
+    assert (part.met, part.worst) == (True, "")

@@ -173,15 +173,46 @@ def test_rows_without_an_answer(task, rows, column):
         check_answers(task, rows)
 
 
+INPUTS = np.array([[0.5, -1.0, 2.0]], np.float32)
+
+
+def outputs_of(source: float, result: float, inputs: np.ndarray = INPUTS) -> tuple:
+    """What two models answer, each a factor."""
+    return tuple(Scaled(factor)({"x": inputs}) for factor in (source, result))
+
+
 def test_outputs_compared_without_data():
-    inputs = {"x": np.array([[0.5, -1.0, 2.0]], np.float32)}
-    same = compare_outputs([((Scaled(1), inputs), (Scaled(1), inputs))])
+    same = compare_outputs([{"model": [outputs_of(1, 1)]}])
     assert set(same) == {"cosine", "logit_kl"}
     assert same["cosine"].value == pytest.approx(1)
     assert same["logit_kl"].value == pytest.approx(0, abs=1e-9)
-    other = compare_outputs([((Scaled(1), inputs), (Scaled(-1), inputs))])
+    other = compare_outputs([{"model": [outputs_of(1, -1)]}])
     assert other["cosine"].value == pytest.approx(-1)
     assert other["logit_kl"].value > 0.1
+
+
+def test_the_lowest_cosine_of_a_draw_counts():
+    """Not a mean over components: that of the one that is ruined, and in no other's scores."""
+    good, bad = outputs_of(1, 1), outputs_of(1, -1)
+    found = compare_outputs([{"image": [good], "text": [good, bad]}, {"image": [good], "text": [good]}])
+    assert {name: score.numerator.round(6).tolist() for name, score in found.items() if "cosine" in name} == {
+        "cosine": [-1, 1],
+        "image/cosine": [1, 1],
+        "text/cosine": [-1, 1],
+    }
+
+
+def test_large_outputs_hide_no_small_ones():
+    before = {"large": 1000 * np.ones((1, 4), np.float32), "small": np.ones((1, 4), np.float32)}
+    after = {**before, "small": np.array([[1, -1, 1, -1]], np.float32)}
+    assert compare_outputs([{"model": [(before, after)]}])["cosine"].value == pytest.approx(0)
+
+
+def test_what_is_not_finite_is_refused():
+    before, after = outputs_of(1, 1, INPUTS), outputs_of(1, 1, INPUTS * np.nan)
+    found = compare_outputs([{"model": [(before[0], after[1])]}])
+    assert found["cosine"].value == -1
+    assert found["logit_kl"].value == np.inf
 
 
 def test_items_are_timed_row_by_row():
@@ -198,13 +229,13 @@ def test_clips_are_timed_from_file_to_text(tmp_path):
 
 
 def test_outputs_that_only_one_has_say_nothing():
-    class Deeper(Scaled):
-        def __call__(self, arrays):
-            return {**super().__call__(arrays), "present.1.key": np.ones((1, 2), np.float32)}
-
-    inputs = {"x": np.array([[0.5, -1.0, 2.0]], np.float32)}
-    found = compare_outputs([((Deeper(1), inputs), (Scaled(1), inputs))])
+    before, after = outputs_of(1, 1)
+    deeper = {**before, "present.1.key": np.ones((1, 2), np.float32)}
+    found = compare_outputs([{"model": [(deeper, after)]}])
     assert found["cosine"].value == pytest.approx(1)
+    wider = {name: np.concatenate([array, array], 1) for name, array in before.items()}
+    with pytest.raises(DataError, match="no output of the result has the shape it had"):
+        compare_outputs([{"model": [(before, wider)]}])
 
 
 def test_graphs_are_timed_in_turns():

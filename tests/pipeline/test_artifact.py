@@ -71,7 +71,7 @@ def test_source_and_result_run_in_one_engine_and_pytorch_stands_beside(manifest)
         assert manifest[name]["p50_ms"] > 0
         assert manifest[name]["threads"] == 1
     assert all(manifest[name]["peak_rss_bytes"] > 1e7 for name in ("source", "result"))
-    assert set(manifest["changes"]) == {"wer", "cer"}
+    assert set(manifest["changes"]) == {"wer", "cer", "shifted/wer", "shifted/cer"}
 
 
 def test_towers_and_coverage_agree(manifest):

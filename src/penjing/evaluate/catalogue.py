@@ -42,6 +42,7 @@ KINDS: Mapping[str, MetricKind] = {
     "perplexity": MetricKind(False, "number", "<=+2%"),
     "cosine": MetricKind(True, "number", ">=0.99"),
     "logit_kl": MetricKind(False, "number"),
+    "out_of_range": MetricKind(False, "share", "<=0.01"),
     "bleu": MetricKind(True, "number", ">=-1"),
     "chrf": MetricKind(True, "number", ">=-1"),
     **{f"recall_at_{k}": MetricKind(True, "share", ">=-0.01") for k in RECALL_AT},

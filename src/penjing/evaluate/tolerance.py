@@ -14,6 +14,8 @@ from penjing.evaluate.goals import Goal
 
 SHIFTED = "shifted/"
 """Prefix of a metric that is measured on shifted test rows: `shifted/wer`."""
+OUT_OF_RANGE = "shifted/out_of_range"
+"""Largest share of a layer's activations outside of its calibrated range, under any kind of shift."""
 SHIFT_FACTOR = 2.0
 """Multiple of the clean tolerance that may be lost on shifted rows."""
 SLICE_FACTOR = 3.0
@@ -66,15 +68,20 @@ def tolerances(goals: Iterable[Goal]) -> tuple[Tolerance, ...]:
     return tuple(tolerance for goal in goals if (tolerance := tolerance_of(goal)) is not None)
 
 
-def shift_goals(goals: Collection[Goal]) -> tuple[Goal, ...]:
+def shift_goals(goals: Collection[Goal], *, ranges: bool = False) -> tuple[Goal, ...]:
     """Return a goal on `shifted/NAME` for each goal on NAME, at `SHIFT_FACTOR` times its tolerance.
 
-    A metric that already has a goal on its shifted value gets no second one.
+    With `ranges`, where layers have calibrated ranges, also one on the activations that leave them: a metric over few
+    rows of each kind hides what happens to rows of one kind. A metric that already has a goal on its shifted value gets
+    no second one, and goals that protect no quality bring none.
     """
     explicit = {goal.metric for goal in goals}
-    return tuple(
+    derived = tuple(
         _shift_goal(tolerance) for tolerance in tolerances(goals) if SHIFTED + tolerance.metric not in explicit
     )
+    if not ranges or not tolerances(goals) or OUT_OF_RANGE in explicit:
+        return derived
+    return (*derived, Goal.parse(f"{OUT_OF_RANGE}{metric_kind(OUT_OF_RANGE).allowance}"))
 
 
 def _shift_goal(tolerance: Tolerance) -> Goal:

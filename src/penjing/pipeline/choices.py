@@ -11,8 +11,9 @@ from penjing.data.row import Row
 from penjing.errors import RecipeError
 from penjing.evaluate.catalogue import RESOURCES
 from penjing.evaluate.goals import Goal, default_goals
-from penjing.evaluate.tolerance import SHIFTED, shift_goals
+from penjing.evaluate.tolerance import OUT_OF_RANGE, SHIFTED, shift_goals
 from penjing.judge.quality import check_answers, metric_names
+from penjing.methods.base import RangeCalibrated
 from penjing.models.family import Model
 from penjing.pipeline.graphs import check_front_end, is_too_large
 from penjing.pipeline.job import Format, Job
@@ -60,13 +61,15 @@ def choose(job: Job, model: Model) -> Choices:
         metrics = _output_metrics(model, in_engine=in_engine)
     shift = bool(task and rows) and not job.quick
     goals = job.goals or recipe.goals or default_goals([name for name in metrics if rows or "/" not in name])
+    ranges = any(isinstance(step.method, RangeCalibrated) for step in recipe.steps)
     measured = (*metrics, *(SHIFTED + name for name in metrics)) if shift else metrics
+    measured = (*measured, OUT_OF_RANGE) if shift and ranges else measured
     for goal in goals:
         _check_shift(goal, judged=bool(rows), quick=job.quick)
         goal.require(measured)
         _check_resource(goal, judged=bool(rows), in_engine=in_engine)
     if shift:
-        goals = (*goals, *shift_goals(goals))
+        goals = (*goals, *shift_goals(goals, ranges=ranges))
     return Choices(recipe, formats, goals, rows, in_engine, shift)
 
 

@@ -20,6 +20,7 @@ from penjing.data.shifts.media import check_calibration_media
 from penjing.data.split import Parts, check_disjoint
 from penjing.errors import GoalNotMet
 from penjing.evaluate.interval import ItemScores
+from penjing.evaluate.tolerance import OUT_OF_RANGE
 from penjing.judge.footprint import forget_peak, own_peak_bytes
 from penjing.judge.tasks import task_of
 from penjing.methods.base import RangeCalibrated
@@ -42,6 +43,7 @@ from penjing.pipeline.measure import (
     exported,
     output_scores,
     time_in_torch,
+    with_ranges,
 )
 from penjing.pipeline.outputs import probe_towers
 from penjing.pipeline.preflight import check_disk, expect
@@ -207,8 +209,10 @@ def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path,
     """Measure source and result on rows that no step has seen, in every engine or in PyTorch."""
     plan = judging_plan(job, model.family.task, choices, tell)
     ranges = site_ranges(model, plan.rows, plan.shifted, tell)
+    shows_ranges = plan.shifted is not None and (bool(ranges) or any(g.metric == OUT_OF_RANGE for g in choices.goals))
     if choices.in_engine:
-        comparison = dataclasses.replace(compare(model, before, folder, plan, job.engine, tell), ranges=ranges)
+        comparison = compare(model, before, folder, plan, job.engine, tell)
+        comparison = with_ranges(comparison, ranges, shifted=shows_ranges)
         engines = (job.engine, *(() if job.quick else other_engines(job.engine)))
         judgement = comparison.judgement
 
@@ -225,7 +229,7 @@ def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path,
         return dataclasses.replace(comparison, reference=reference)
     if choices.rows:
         found = compare_in_torch(open_model(job.model), model, folder, plan, job.engine.threads, tell)
-        return dataclasses.replace(found, ranges=ranges)
+        return with_ranges(found, ranges, shifted=shows_ranges)
     tell("compare outputs", 0, 0)
     return compare_outputs_in_torch(model, before, folder, job.engine.threads)
 

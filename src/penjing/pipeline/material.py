@@ -12,6 +12,7 @@ from penjing.data.content import content_key, outline
 from penjing.data.row import Row
 from penjing.data.shifts.augment import augmented_rows
 from penjing.data.source import load_dataset
+from penjing.judge.sight import USES, use_of
 from penjing.judge.tasks import task_of
 from penjing.models.family import Model
 from penjing.models.tower import Batch
@@ -96,10 +97,10 @@ def range_material(
     rows, validation, sets = list(calibration), [], {}
     taken = _Contents([*calibration, *exclude])
     for name in _set_names(task, settings):
-        added = [row for row in _part(name, "calibrate", MOST_ROWS_PER_SET) if row not in taken]
+        added = [row for row in _part(task, name, "calibrate", MOST_ROWS_PER_SET) if row not in taken]
         rows += [_named(name, row, settings) for row in added]
         validation += [
-            _named(name, row, settings) for row in _part(name, "select", VALIDATION_ROWS) if row not in taken
+            _named(name, row, settings) for row in _part(task, name, "select", VALIDATION_ROWS) if row not in taken
         ]
         sets[name] = len(added)
     return Material(tuple(rows), tuple(validation), sets)
@@ -113,12 +114,19 @@ def _set_names(task: str, settings: Mapping[str, Any]) -> Collection[str]:
     return MODALITY_SETS[modality]
 
 
-def _part(name: str, part: str, count: int) -> list[Row]:
-    """Rows of one part of a built-in set, at most `count`, spread over the set."""
+def _part(task: str, name: str, part: str, count: int) -> list[Row]:
+    """Rows of one part of a built-in set that a task can read, at most `count`, spread over the set."""
     dataset = load_dataset(name)
-    rows = [row for row in dataset.rows if dataset.parts[row.id] == part]
+    rows = [row for row in dataset.rows if dataset.parts[row.id] == part and _is_for(task, row)]
     step = max(1.0, len(rows) / count)
     return [rows[int(index * step)] for index in range(min(len(rows), count))]
+
+
+def _is_for(task: str, row: Row) -> bool:
+    """Whether a row has what a task is fed with: a caption or a question, where it makes a difference."""
+    if task in USES:
+        return use_of(row) in USES[task]
+    return task in OWN_SETS or "text" in row.fields
 
 
 def _named(name: str, row: Row, settings: Mapping[str, Any]) -> Row:

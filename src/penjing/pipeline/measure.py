@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from penjing.artifact.manifest import model_bytes
 from penjing.calibrate.runner import reference_runner
 from penjing.data.row import Row
 from penjing.evaluate.interval import ItemScores, differences, measure_all
+from penjing.evaluate.tolerance import OUT_OF_RANGE
 from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.speed import graph_latencies, item_latencies
 from penjing.judge.tasks import SPEED_ROWS
@@ -19,7 +20,7 @@ from penjing.pipeline.draws import Draws, draw_inputs
 from penjing.pipeline.engines import EngineResult
 from penjing.pipeline.judging import Judgement, JudgingPlan, judge_runners
 from penjing.pipeline.outputs import Probed, compare_components, compare_towers
-from penjing.pipeline.ranges import SiteRange
+from penjing.pipeline.ranges import SiteRange, out_of_range
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, Graph
 from penjing.values import Arrays, Latency, Measures, Metric, Tell
@@ -122,6 +123,15 @@ def output_scores(model: Model, source: Exported, result: Path, engine: Engine, 
     """Compare the outputs of source and result in one more engine, on the source's draws; `model` is the result."""
     both = {"source": source, "result": exported(model, result)}
     return compare_draws(model, open_pairs(both, engine), source.draws, tell)
+
+
+def with_ranges(comparison: Comparison, ranges: tuple[SiteRange, ...], *, shifted: bool) -> Comparison:
+    """Add what test rows show of the calibrated ranges; where rows were shifted, as a metric of source and result."""
+    if not shifted:
+        return replace(comparison, ranges=ranges)
+    source = replace(comparison.source, metrics={**comparison.source.metrics, OUT_OF_RANGE: out_of_range(())})
+    result = replace(comparison.result, metrics={**comparison.result.metrics, OUT_OF_RANGE: out_of_range(ranges)})
+    return replace(comparison, source=source, result=result, ranges=ranges)
 
 
 def compare_draws(model: Model, pairs: Pairs, draws: Draws | None, tell: Tell) -> dict[str, ItemScores]:

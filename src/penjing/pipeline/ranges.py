@@ -10,23 +10,29 @@ from penjing.calibrate.out_of_range import has_ranges, out_of_range_shares
 from penjing.data.row import Row
 from penjing.data.shifts.rows import ShiftedSet
 from penjing.models.family import Model
-from penjing.values import Tell
+from penjing.models.tower import Batch
+from penjing.values import Metric, Tell
 
-ROWS = 16
-"""Rows of each kind that are run: thousands of values a site in every one."""
+CLEAN_ROWS = 16
+"""Clean test rows that are run: thousands of values a site in every one."""
+ROWS_PER_KIND = 2
+"""Shifted test rows that are run, of every kind."""
 WARNED_SHARE = 0.001
-"""Share of a site's values out of range that is worth a warning: the calibration of commit 0f339f2, which cost Whisper
-tiny.en 12 points of WER on recordings of people, is told apart from one that cost nothing by it (docs/shift.md)."""
+"""Share of a site's values out of range that is worth a warning: a tenth of what refuses."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteRange:
-    """Share of a site's input values out of range, on clean test rows and on shifted ones."""
+    """Share of a site's input values out of range: on clean test rows, and under the kind of shift where it is largest.
+
+    `shifted` is None and `kind` empty where no row was shifted.
+    """
 
     site: str
     tower: str
     clean: float
     shifted: float | None
+    kind: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict."""
@@ -38,31 +44,57 @@ def site_ranges(model: Model, rows: Sequence[Row], shifted: ShiftedSet | None, t
     if not rows or not has_ranges(model.towers):
         return ()
     tell("count activations out of range", 0, 0)
-    clean = _batches(model, rows)
-    under_shift = None if shifted is None else _batches(model, [row.row for row in shifted.rows])
+    clean = _read(model, _spread(rows))
+    kinds = {} if shifted is None else {kind: _read(model, members) for kind, members in _by_kind(shifted).items()}
     sites = []
     for tower in model.towers:
-        shares = out_of_range_shares(tower, clean)
-        worse = {} if under_shift is None else out_of_range_shares(tower, under_shift)
-        sites += [SiteRange(site, tower.name, share, worse.get(site)) for site, share in shares.items()]
+        by_kind = {kind: out_of_range_shares(tower, batches) for kind, batches in kinds.items()}
+        for site, share in out_of_range_shares(tower, clean).items():
+            under_shift = {kind: shares[site] for kind, shares in by_kind.items() if site in shares}
+            kind = max(under_shift, key=lambda name: under_shift[name], default="")
+            sites.append(SiteRange(site, tower.name, share, under_shift.get(kind), kind))
     return tuple(sites)
+
+
+def out_of_range(ranges: Sequence[SiteRange]) -> Metric:
+    """The largest share of all sites and kinds of shift, over the sites; 0 where no site has a range."""
+    value = max((site.shifted or 0.0 for site in ranges), default=0.0)
+    return Metric(value, value, value, len(ranges))
 
 
 def range_warnings(ranges: Sequence[SiteRange]) -> list[str]:
     """Warn of sites whose test inputs leave the calibrated range."""
-    largest = {site.site: max(site.clean, site.shifted or 0.0) for site in ranges}
-    beyond = sorted((site for site, share in largest.items() if share > WARNED_SHARE), key=lambda site: -largest[site])
+    beyond = [site for site in ranges if _largest(site) > WARNED_SHARE]
     if not beyond:
         return []
+    worst = max(beyond, key=_largest)
     count = f"{len(beyond)} {'site' if len(beyond) == 1 else 'sites'}"
+    under = f" under {worst.kind}" if worst.kind and (worst.shifted or 0.0) > worst.clean else ""
     return [
         f"test rows leave the calibrated range at {count} for more than {100 * WARNED_SHARE:g}% of the values, most at "
-        f"{beyond[0]} ({100 * largest[beyond[0]]:.2g}%): calibrate on data more like them"
+        f"{worst.site} ({100 * _largest(worst):.2g}%{under}): calibrate on data more like them"
     ]
 
 
-def _batches(model: Model, rows: Sequence[Row]) -> list[Any]:
-    """Inputs of the towers from rows spread evenly over those given."""
-    step = max(1.0, len(rows) / ROWS)
-    chosen = [rows[int(index * step)] for index in range(min(len(rows), ROWS))]
-    return list(model.family.batches(model.settings, model.folder, chosen))
+def _largest(site: SiteRange) -> float:
+    return max(site.clean, site.shifted or 0.0)
+
+
+def _spread(rows: Sequence[Row]) -> list[Row]:
+    """Rows spread evenly over those given."""
+    step = max(1.0, len(rows) / CLEAN_ROWS)
+    return [rows[int(index * step)] for index in range(min(len(rows), CLEAN_ROWS))]
+
+
+def _by_kind(shifted: ShiftedSet) -> dict[str, list[Row]]:
+    """The first rows of every kind of shift."""
+    kinds: dict[str, list[Row]] = {}
+    for row in shifted.rows:
+        members = kinds.setdefault(row.kind, [])
+        if len(members) < ROWS_PER_KIND:
+            members.append(row.row)
+    return kinds
+
+
+def _read(model: Model, rows: Sequence[Row]) -> list[Batch]:
+    return list(model.family.batches(model.settings, model.folder, rows))

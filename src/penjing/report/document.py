@@ -221,12 +221,13 @@ class EnginePart(Part):
 
 
 class RangePart(Part):
-    """Shares of a site's input values outside of the calibrated range, on clean and on shifted test rows."""
+    """Shares of a site's input values out of range: on clean test rows, and under the worst kind of shift."""
 
     site: str = ""
     tower: str = ""
     clean: Number = None
     shifted: Number = None
+    kind: str = ""
 
 
 class CheckpointPart(Part):

@@ -19,6 +19,7 @@ LABELS = {
     "bleu": "BLEU",
     "chrf": "chrF",
     "cosine": "output cosine",
+    "out_of_range": "activations out of range",
     "spearman": "rank correlation (Spearman)",
 }
 _UNKNOWN = MetricKind(higher_is_better=True, unit="number")

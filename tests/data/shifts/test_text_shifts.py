@@ -17,7 +17,7 @@ pytestmark = pytest.mark.shop
 ENGLISH = "The quick brown fox jumps over the lazy dog; it does not look back, and nobody saw where it went."
 SENTENCES = {
     "english": ENGLISH,
-    "german": "Über die Straße fährt jeden Morgen ein alter grüner Bus, der überfüllt ist und trotzdem pünktlich.",
+    "german": "Über die Straße fährt jeden Morgen ein alter grüner Bus, der überfüllt wirkt und trotzdem pünktlich.",
     "russian": "Каждое утро по этой улице едет старый зелёный автобус, и он всегда приходит вовремя, даже зимой.",
     "chinese": "每天早上都有一辆旧的绿色公共汽车开过这条街，车上总是挤满了人，但是它从来没有迟到过，大家都很喜欢它。",
     "arabic": "كل صباح تمر حافلة خضراء قديمة في هذا الشارع، وهي دائما مزدحمة ولكنها تصل في الموعد المحدد",
