@@ -19,7 +19,7 @@ from typing import Any
 from clip import random_clip
 from timing import THREADS, in_turns, spread, write
 
-ROUNDS, TURNS = 12, 3
+ROUNDS, TURNS = 20, 3
 STEPS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "float32": [],
     "rtn 8": [("rtn", {"bits": 8})],
