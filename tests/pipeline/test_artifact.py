@@ -88,7 +88,7 @@ def test_towers_and_coverage_agree(manifest):
 
 def test_the_recipe_as_run(speech_artifact, manifest):
     assert (speech_artifact / "recipe.yaml").read_text() == manifest["recipe"]
-    assert [step["method"] for step in manifest["steps"]] == ["static_int8", "rtn", "float16"]
+    assert [step["method"] for step in manifest["steps"]] == ["static_int8", "dynamic_int8", "rtn", "float16"]
     assert all(step["seconds"] > 0 for step in manifest["steps"])
     assert manifest["data"] == {"name": "sounds", "calibrate": 3, "select": 3, "judge": 6}
 
