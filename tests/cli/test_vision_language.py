@@ -84,7 +84,8 @@ def test_the_manifest_tells_of_task_metrics_and_towers(kind, artifact):
     manifest = read_manifest(artifact(kind))
     assert manifest["task"] == TASKS[kind]
     for side in ("source", "result"):
-        assert set(manifest[side]["metrics"]) == METRICS[kind]
+        shifted = {f"shifted/{name}" for name in (*METRICS[kind], "out_of_range")}
+        assert set(manifest[side]["metrics"]) == METRICS[kind] | shifted
         assert manifest[side]["p50_ms"] > 0
     methods = {row["tower"]: row["method"] for row in manifest["coverage"] if row["kind"] == "linear"}
     assert methods["image"] == "static_int8"

@@ -24,6 +24,7 @@ from penjing.pipeline import compress as compressing
 from penjing.pipeline.draws import DRAWS, IMAGE_MASK, draw_inputs
 from penjing.pipeline.gate import hold
 from penjing.pipeline.job import split_parts
+from penjing.pipeline.judging import JudgingPlan
 from penjing.pipeline.measure import Comparison, compare_in_torch
 from penjing.pipeline.outputs import compare_components, compare_towers, probe_towers
 from penjing.pipeline.steps import StepDone
@@ -259,5 +260,5 @@ def test_one_ruined_tower_of_a_trained_model_is_refused(name, data, rows, tmp_pa
         result = open_model(name)
         ruin(result, tower.name)
         assert any(reason.startswith("cosine>=0.99 is") for reason in refusal(compared(source, result)))
-        comparison = compare_in_torch(source, result, tmp_path, judged, 1, silent)
+        comparison = compare_in_torch(source, result, tmp_path, JudgingPlan(judged), 1, silent)
         assert not all(goal.check(comparison.source, comparison.result, comparison.changes).met for goal in goals)

@@ -73,7 +73,7 @@ class RangeRows:
         return [*rows, *augmented_rows(rows, task_of(self.task).inputs, self.seed, self.folder)]
 
     def _read(self, model: Model, rows: Sequence[Row]) -> list[Batch]:
-        return list(model.family.batches(model.settings, model.folder, rows))
+        return list(model.family.batches(model.settings, model.folder, rows)) if rows else []
 
     def count(self, *, augment: bool) -> int:
         """Return the number of batches without making them."""
