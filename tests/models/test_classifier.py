@@ -168,7 +168,8 @@ def test_codes_are_kept_when_normalisation_is_folded(method, layer, tmp_path):
     model = open_model(str(save_image_classifier(tmp_path)))
     rows = [Row(str(number), {}, "image", picture(number)) for number in range(4)]
     batches = list(model.family.batches(model.settings, model.folder, rows))
-    step = make(method, {"max_error": 9.0} if method == "static_int8" else {})
+    # Without a margin: with one, a value of this network lies on a tie, which folding rounds the other way.
+    step = make(method, {"max_error": 9.0, "margin": 0} if method == "static_int8" else {})
     step.run(model.towers[0], batches, Aids(model, batches, 0, tmp_path))
     made = folded(model.net)
     pairs = [

@@ -9,6 +9,7 @@ from typing import Any
 from penjing.calibrate.out_of_range import has_ranges, out_of_range_shares
 from penjing.data.row import Row
 from penjing.data.shifts.rows import ShiftedSet
+from penjing.judge.sight import USES, use_of
 from penjing.models.family import Model
 from penjing.models.tower import Batch
 from penjing.values import Metric, Tell
@@ -44,8 +45,10 @@ def site_ranges(model: Model, rows: Sequence[Row], shifted: ShiftedSet | None, t
     if not rows or not has_ranges(model.towers):
         return ()
     tell("count activations out of range", 0, 0)
-    clean = _read(model, _spread(rows))
-    kinds = {} if shifted is None else {kind: _read(model, members) for kind, members in _by_kind(shifted).items()}
+    clean = _read(model, _spread(_readable(model, rows)))
+    kinds = (
+        {} if shifted is None else {kind: _read(model, members) for kind, members in _by_kind(model, shifted).items()}
+    )
     sites = []
     for tower in model.towers:
         by_kind = {kind: out_of_range_shares(tower, batches) for kind, batches in kinds.items()}
@@ -86,15 +89,20 @@ def _spread(rows: Sequence[Row]) -> list[Row]:
     return [rows[int(index * step)] for index in range(min(len(rows), CLEAN_ROWS))]
 
 
-def _by_kind(shifted: ShiftedSet) -> dict[str, list[Row]]:
-    """The first rows of every kind of shift."""
+def _by_kind(model: Model, shifted: ShiftedSet) -> dict[str, list[Row]]:
+    """The first rows of every kind of shift that the model reads; kinds without any are left out."""
     kinds: dict[str, list[Row]] = {}
     for row in shifted.rows:
-        members = kinds.setdefault(row.kind, [])
-        if len(members) < ROWS_PER_KIND:
-            members.append(row.row)
-    return kinds
+        kinds.setdefault(row.kind, []).append(row.row)
+    readable = {kind: _readable(model, members)[:ROWS_PER_KIND] for kind, members in kinds.items()}
+    return {kind: members for kind, members in readable.items() if members}
+
+
+def _readable(model: Model, rows: Sequence[Row]) -> list[Row]:
+    """The rows that a model's task is for: of captions and questions a model may read one alone."""
+    task = model.family.task or ""
+    return [row for row in rows if task not in USES or use_of(row) in USES[task]]
 
 
 def _read(model: Model, rows: Sequence[Row]) -> list[Batch]:
-    return list(model.family.batches(model.settings, model.folder, rows))
+    return list(model.family.batches(model.settings, model.folder, rows)) if rows else []
