@@ -90,7 +90,9 @@ def test_the_recipe_as_run(speech_artifact, manifest):
     assert (speech_artifact / "recipe.yaml").read_text() == manifest["recipe"]
     assert [step["method"] for step in manifest["steps"]] == ["static_int8", "dynamic_int8", "rtn", "float16"]
     assert all(step["seconds"] > 0 for step in manifest["steps"])
-    assert manifest["data"] == {"name": "sounds", "calibrate": 3, "select": 3, "judge": 6}
+    assert manifest["data"].items() >= {"name": "sounds", "calibrate": 3, "select": 3, "judge": 6}.items()
+    assert manifest["data"]["augmented"]
+    assert manifest["data"]["builtin"]["calibration-audio"] > 10
 
 
 def test_the_manifest_is_a_report(manifest):
@@ -104,7 +106,7 @@ def test_the_manifest_is_a_report(manifest):
 def test_evaluating_again_gives_the_same_quality(engine, speech_artifact, sound_folder, manifest):
     found = penjing.evaluate(speech_artifact, sound_folder, engine=engine, threads=1)["measures"]
     if found["engine"] == manifest["result"]["engine"]:
-        assert found["metrics"] == manifest["result"]["metrics"]
+        assert found["metrics"].items() <= manifest["result"]["metrics"].items()
     assert found["metrics"]["wer"]["n"] == 6
     assert found["size_bytes"] == manifest["result"]["size_bytes"]
 
@@ -151,6 +153,8 @@ def test_statistics_see_no_judged_row(whisper_folder, sound_folder, tmp_path, mo
     recipe.write_text("version: 1\nsteps: [{method: static_int8}]\n")
     goals, formats = ["wer<=+1"], ["checkpoint"]
     penjing.compress(
-        whisper_folder, tmp_path / "out", data=sound_folder, recipe=recipe, goals=goals, formats=formats, threads=1
-    )
-    assert sorted(seen) == sorted(f"{number}.wav" for number in range(12) if number % 4 < 2)
+        whisper_folder, tmp_path / "out", data=sound_folder, recipe=recipe, goals=goals, formats=formats, threads=1,
+        quick=True,
+    )  # fmt: skip
+    assert set(seen) >= {f"{number}.wav" for number in range(12) if number % 4 < 2}
+    assert not set(seen) & {f"{number}.wav" for number in range(12) if number % 4 >= 2}
