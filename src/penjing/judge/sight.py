@@ -35,6 +35,11 @@ def use_of(row: Row) -> str:
     return "vqa" if asked else "caption"
 
 
+def is_read(task: str, row: Row) -> bool:
+    """Return whether a task reads a row: of captions and questions it may be for one alone; other tasks read all."""
+    return task not in USES or use_of(row) in USES[task]
+
+
 def fitting(task: str, rows: Sequence[Row]) -> list[Row]:
     """The rows that a task can be judged by; having none is an error, and so is a row that is for nothing."""
     found = [row for row in rows if use_of(row) in USES[task]]

@@ -12,7 +12,7 @@ from penjing.data.content import content_key, outline
 from penjing.data.row import Row
 from penjing.data.shifts.augment import augmented_rows
 from penjing.data.source import load_dataset
-from penjing.judge.sight import USES, use_of
+from penjing.judge.sight import USES, is_read
 from penjing.judge.tasks import task_of
 from penjing.models.family import Model
 from penjing.models.tower import Batch
@@ -125,7 +125,7 @@ def _part(task: str, name: str, part: str, count: int) -> list[Row]:
 def _is_for(task: str, row: Row) -> bool:
     """Whether a row has what a task is fed with: a caption or a question, where it makes a difference."""
     if task in USES:
-        return use_of(row) in USES[task]
+        return is_read(task, row)
     return task in OWN_SETS or "text" in row.fields
 
 

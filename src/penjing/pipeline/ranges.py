@@ -9,7 +9,7 @@ from typing import Any
 from penjing.calibrate.out_of_range import has_ranges, out_of_range_shares
 from penjing.data.row import Row
 from penjing.data.shifts.rows import ShiftedSet
-from penjing.judge.sight import USES, use_of
+from penjing.judge.sight import is_read
 from penjing.models.family import Model
 from penjing.models.tower import Batch
 from penjing.values import Metric, Tell
@@ -100,8 +100,7 @@ def _by_kind(model: Model, shifted: ShiftedSet) -> dict[str, list[Row]]:
 
 def _readable(model: Model, rows: Sequence[Row]) -> list[Row]:
     """The rows that a model's task is for: of captions and questions a model may read one alone."""
-    task = model.family.task or ""
-    return [row for row in rows if task not in USES or use_of(row) in USES[task]]
+    return [row for row in rows if is_read(model.family.task or "", row)]
 
 
 def _read(model: Model, rows: Sequence[Row]) -> list[Batch]:
