@@ -31,6 +31,8 @@ class ShiftResult:
     rows: int
     kinds: tuple[SliceResult, ...]
     left_out: tuple[tuple[str, str], ...]
+    unchanged: tuple[tuple[str, str], ...] = ()
+    """(row id, kind) of rows in which a corruption changes nothing: no case, no punctuation"""
 
     def as_json(self) -> dict[str, Any]:
         """Return the part `shift` of a report."""
@@ -38,6 +40,7 @@ class ShiftResult:
             "seed": self.seed,
             "rows": self.rows,
             "left_out": len(self.left_out),
+            "unchanged": len(self.unchanged),
             "kinds": [kind.as_json() for kind in self.kinds],
         }
 
@@ -82,4 +85,4 @@ def shift_result(
         for kind, row_ids in sorted(ids.items())
         if (change := slice_result((KIND, kind), metric, source, result, frozenset(row_ids))) is not None
     ]
-    return ShiftResult(seed, len(shifted.rows), tuple(kinds), shifted.left_out)
+    return ShiftResult(seed, len(shifted.rows), tuple(kinds), shifted.left_out, shifted.unchanged)
