@@ -50,13 +50,13 @@ def test_compress(whisper_folder, sound_folder, recipe, tmp_path, penjing):
     assert found.code == 0, found.err
     document = found.json
     keys = ["artifact", "published", "goals", "source", "result", "towers", "coverage", "seconds"]
-    assert list(document) == keys
+    assert list(document) == [*keys, "data", "shift", "slices", "engines", "warnings"]
     assert Path(document["artifact"]) == out
     assert document["published"] is True
-    assert [goal["goal"] for goal in document["goals"]] == ["size_bytes<=90%", "wer<=+1"]
+    assert [goal["goal"] for goal in document["goals"]] == ["size_bytes<=90%", "wer<=+1", "shifted/wer<=+2"]
     assert all({"goal", "value", "met"} <= set(goal) and goal["met"] for goal in document["goals"])
     for measures in (document["source"], document["result"]):
-        check_measures(measures, {"wer", "cer"}, "torch", memory=False)
+        check_measures(measures, {"wer", "cer", "shifted/wer", "shifted/cer"}, "torch", memory=False)
         assert measures["metrics"]["wer"]["n"] == 6
     assert [tower["name"] for tower in document["towers"]] == ["encoder", "decoder", "embedding"]
     assert all(row["method"] == "rtn" or row["skipped"] for row in document["coverage"])

@@ -48,11 +48,15 @@ def check_nothing_published(found, tmp_path: Path) -> Path:
 def test_int8_passes(picture_artifact):
     manifest = read_manifest(picture_artifact)
     verify(picture_artifact, manifest)
-    assert [goal["goal"] for goal in manifest["goals"]] == ["recall_at_1>=-0.01", "size_bytes<100%"]
+    clean, shifted = (
+        ["recall_at_1>=-0.01", "size_bytes<100%"],
+        ["shifted/recall_at_1>=-0.02", "shifted/out_of_range<=0.01"],
+    )
+    assert [goal["goal"] for goal in manifest["goals"]] == clean + shifted
     assert all(goal["met"] for goal in manifest["goals"])
     assert manifest["result"]["size_bytes"] < 0.35 * manifest["source"]["size_bytes"]
     assert {row["method"] for row in manifest["coverage"]} >= {"static_int8", "rtn", "float16"}
-    assert manifest["data"] == {"name": "pictures", "calibrate": 8, "select": 4, "judge": 60}
+    assert manifest["data"].items() >= {"name": "pictures", "calibrate": 8, "select": 4, "judge": 60}.items()
 
 
 @pytest.mark.slow

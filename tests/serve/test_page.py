@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,8 +120,11 @@ def test_search_by_typing_and_by_a_picture(page, files):
     page.get_by_text("6 found in").wait_for()
     assert page.locator("#search .hits li").count() == 6
     page.locator("#search input[type=file]").set_input_files(files / "photos" / "scene-4.png")
+    # The hits of the words before may begin with the same picture: its score tells that these were replaced.
+    playwright.expect(page.locator("#search .hits li .score").first).to_have_text(
+        re.compile(r"0\.9[89]|1\.0"), timeout=20_000
+    )
     page.locator("#search .hits li").first.get_by_text("scene-4.png").wait_for()
-    assert float(page.locator("#search .hits li .score").first.inner_text()) > 0.98
     image = page.locator("#search .hits img").first
     image.evaluate("image => image.decode()")
     assert image.evaluate("image => image.naturalWidth") > 0
