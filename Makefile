@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-whisper seedling test test-slow test-shop check format bench clean
+.PHONY: help setup demo demo-whisper seedling test test-slow golden test-shop check format bench clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test: $(BIN)/.ready ## run the tests, in two processes (WORKERS=4 on a larger machine)
 	@$(BIN)/python $(PYTEST) -m "not slow"
+
+golden: $(BIN)/.ready ## run the golden runs: real checkpoints, compressed by the command, judged in both engines
+	@$(BIN)/python -m pytest tests/golden
 
 test-slow: $(BIN)/.ready ## run every test, golden runs on real checkpoints too
 	@$(BIN)/python -m pytest

@@ -8,10 +8,8 @@ from typing import ClassVar
 import torch
 
 from penjing.layers.bitmap import stored_bytes
-from penjing.layers.static import StaticConv, StaticLinear
-from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
 from penjing.methods.base import Aids, Method, method
-from penjing.methods.placing import DYNAMIC, int8_layer, int8_layer_of_codes, why_no_int8_activations
+from penjing.methods.placing import DYNAMIC, int8_layer, why_no_int8_activations, why_not_int8
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.values import Note
 
@@ -39,30 +37,12 @@ class DynamicInt8(Method):
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Replace each site that is no other's too; a note's error is that of the weights."""
         for site in self.chosen(target):
-            reason = _why_not(site)
+            reason = why_not_int8(site)
             if reason:
                 yield Note(site.name, self.name, target.name, 32.0, skipped=reason)
                 continue
-            layer, error = self._layer_for(site)
+            layer, error = int8_layer(site, self.name, DYNAMIC)
             site.replace(layer)
             size_bytes = stored_bytes(layer)
             bits = 8.0 * size_bytes / layer.codes.numel()
             yield Note(site.name, self.name, target.name, bits, error, size_bytes=size_bytes)
-
-    def _layer_for(self, site: Site) -> tuple[StaticLinear | StaticConv, float]:
-        """The int8 layer for a site, and the relative error of its weights; codes of an earlier step are kept."""
-        module = site.module
-        if isinstance(module, IntLinear):
-            return int8_layer_of_codes(site.name, module, self.name, DYNAMIC[0]), 0.0
-        return int8_layer(site, DYNAMIC)
-
-
-def _why_not(site: Site) -> str:
-    """Say why a site cannot have int8 inputs; empty where it can."""
-    if isinstance(site.module, (StaticLinear, StaticConv)):
-        return "already int8 activations from an earlier step"
-    if isinstance(site.module, (IntConv, IntEmbedding)):
-        return "already integer codes from an earlier step"
-    if site.tied:
-        return f"its weights are also read by {site.tied[0].name}"
-    return ""

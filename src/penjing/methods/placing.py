@@ -92,12 +92,28 @@ STATIC: Int8Layers = (StaticLinear, StaticConv)
 DYNAMIC: Int8Layers = (DynamicLinear, DynamicConv)
 
 
-def int8_layer(site: Site, layers: Int8Layers = STATIC) -> tuple[StaticLinear | StaticConv, float]:
-    """The int8 layer for a float site, and the relative error of its weights; a static input range is still to be set.
+def why_not_int8(site: Site) -> str:
+    """Say why a site cannot have int8 weights and rounded inputs; empty where it can."""
+    if isinstance(site.module, (StaticLinear, StaticConv)):
+        return "already int8 activations from an earlier step"
+    if isinstance(site.module, (IntConv, IntEmbedding)):
+        return "already integer codes from an earlier step"
+    if site.tied:
+        return f"its weights are also read by {site.tied[0].name}"
+    return ""
 
-    `layers` are the classes of linear layer and convolution.
+
+def int8_layer(site: Site, method: str, layers: Int8Layers = STATIC) -> tuple[StaticLinear | StaticConv, float]:
+    """Return the int8 layer for a site and the relative error of its weights; a static input range is still to be set.
+
+    Args:
+        site: a linear layer or a convolution, float or with codes of an earlier 8-bit step, which are kept.
+        method: name of the method that asks.
+        layers: the classes of linear layer and convolution.
     """
     module = site.module
+    if isinstance(module, IntLinear):
+        return int8_layer_of_codes(site.name, module, method, layers[0]), 0.0
     if isinstance(module, (nn.Conv1d, nn.Conv2d)):
         convolution = layers[1](module)
         # Kernels meet their inputs in another order in every engine: any two weights may become neighbours.

@@ -119,7 +119,7 @@ def _int8_error(
             one.feed.fold(scales)
             low, high = (bound / scales for bound in one.seen.bounds)
             for site in one.feed.sites:
-                layer, _ = int8_layer(site)
+                layer, _ = int8_layer(site, SmoothQuant.name)
                 layer.input.cover(float(low.min()), float(high.max()))
                 swapped.append((site, site.module))
                 site.replace(layer)

@@ -15,9 +15,8 @@ from penjing.calibrate.stats import Range, RangeRule
 from penjing.calibrate.walk import walk
 from penjing.layers.bitmap import stored_bytes
 from penjing.layers.static import StaticConv, StaticLinear
-from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
 from penjing.methods.base import Aids, Method, RangeCalibrated, method, not_finite
-from penjing.methods.placing import int8_layer, int8_layer_of_codes, output_error, why_no_int8_activations
+from penjing.methods.placing import int8_layer, output_error, why_no_int8_activations, why_not_int8
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.tensor.grid import relative_error
@@ -102,7 +101,7 @@ class StaticInt8(RangeCalibrated):
         """Build the int8 layer of a site; codes of an earlier 8-bit step are kept."""
         original = site.module
         low, high = (end * (1.0 + self.margin) for end in seen.bounds(self.calibration))
-        layer, weight_error = _layer_for(site)
+        layer, weight_error = int8_layer(site, self.name)
         layer.input.cover(low, high)
         sample = torch.cat(seen.kept).float()
         input_error = relative_error(sample, layer.input(sample))
@@ -152,18 +151,4 @@ def _why_not(site: Site, seen: Range) -> str:
         return "never reached by the calibration data"
     if not seen.finite:
         raise not_finite(site.name, seen.bad_item)
-    if isinstance(site.module, (StaticLinear, StaticConv)):
-        return "already static int8"
-    if isinstance(site.module, (IntConv, IntEmbedding)):
-        return "already integer codes from an earlier step"
-    if site.tied:
-        return f"its weights are also read by {site.tied[0].name}"
-    return ""
-
-
-def _layer_for(site: Site) -> tuple[StaticLinear | StaticConv, float]:
-    """The int8 layer for a site, and the relative error of its weights; codes of an earlier step are kept."""
-    module = site.module
-    if isinstance(module, IntLinear):
-        return int8_layer_of_codes(site.name, module, "static_int8"), 0.0
-    return int8_layer(site)
+    return why_not_int8(site)
