@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import importlib.util
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if not any("mark.shop" in path.read_text(encoding="utf8") for path in files) else None
 
 
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """Return a folder that the first process to need it builds, for all processes of the run; nobody changes it."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = root / "artifacts" / name
+    folder.parent.mkdir(exist_ok=True)
+    with open(folder.parent / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            build(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Whisper of random weights that knows English and German."""
@@ -53,11 +68,13 @@ def speech_artifact(whisper_folder: Path, sound_folder: Path, tmp_path_factory: 
     """The tiny Whisper after the default recipe, as graphs and as a checkpoint."""
     import penjing
 
-    out = tmp_path_factory.mktemp("artifacts") / "whisper-small"
-    penjing.compress(
-        whisper_folder, out, data=sound_folder, goals=["size_bytes<=90%"], formats=["onnx", "checkpoint"], threads=1
+    return built_once(
+        tmp_path_factory,
+        "whisper-small",
+        lambda out: penjing.compress(
+            whisper_folder, out, data=sound_folder, goals=["size_bytes<=90%"], formats=["onnx", "checkpoint"], threads=1
+        ),
     )
-    return out
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +90,11 @@ def picture_artifact(picture_folder: Path, tmp_path_factory: pytest.TempPathFact
     """The dual encoder of our own after the default recipe, held to the default goals."""
     import penjing
 
-    out = tmp_path_factory.mktemp("artifacts") / "pictures-small"
-    penjing.compress("pictures-dual-encoder", out, data=picture_folder)
-    return out
+    return built_once(
+        tmp_path_factory,
+        "pictures-small",
+        lambda out: penjing.compress("pictures-dual-encoder", out, data=picture_folder),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -91,9 +110,11 @@ def seedling_artifact(seedling_folder: Path, tmp_path_factory: pytest.TempPathFa
     """The tiny seedling after weight rounding; calibrating is tested with the real one."""
     import penjing
 
-    out = tmp_path_factory.mktemp("artifacts") / "seedling-small"
-    penjing.compress(seedling_folder, out, recipe="weights", goals=["cosine>=0.9"])
-    return out
+    return built_once(
+        tmp_path_factory,
+        "seedling-small",
+        lambda out: penjing.compress(seedling_folder, out, recipe="weights", goals=["cosine>=0.9"]),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +138,13 @@ def language_artifact(language_folder: Path, texts_file: Path, tmp_path_factory:
     """The tiny language model after the default recipe."""
     import penjing
 
-    out = tmp_path_factory.mktemp("artifacts") / "language-small"
-    penjing.compress(language_folder, out, data=texts_file, goals=["perplexity<=+2%", "size_bytes<=40%"], threads=1)
-    return out
+    return built_once(
+        tmp_path_factory,
+        "language-small",
+        lambda out: penjing.compress(
+            language_folder, out, data=texts_file, goals=["perplexity<=+2%", "size_bytes<=40%"], threads=1
+        ),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -143,10 +168,14 @@ def encoder_artifact(encoder_folder: Path, pairs_file: Path, tmp_path_factory: p
     """The tiny encoder after the default recipe, as graphs and as a checkpoint."""
     import penjing
 
-    out = tmp_path_factory.mktemp("artifacts") / "encoder-small"
     goals = ["spearman>=-0.05", "cosine>=0.98", "size_bytes<=60%"]
-    penjing.compress(encoder_folder, out, data=pairs_file, goals=goals, formats=["onnx", "checkpoint"], threads=1)
-    return out
+    return built_once(
+        tmp_path_factory,
+        "encoder-small",
+        lambda out: penjing.compress(
+            encoder_folder, out, data=pairs_file, goals=goals, formats=["onnx", "checkpoint"], threads=1
+        ),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -172,8 +201,10 @@ def classifier_artifact(
     """The tiny ResNet after the default recipe."""
     import penjing
 
-    out = tmp_path_factory.mktemp("artifacts") / "classifier-small"
-    penjing.compress(
-        classifier_folder, out, data=labelled_folder, goals=["accuracy>=-0.2", "size_bytes<=90%"], threads=1
+    return built_once(
+        tmp_path_factory,
+        "classifier-small",
+        lambda out: penjing.compress(
+            classifier_folder, out, data=labelled_folder, goals=["accuracy>=-0.2", "size_bytes<=90%"], threads=1
+        ),
     )
-    return out

@@ -21,7 +21,7 @@ STEPS = """
 - {method: rtn, bits: 3, group: 0}
 - {method: distill, steps: 10, rate: 0.0003, check_every: 5, average: 0.5}
 """
-EASY = ["--goal", "wer<=+1000%", "--goal", "size_bytes<=80%", "--engine", "onnxruntime", "--threads", "1"]
+EASY = ["--goal", "wer<=+1000%", "--goal", "size_bytes<=80%", "--engine", "onnxruntime", "--threads", "1", "--quick"]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ STEPS = """
 - {method: width, neurons: 0.5, heads: 0.5, multiple: 8, towers: [encoder]}
 - {method: rtn, bits: 8}
 """
-EASY = ["--goal", "wer<=+1000%", "--goal", "size_bytes<=80%"]
+EASY = ["--goal", "wer<=+1000%", "--goal", "size_bytes<=80%", "--quick"]
 
 
 @pytest.fixture(scope="module")

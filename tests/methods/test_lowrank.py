@@ -160,8 +160,9 @@ def test_needs_data_and_no_codes_before(fresh, tmp_path):
 def test_a_run_ends_in_both_formats(speech_recipe, whisper_folder, sound_folder, tmp_path):
     """Low rank and then rounding, through the whole pipeline; the graphs hold both products."""
     out = tmp_path / "out"
+    formats = ["onnx", "checkpoint"]
     found = penjing.compress(
-        whisper_folder, out, data=sound_folder, recipe=str(speech_recipe), formats=["onnx", "checkpoint"], threads=1
+        whisper_folder, out, data=sound_folder, recipe=str(speech_recipe), formats=formats, threads=1, quick=True
     )
     rows = {row["site"]: row for row in found["coverage"]}
     cut_sites = [name for name, row in rows.items() if "rank 8" in row["change"]]

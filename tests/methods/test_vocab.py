@@ -275,6 +275,7 @@ def test_a_run_that_broke_goes_on_and_ends_alike(made, sentences, tmp_path, monk
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     given: dict[str, Any] = {"data": sentences, "recipe": str(recipe), "threads": 1, "formats": ["onnx", "checkpoint"]}
+    given["quick"] = True
     found = penjing.compress(made("llama_tied"), tmp_path / "whole", **given)
     row = next(row for row in found["coverage"] if "vocab" in row["method"])
     count = int(row["change"].rpartition("→")[2].split()[0])

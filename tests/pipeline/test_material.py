@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,7 +29,13 @@ def test_built_in_rows_stand_behind_the_users():
     found = range_material("speech-seq2seq", SPEECH, mine, (), builtin=True)
     assert found.rows[: len(mine)] == mine
     assert {row.id.partition("/")[0] for row in found.rows[len(mine) :]} == {"calibration-audio"}
-    assert found.sets == {"calibration-audio": len(found.rows) - len(mine), "speech": 0}  # speech is the user's already
+    calibrating = len(found.rows) - len(mine)  # none of `speech`: these are the user's already
+    choosing = Counter(row.id.partition("/")[0] for row in found.validation)
+    assert found.sets == {
+        "calibration-audio": calibrating + choosing["calibration-audio"],
+        "speech": choosing["speech"],
+    }
+    assert replace(found, rows=()).sets == choosing
     assert {"people"} == {row.fields["source"] for row in found.rows[len(mine) :]}
 
 

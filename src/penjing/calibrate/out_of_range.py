@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def out_of_range_shares(tower: Tower, batches: Iterable[Batch]) -> dict[str, flo
     counters: dict[str, _Counter] = {}
     with contextlib.ExitStack() as hooks:
         for name, site in tower.sites.items():
-            if isinstance(site.module, Static):
+            if _has_range(site.module):
                 counters[name] = _Counter(site.module.input)
                 handle = site.module.input.register_forward_pre_hook(counters[name].count)
                 hooks.callback(handle.remove)
@@ -53,4 +54,9 @@ def out_of_range_shares(tower: Tower, batches: Iterable[Batch]) -> dict[str, flo
 
 def has_ranges(towers: Sequence[Tower]) -> bool:
     """Return whether any site of the towers has a calibrated range."""
-    return any(isinstance(site.module, Static) for tower in towers for site in tower.sites.values())
+    return any(_has_range(site.module) for tower in towers for site in tower.sites.values())
+
+
+def _has_range(module: nn.Module) -> TypeGuard[Static]:
+    """Whether a layer's input has a range of its own that was calibrated: rows of `dynamic_int8` bring theirs."""
+    return isinstance(module, Static) and isinstance(module.input, StaticInput)

@@ -7,7 +7,7 @@ beyond plain ONNX is needed. Rows are tokens for a linear layer (per-token quant
 2022, arXiv:2206.01861) and items for a convolution.
 
 The reference in PyTorch has float activations, as that of `weight_only` has: in exact mode engines leave the rounding
-out (`penjing.runtimes.unrounded`).
+out (`penjing.runtimes.unrounded`). `rounds` puts it in where its cost is measured.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class DynamicLinear(StaticLinear):
     """y = Q(x) Ŵᵀ + b, Q per row of x. x (..., in) -> (..., out); codes are stored (in, out)."""
 
     input: DynamicInput  # type: ignore[assignment]
+    rounds: bool = False
+    """whether inputs are rounded in PyTorch too, as a deployed engine does"""
 
     def __init__(self, in_features: int, out_features: int, bias: Tensor | None, top: int = TOP) -> None:
         super().__init__(in_features, out_features, bias)
@@ -84,7 +86,7 @@ class DynamicLinear(StaticLinear):
     def forward(self, values: Tensor) -> Tensor:
         """Apply the layer to float activations; while exporting, emit the codes and the rounding."""
         if not torch.onnx.is_in_onnx_export():
-            return nn.functional.linear(values, self.weight, self.bias)
+            return nn.functional.linear(self.input(values) if self.rounds else values, self.weight, self.bias)
         rounded, largest = self.input.lower(values)
         product = torch.matmul(rounded, dequantize(self.codes, self.scales, self.zeros, axis=1)) * largest
         return product if self.bias is None else product + self.bias
@@ -94,6 +96,8 @@ class DynamicConv(StaticConv):
     """A convolution with int8 weights whose input is rounded item by item."""
 
     input: DynamicInput  # type: ignore[assignment]
+    rounds: bool = False
+    """whether inputs are rounded in PyTorch too, as a deployed engine does"""
 
     def __init__(self, like: nn.Conv1d | nn.Conv2d) -> None:
         super().__init__(like)
@@ -116,7 +120,7 @@ class DynamicConv(StaticConv):
     def forward(self, values: Tensor) -> Tensor:
         """Convolve float activations; while exporting, emit the codes and the rounding."""
         if not torch.onnx.is_in_onnx_export():
-            return self.geometry.convolve(values, self.weight, self.bias)
+            return self.geometry.convolve(self.input(values) if self.rounds else values, self.weight, self.bias)
         rounded, largest = self.input.lower(values)
         kernel = dequantize(self.codes, self.scales, self.zeros, axis=0)
         convolved = self.geometry.convolve(rounded, kernel, None) * largest

@@ -161,15 +161,22 @@ class Method(BaseModel, ABC):
         return list(self.apply(target, batches, aids))
 
 
-class RangeCalibrated(Method, ABC):
+class RoundsActivations(Method, ABC):
+    """A method that rounds activations: what that costs differs from recording to recording and from image to image.
+
+    Its choices are made on validation rows of the user's data and of the built-in material of the task.
+    """
+
+    augment: bool = Field(True, description="calibrate and choose on augmented copies of the rows, too")
+
+
+class RangeCalibrated(RoundsActivations, ABC):
     """A method that measures ranges of activations: what calibration never reached is clipped in use.
 
-    Its batches come from the calibration part of the user's data and from built-in material of the task.
+    Its batches come from the calibration part of the user's data and from the built-in material of the task.
     """
 
     needs_data: ClassVar[bool] = True
-
-    augment: bool = Field(True, description="calibrate on augmented copies of the rows, too")
 
 
 METHODS: dict[str, type[Method]] = {}

@@ -23,7 +23,7 @@ from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.tolerance import OUT_OF_RANGE
 from penjing.judge.footprint import forget_peak, own_peak_bytes
 from penjing.judge.tasks import task_of
-from penjing.methods.base import RangeCalibrated
+from penjing.methods.base import RangeCalibrated, RoundsActivations
 from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.pipeline.accuracy_levels import LevelInputs, set_accuracy_levels
@@ -147,7 +147,8 @@ def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibr
         check_apart(recipe, parts)
         for step in recipe.steps:
             step.method.refuse_rows(model, parts.calibrate, parts.select)
-    if parts is None or not any(step.method.needs_data for step in recipe.steps):
+    methods = [step.method for step in recipe.steps]
+    if parts is None or not any(method.needs_data or isinstance(method, RoundsActivations) for method in methods):
         return Calibration((), (), "no data")
     tell("read calibration data", 0, 0)
     ranges, key = range_rows(job, model, recipe), rows_key(parts)
@@ -157,13 +158,19 @@ def calibration_of(job: Job, model: Model, recipe: Recipe, tell: Tell) -> Calibr
 
 
 def range_rows(job: Job, model: Model, recipe: Recipe) -> RangeRows | None:
-    """Rows for the steps that measure ranges of activations; None where no step does, or the model has no task."""
+    """Rows for the steps that round activations; None where no step does, or the model has no task.
+
+    Where none of them measures ranges there are validation rows alone.
+    """
     task, parts = model.family.task, job.parts
-    if task is None or parts is None or not any(isinstance(step.method, RangeCalibrated) for step in recipe.steps):
+    methods = [step.method for step in recipe.steps]
+    if task is None or parts is None or not any(isinstance(method, RoundsActivations) for method in methods):
         return None
+    calibrates = any(isinstance(method, RangeCalibrated) for method in methods)
     check_calibration_media(parts.calibrate, task_of(task).inputs)
     exclude = (*parts.select, *parts.judge)
     material = range_material(task, model.settings, parts.calibrate, exclude, builtin=not job.own_calibration)
+    material = material if calibrates else dataclasses.replace(material, rows=())
     return RangeRows(material, task, recipe.seed, job.work / "calibration")
 
 

@@ -36,13 +36,19 @@ class Material:
     """Rows for calibrating ranges.
 
     `rows` are the calibration part of the user's data, then built-in rows. `validation` are built-in rows apart from
-    these: what must stay float is chosen on them beside the user's validation part. `sets` has the number of rows of
-    each built-in set that was added.
+    these: what must stay float is chosen on them beside the user's validation part.
     """
 
     rows: tuple[Row, ...]
     validation: tuple[Row, ...]
-    sets: Mapping[str, int]
+    builtin: Mapping[str, tuple[Row, ...]]
+    """name of a built-in set -> its rows that may be among both"""
+
+    @property
+    def sets(self) -> dict[str, int]:
+        """Name of a built-in set -> how many of its rows are used."""
+        used = {id(row) for row in (*self.rows, *self.validation)}
+        return {name: sum(id(row) in used for row in rows) for name, rows in self.builtin.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +100,17 @@ def range_material(
     """
     if not builtin:
         return Material(tuple(calibration), (), {})
-    rows, validation, sets = list(calibration), [], {}
+    rows, validation, by_set = list(calibration), list[Row](), dict[str, tuple[Row, ...]]()
     taken = _Contents([*calibration, *exclude])
     for name in _set_names(task, settings):
-        added = [row for row in _part(task, name, "calibrate", MOST_ROWS_PER_SET) if row not in taken]
-        rows += [_named(name, row, settings) for row in added]
-        validation += [
-            _named(name, row, settings) for row in _part(task, name, "select", VALIDATION_ROWS) if row not in taken
-        ]
-        sets[name] = len(added)
-    return Material(tuple(rows), tuple(validation), sets)
+        added, kept = (
+            [_named(name, row, settings) for row in _part(task, name, part, count) if row not in taken]
+            for part, count in (("calibrate", MOST_ROWS_PER_SET), ("select", VALIDATION_ROWS))
+        )
+        rows += added
+        validation += kept
+        by_set[name] = (*added, *kept)
+    return Material(tuple(rows), tuple(validation), by_set)
 
 
 def _set_names(task: str, settings: Mapping[str, Any]) -> Collection[str]:

@@ -32,7 +32,7 @@ def data_json(job: Job, ranges: RangeRows | None, augmented: bool) -> dict[str, 
     return {
         "name": job.data.name if job.data else "calibration only",
         **{part: len(getattr(job.parts, part)) for part in ("calibrate", "select", "judge")},
-        "builtin": dict(ranges.material.sets) if ranges else {},
+        "builtin": ranges.material.sets if ranges else {},
         "augmented": augmented,
         "calibrated_on": _composition(calibration),
         "judged_on": _composition(job.parts.judge),
@@ -43,7 +43,7 @@ def calibration_rows(job: Job, ranges: RangeRows | None) -> Sequence[Row]:
     """Return every row that a step may have seen, built-in ones too."""
     if job.parts is None:
         return ()
-    seen = ranges.material.rows if ranges else job.parts.calibrate
+    seen = (*ranges.material.rows, *ranges.material.validation) if ranges else job.parts.calibrate
     return (*seen, *job.parts.select)
 
 

@@ -15,7 +15,7 @@ import penjing
 from penjing.artifact.checkpoint import NOTES, load_network, save_network, structured_network
 from penjing.data.row import Row
 from penjing.methods import Aids, Method
-from penjing.methods.base import RangeCalibrated
+from penjing.methods.base import RangeCalibrated, RoundsActivations
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.tower import Batch
@@ -57,7 +57,7 @@ class Calibration:
 
     def validation_of(self, method: Method, model: Model) -> Sequence[Batch]:
         """Return the batches that a method makes its choices on."""
-        if self.ranges is None or not isinstance(method, RangeCalibrated):
+        if self.ranges is None or not isinstance(method, RoundsActivations):
             return self.select
         return self.ranges.validation(model, self.select, augment=method.augment)
 

@@ -14,7 +14,7 @@ from penjing.artifact.checkpoint import OWN_LAYOUT, Layout
 from penjing.artifact.manifest import FORMAT, NAME, file_hashes, write_json
 from penjing.evaluate.slices import MIN_SLICE_ITEMS
 from penjing.extras import have
-from penjing.methods.base import RangeCalibrated
+from penjing.methods.base import RoundsActivations
 from penjing.models.family import Model
 from penjing.pipeline.engines import EngineResult
 from penjing.pipeline.job import Job
@@ -44,7 +44,7 @@ def report_document(
 
     See report/document.py. No folder of this machine is in it.
     """
-    augmented = any(isinstance(step.method, RangeCalibrated) and step.method.augment for step in recipe.steps)
+    augmented = any(isinstance(step.method, RoundsActivations) and step.method.augment for step in recipe.steps)
     judgement = comparison.judgement
     test = job.parts.judge if job.parts else ()
     return {
