@@ -38,6 +38,17 @@ def test_speech_has_a_hundred_clips_in_three_parts(speech: DataSet) -> None:
 
 
 @pytest.mark.shop
+@pytest.mark.parametrize("name", BUILTIN)
+def test_rows_say_where_they_come_from(name: str) -> None:
+    assert all(row.fields.get("source") for row in load_dataset(name).rows)
+
+
+@pytest.mark.shop
+def test_one_voice_speaks(speech: DataSet) -> None:
+    assert {(row.fields["source"], row.fields["speaker"]) for row in speech.rows} == {("synthetic voice", "Piper joe")}
+
+
+@pytest.mark.shop
 def test_speech_is_small_and_of_many_lengths(speech: DataSet) -> None:
     lengths = [seconds(row) for row in speech.rows]
     assert 1 <= min(lengths) < 2.5

@@ -79,26 +79,33 @@ def _load_table(path: Path) -> DataSet:
 
 def _speech() -> DataSet:
     """100 English sentences, spoken; 60 judge, 20 select, 20 calibrate."""
-    return load_folder(Path(__file__).parent / "builtin" / "speech")
+    data = load_folder(Path(__file__).parent / "builtin" / "speech")
+    return _with_columns(data, source="synthetic voice", speaker="Piper joe")
 
 
 def _pictures() -> DataSet:
     """Drawn shapes with captions."""
     from penjing.data.pictures import load_pictures
 
-    return load_pictures()
+    return _with_columns(load_pictures(), source="generated drawing")
 
 
 def _scenes() -> DataSet:
     """Drawn scenes with captions and questions, typed and spoken."""
     from penjing.data.scenes import load_scenes
 
-    return load_scenes()
+    return _with_columns(load_scenes(), source="generated drawing")
 
 
 def _text() -> DataSet:
     """160 passages of English novels; 60 judge, 20 select, 80 calibrate."""
-    return replace(_load_table(Path(__file__).parent / "builtin" / "text" / "passages.jsonl"), name="text")
+    data = replace(_load_table(Path(__file__).parent / "builtin" / "text" / "passages.jsonl"), name="text")
+    return _with_columns(data, source="novel")
+
+
+def _with_columns(data: DataSet, **columns: str) -> DataSet:
+    """The set with columns that have one value in all of its rows."""
+    return replace(data, rows=tuple(replace(row, fields={**columns, **row.fields}) for row in data.rows))
 
 
 def _calibration_audio() -> DataSet:
