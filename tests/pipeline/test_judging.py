@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from penjing.data.row import Row
+from penjing.data.split import Parts
 from penjing.errors import EngineError
 from penjing.evaluate.goals import parse_goals
 from penjing.evaluate.interval import ItemScores, differences, measure_all
@@ -17,11 +22,12 @@ from penjing.methods import make
 from penjing.pipeline.engines import EngineResult, engine_result, judge_engines
 from penjing.pipeline.gate import hold
 from penjing.pipeline.judging import Judgement, JudgingPlan, judge_runners
+from penjing.pipeline.material import Material, RangeRows
 from penjing.pipeline.measure import Comparison
-from penjing.pipeline.provenance import shared_warnings
+from penjing.pipeline.provenance import seen_rows, shared_warnings
 from penjing.pipeline.steps import StepDone
 from penjing.pipeline.write import engine_warnings, slice_warnings
-from penjing.recipe import Step
+from penjing.recipe import Step, parse_recipe
 from penjing.runtimes.engine import Engine
 from penjing.values import Measures, Note, silent
 
@@ -147,3 +153,24 @@ def test_what_calibration_and_test_share_is_warned_of():
     (warning,) = shared_warnings(one, [*one, *other])
     assert "share the speaker joe and the source synthetic" in warning
     assert shared_warnings(one, other) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "seen"),
+    [
+        ("{method: rtn}", "s"),
+        ("{method: gptq}", "cs"),
+        ("{method: dynamic_int8}", "vs"),
+        ("{method: dynamic_int8}, {method: gptq}", "cvs"),
+        ("{method: static_int8}", "cbvs"),
+    ],
+)
+def test_rows_that_steps_have_seen(steps, seen):
+    """Calibration and validation part of the user's data, built-in rows to calibrate and to validate on."""
+    rows = {name: Row(name, {}) for name in "cbvsj"}
+    job: Any = SimpleNamespace(parts=Parts((rows["c"],), (rows["s"],), (rows["j"],)))
+    recipe = parse_recipe(f"{{version: 1, steps: [{steps}]}}", "mine")
+    calibrating = (rows["c"], rows["b"]) if "static" in steps else ()
+    material = Material(calibrating, (rows["v"],), {})
+    ranges = RangeRows(material, "text", 0, Path("unused")) if "int8" in steps else None
+    assert "".join(row.id for row in seen_rows(job, recipe, ranges)) == seen

@@ -9,6 +9,7 @@ from typing import Any
 from penjing.data.row import Row
 from penjing.pipeline.job import Job
 from penjing.pipeline.material import RangeRows
+from penjing.recipe import Recipe
 
 COLUMNS = ("source", "language", "speaker")
 """Columns that say where a row comes from."""
@@ -18,33 +19,34 @@ MOST_VALUES = 20
 """Values of a column that are listed."""
 
 
-def data_json(job: Job, ranges: RangeRows | None, augmented: bool) -> dict[str, Any] | None:
+def data_json(job: Job, seen: Sequence[Row], ranges: RangeRows | None, augmented: bool) -> dict[str, Any] | None:
     """Return the part `data` of a report: the set, the rows of its parts, where they come from, what was added.
 
     Args:
         job: what was asked for.
-        ranges: rows that ranges were measured on, if any were.
+        seen: the rows that steps may have seen (`seen_rows`).
+        ranges: rows for steps that round activations, if any do.
         augmented: whether these were augmented.
     """
     if job.parts is None:
         return None
-    calibration = calibration_rows(job, ranges)
     return {
         "name": job.data.name if job.data else "calibration only",
         **{part: len(getattr(job.parts, part)) for part in ("calibrate", "select", "judge")},
         "builtin": ranges.material.sets if ranges else {},
         "augmented": augmented,
-        "calibrated_on": _composition(calibration),
+        "calibrated_on": _composition(seen),
         "judged_on": _composition(job.parts.judge),
     }
 
 
-def calibration_rows(job: Job, ranges: RangeRows | None) -> Sequence[Row]:
-    """Return every row that a step may have seen, built-in ones too."""
+def seen_rows(job: Job, recipe: Recipe, ranges: RangeRows | None) -> Sequence[Row]:
+    """Return every row that a step may have seen, built-in ones too, each once."""
     if job.parts is None:
         return ()
-    seen = (*ranges.material.rows, *ranges.material.validation) if ranges else job.parts.calibrate
-    return (*seen, *job.parts.select)
+    calibrating = job.parts.calibrate if any(step.method.needs_data for step in recipe.steps) else ()
+    builtin = (*ranges.material.rows, *ranges.material.validation) if ranges else ()
+    return [*{id(row): row for row in (*calibrating, *builtin, *job.parts.select)}.values()]
 
 
 def shared_warnings(calibration: Iterable[Row], test: Sequence[Row]) -> list[str]:

@@ -22,7 +22,7 @@ from penjing.pipeline.judging import Judgement
 from penjing.pipeline.machine import describe_machine
 from penjing.pipeline.material import RangeRows
 from penjing.pipeline.measure import Comparison
-from penjing.pipeline.provenance import calibration_rows, data_json, shared_warnings
+from penjing.pipeline.provenance import data_json, seen_rows, shared_warnings
 from penjing.pipeline.ranges import range_warnings
 from penjing.pipeline.steps import StepDone
 from penjing.recipe import Recipe
@@ -45,7 +45,7 @@ def report_document(
     See report/document.py. No folder of this machine is in it.
     """
     augmented = any(isinstance(step.method, RoundsActivations) and step.method.augment for step in recipe.steps)
-    judgement = comparison.judgement
+    judgement, seen = comparison.judgement, seen_rows(job, recipe, ranges)
     test = job.parts.judge if job.parts else ()
     return {
         "format": FORMAT,
@@ -60,7 +60,7 @@ def report_document(
         "warnings": [
             *warnings(comparison),
             *judgement.warnings,
-            *shared_warnings(calibration_rows(job, ranges), test),
+            *shared_warnings(seen, test),
             *(range_warnings(comparison.ranges)),
             *engine_warnings(comparison.engines),
             *slice_warnings(judgement),
@@ -73,7 +73,7 @@ def report_document(
         "changes": {name: change.as_json() for name, change in comparison.changes.items()},
         "steps": [{**step_json(step), "seconds": step.seconds} for step in done],
         "recipe": recipe.as_yaml(),
-        "data": data_json(job, ranges, augmented),
+        "data": data_json(job, seen, ranges, augmented),
         "quick": job.quick,
         "shift": judgement.shift.as_json() if judgement.shift else None,
         "slices": [slice_.as_json() for slice_ in judgement.slices],
