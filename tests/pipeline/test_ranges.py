@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from penjing.data.source import load_dataset
+from penjing.data.split import split
 from penjing.evaluate.goals import parse_goals
 from penjing.evaluate.tolerance import OUT_OF_RANGE, shift_goals
+from penjing.judge.shift import shift_test_rows
+from penjing.methods import Aids, make
+from penjing.models.open import open_model
 from penjing.pipeline.measure import Comparison, with_ranges
-from penjing.pipeline.ranges import SiteRange, out_of_range, range_warnings
-from penjing.values import Measures, Metric
+from penjing.pipeline.ranges import SiteRange, out_of_range, range_warnings, site_ranges
+from penjing.values import Measures, Metric, silent
+from tiny_seedling import save_seedling
 
 GOALS = shift_goals(parse_goals(["wer<=+0.01"]), ranges=True)
 
@@ -57,3 +63,17 @@ def test_the_warning_names_the_site_the_share_and_the_kind():
     assert "at 1 site " in warning
     assert "conv1 (61% under gain_down)" in warning
     assert range_warnings(ranges[1:]) == []
+
+
+def test_shifted_rows_that_lack_a_modality_are_counted(tmp_path):
+    """All inputs of a seedling come with every item, but a typed question has no sound."""
+    model = open_model(str(save_seedling(tmp_path / "seedling")))
+    batches = [model.family.probe(model.net, seed) for seed in range(2)]
+    image = next(tower for tower in model.towers if tower.name == "image")
+    make("static_int8", {"max_error": 100.0}).run(image, batches, Aids(model, batches, 0, tmp_path))
+    rows = split(load_dataset("scenes")).judge
+    typed = [row for row in rows if row.sound is None][:3]
+    shifted = shift_test_rows("multimodal", typed, 0, tmp_path / "shifted")
+    found = site_ranges(model, rows, shifted, silent)
+    assert {site.tower for site in found} == {"image"}
+    assert all(site.shifted is not None and site.kind for site in found)

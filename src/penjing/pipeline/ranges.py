@@ -41,19 +41,22 @@ class SiteRange:
 
 
 def site_ranges(model: Model, rows: Sequence[Row], shifted: ShiftedSet | None, tell: Tell) -> tuple[SiteRange, ...]:
-    """Run the towers of a result on some test rows and count the values that its grids clip."""
+    """Run the towers of a result on some test rows and count the values that its grids clip.
+
+    Shifted rows are read behind clean ones: a model of several modalities takes from earlier rows what a row lacks.
+    """
     if not rows or not has_ranges(model.towers):
         return ()
     tell("count activations out of range", 0, 0)
-    clean = _read(model, _spread(_readable(model, rows)))
-    kinds = (
-        {} if shifted is None else {kind: _read(model, members) for kind, members in _by_kind(model, shifted).items()}
-    )
+    first = _spread(_readable(model, rows))
+    clean = _read(model, first)
+    by_kind = {} if shifted is None else _by_kind(model, shifted)
+    kinds = {kind: _read(model, [*first, *members])[len(clean) :] for kind, members in by_kind.items()}
     sites = []
     for tower in model.towers:
-        by_kind = {kind: out_of_range_shares(tower, batches) for kind, batches in kinds.items()}
+        shares_by_kind = {kind: out_of_range_shares(tower, batches) for kind, batches in kinds.items()}
         for site, share in out_of_range_shares(tower, clean).items():
-            under_shift = {kind: shares[site] for kind, shares in by_kind.items() if site in shares}
+            under_shift = {kind: shares[site] for kind, shares in shares_by_kind.items() if site in shares}
             kind = max(under_shift, key=lambda name: under_shift[name], default="")
             sites.append(SiteRange(site, tower.name, share, under_shift.get(kind), kind))
     return tuple(sites)
