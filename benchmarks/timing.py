@@ -31,7 +31,7 @@ def clips(shortest_s: float = 3.0, longest_s: float = 12.0) -> list[dict[str, st
 
 
 def in_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Any]]:
-    """Run every command once per round, the order rotating; the last line that each prints is a JSON document."""
+    """Run every command once per round, the order rotating; each prints a JSON document last."""
     results: dict[str, list[Any]] = {name: [] for name in commands}
     names = list(commands)
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
@@ -40,9 +40,14 @@ def in_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, li
             done = subprocess.run(commands[name], capture_output=True, text=True, check=False, env=environment)
             if done.returncode:
                 raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
-            results[name].append(json.loads(done.stdout.splitlines()[-1]))  # a peer may log before
+            results[name].append(last_document(done.stdout))
             print(f"round {turn + 1}: {name}", file=sys.stderr)
     return results
+
+
+def last_document(printed: str) -> Any:
+    """Read the JSON object that stands last, on one line or on many; a peer may log before it."""
+    return json.loads(printed[printed.rfind("\n{") + 1 :])
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
