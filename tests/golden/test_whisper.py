@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -103,20 +102,13 @@ def test_exact_logits_are_those_of_pytorch(name, artifact, clips, texts):
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_an_exact_encoder_is_as_near_as_pytorch_to_itself(name, artifact, clips):
-    """Values on a tie between two codes fall either way, and 34 layers carry that on: float32 and float64 PyTorch
-    differ by 5%. An engine may differ as much from PyTorch, and half again.
-    """
+def test_an_exact_encoder_gives_what_pytorch_gives(name, artifact, clips):
+    """Its inputs have no range that was calibrated: without the rounding at run time nothing can fall either way."""
     _, components, features = reference(artifact, clips)
     wanted = components["encoder_model"]({"input_features": features})
-    twin = copy.deepcopy(components["encoder_model"])
-    twin._module.double()
-    in_double = twin({"input_features": features.astype(np.float64)})
     found = EXACT[name].open(artifact / "onnx" / "encoder_model.onnx")({"input_features": features})
     for output, values in wanted.items():
-        own = np.linalg.norm(in_double[output] - values)
-        assert 0 < own < 0.1 * np.linalg.norm(values)
-        assert np.linalg.norm(found[output] - values) <= 1.5 * own, output
+        assert np.linalg.norm(found[output] - values) <= 1e-3 * np.linalg.norm(values), output
 
 
 def reference(artifact: Path, clips: list[tuple[str, str]]) -> tuple[Any, dict[str, TorchGraph], np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import soundfile
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
 from penjing.data.split import split
-from penjing.pipeline.material import VALIDATION_ROWS, RangeRows, range_material
+from penjing.pipeline.material import VALIDATION_ROWS, RangeRows, range_material, validation_material
 
 SPEECH = {"audio": {"sampling_rate": 16000}}
 CLIP = Path(str(files("penjing"))) / "data" / "builtin" / "calibration" / "audio" / "fleurs-de-000.ogg"
@@ -35,7 +34,8 @@ def test_built_in_rows_stand_behind_the_users():
         "calibration-audio": calibrating + choosing["calibration-audio"],
         "speech": choosing["speech"],
     }
-    assert replace(found, rows=()).sets == choosing
+    alone = validation_material(found)
+    assert (alone.rows, alone.validation, alone.sets) == ((), found.validation, choosing)
     assert {"people"} == {row.fields["source"] for row in found.rows[len(mine) :]}
 
 

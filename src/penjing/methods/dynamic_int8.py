@@ -47,7 +47,7 @@ class DynamicInt8(RoundsActivations):
     def apply(self, target: Tower, batches: Sequence[Batch], aids: Aids) -> Iterator[Note]:
         """Replace every site that no other shares, then restore the most sensitive; errors are those of the weights."""
         validation = (list(aids.select) or list(batches))[:MOST_VALIDATED]
-        wanted = [flat_output(target.run(batch)) for batch in validation]
+        references = [flat_output(target.run(batch)) for batch in validation]
         swaps: dict[str, Swap] = {}
         for site in self.chosen(target):
             reason = _why_not(site)
@@ -60,7 +60,7 @@ class DynamicInt8(RoundsActivations):
         floats, error = set[str](), 0.0
         if validation and swaps:
             _round_inputs(swaps, True)
-            floats, error = restore_sensitive(target, swaps, (validation, wanted), self.max_error, aids.tell)
+            floats, error = restore_sensitive(target, swaps, (validation, references), self.max_error, aids.tell)
             _round_inputs(swaps, False)
         yield from swap_notes(self.name, target.name, swaps, floats, error)
 

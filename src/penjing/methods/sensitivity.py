@@ -50,17 +50,17 @@ def restore_sensitive(
     Returns:
         The names of the sites that are float again, and the output error with them.
     """
-    batches, wanted = validation
+    batches, references = validation
     floats: set[str] = set()
-    error = output_error(tower, batches, wanted)
+    error = output_error(tower, batches, references)
     if error <= max_error:
         return floats, error
-    ranked = _most_sensitive(tower, swaps, (batches[:MOST_RANKED], wanted[:MOST_RANKED]), tell)
+    ranked = _most_sensitive(tower, swaps, (batches[:MOST_RANKED], references[:MOST_RANKED]), tell)
     while not error <= max_error and len(floats) < len(ranked):  # an error may be NaN
         floats = set(ranked[: len(floats) + 1 + len(floats) // 4])
         for name in floats:
             swaps[name].site.replace(swaps[name].original)
-        error = output_error(tower, batches, wanted)
+        error = output_error(tower, batches, references)
     return floats, error
 
 

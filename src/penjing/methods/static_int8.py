@@ -50,7 +50,7 @@ class StaticInt8(RangeCalibrated):
         """Replace sites block by block, then give the worst back until the output is near enough."""
         self.require(batches)
         validation = (list(aids.select) or list(batches))[:MOST_VALIDATED]
-        wanted = [flat_output(target.run(batch)) for batch in validation]
+        references = [flat_output(target.run(batch)) for batch in validation]
         swaps: dict[str, Swap] = {}
         chosen = {site.name for site in self.chosen(target)}
         aids.tell(f"calibrate {target.name}", 0, len(chosen))
@@ -67,7 +67,7 @@ class StaticInt8(RangeCalibrated):
                     continue
                 swaps[name] = self._swap(site, seen)
                 site.replace(swaps[name].layer)
-        floats, error = restore_sensitive(target, swaps, (validation, wanted), self.max_error, aids.tell)
+        floats, error = restore_sensitive(target, swaps, (validation, references), self.max_error, aids.tell)
         yield from swap_notes(self.name, target.name, swaps, floats, error)
 
     def _swap(self, site: Site, seen: Range) -> Swap:

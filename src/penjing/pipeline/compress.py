@@ -34,7 +34,7 @@ from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job, with_data
 from penjing.pipeline.judging import judging_plan
-from penjing.pipeline.material import RangeRows, range_material
+from penjing.pipeline.material import RangeRows, range_material, validation_material
 from penjing.pipeline.measure import (
     Comparison,
     compare,
@@ -170,7 +170,7 @@ def range_rows(job: Job, model: Model, recipe: Recipe) -> RangeRows | None:
     check_calibration_media(parts.calibrate, task_of(task).inputs)
     exclude = (*parts.select, *parts.judge)
     material = range_material(task, model.settings, parts.calibrate, exclude, builtin=not job.own_calibration)
-    material = material if calibrates else dataclasses.replace(material, rows=())
+    material = material if calibrates else validation_material(material)
     return RangeRows(material, task, recipe.seed, job.work / "calibration")
 
 

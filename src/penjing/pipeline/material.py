@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,19 +37,13 @@ class Material:
     """Rows for calibrating ranges.
 
     `rows` are the calibration part of the user's data, then built-in rows. `validation` are built-in rows apart from
-    these: what must stay float is chosen on them beside the user's validation part.
+    these: what must stay float is chosen on them beside the user's validation part. `sets` has the number of rows of
+    each built-in set among both.
     """
 
     rows: tuple[Row, ...]
     validation: tuple[Row, ...]
-    builtin: Mapping[str, tuple[Row, ...]]
-    """name of a built-in set -> its rows that may be among both"""
-
-    @property
-    def sets(self) -> dict[str, int]:
-        """Name of a built-in set -> how many of its rows are used."""
-        used = {id(row) for row in (*self.rows, *self.validation)}
-        return {name: sum(id(row) in used for row in rows) for name, rows in self.builtin.items()}
+    sets: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +95,23 @@ def range_material(
     """
     if not builtin:
         return Material(tuple(calibration), (), {})
-    rows, validation, by_set = list(calibration), list[Row](), dict[str, tuple[Row, ...]]()
+    rows, validation, sets = list(calibration), list[Row](), dict[str, int]()
     taken = _Contents([*calibration, *exclude])
     for name in _set_names(task, settings):
-        added, kept = (
+        to_calibrate, to_validate = (
             [_named(name, row, settings) for row in _part(task, name, part, count) if row not in taken]
             for part, count in (("calibrate", MOST_ROWS_PER_SET), ("select", VALIDATION_ROWS))
         )
-        rows += added
-        validation += kept
-        by_set[name] = (*added, *kept)
-    return Material(tuple(rows), tuple(validation), by_set)
+        rows += to_calibrate
+        validation += to_validate
+        sets[name] = len(to_calibrate) + len(to_validate)
+    return Material(tuple(rows), tuple(validation), sets)
+
+
+def validation_material(material: Material) -> Material:
+    """Return the material of a recipe that calibrates nothing: its validation rows, counted by the set in their id."""
+    counts = Counter(row.id.partition("/")[0] for row in material.validation)
+    return Material((), material.validation, {name: counts[name] for name in material.sets})
 
 
 def _set_names(task: str, settings: Mapping[str, Any]) -> Collection[str]:
