@@ -24,11 +24,25 @@ class Encoder:
         return {"present.0.encoder.key": places, "present.0.encoder.value": -places}
 
 
+def sound(count: int, value: float = 0.5):
+    key = np.full((1, 1, count, 1), value, np.float32)
+    return {"present.0.encoder.key": key, "present.0.encoder.value": -key}
+
+
 def places(silence: Silence, first: int, last: int) -> list[float]:
-    found = silence.after(first, last)
+    """The places of silence behind a sound that takes `first`."""
+    found = silence.behind(sound(first), last)
     assert np.array_equal(found["present.0.encoder.value"], -found["present.0.encoder.key"])
     assert found["present.0.encoder.key"].dtype == np.float32
-    return found["present.0.encoder.key"].ravel().tolist()
+    assert (found["present.0.encoder.key"].ravel()[:first] == 0.5).all()
+    return found["present.0.encoder.key"].ravel()[first:].tolist()
+
+
+def test_sounds_of_any_length_after_one_another_keep_their_own_silence():
+    silence = Silence(Encoder(), LONGEST, None)
+    for first, last, value in ((3, 6, 0.5), (3, 6, -2.0), (4, 6, 1.0), (3, 6, 3.0), (3, 8, 4.0)):
+        key = silence.behind(sound(first, value), last)["present.0.encoder.key"]
+        assert key.ravel().tolist() == [value] * first + [*range(first, last)]
 
 
 def test_only_as_much_as_is_needed_and_only_once():

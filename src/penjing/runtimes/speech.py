@@ -207,8 +207,7 @@ class SpeechRunner:
 
     def _with_silence(self, heard: Arrays, frames: int) -> dict[str, Array]:
         """Append what the encoder makes of silence at the places after the clip; see SILENCE_S."""
-        silent = self._silence.after(frames // 2, (frames + silent_frames(frames, self.settings)) // 2)
-        return {name: np.concatenate([array, silent[name]], 2) for name, array in heard.items()}
+        return self._silence.behind(heard, (frames + silent_frames(frames, self.settings)) // 2)
 
     def _guess_language(self) -> str:
         """The most likely language token after the start token; the decoder starts afresh afterwards."""

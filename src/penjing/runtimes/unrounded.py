@@ -6,7 +6,15 @@ dequantized values reads the quotient instead. Static ranges are part of what a 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+CONSTANT = "Constant"
+REDUCING = ("ReduceMax", "ReduceMin")
+COMBINING = ("Abs", "Neg", "Negative", "Max", "Maximum")
+"""Operators between reductions and the divisor, by their names in ONNX and in OpenVINO."""
 
 DEQUANTIZING = ("Convert", "Subtract", "Multiply")
 """What OpenVINO makes of the two operators, behind its FakeQuantize."""
@@ -32,16 +40,15 @@ def unround_onnx(graph: Any) -> int:
 
 
 def _divides_by_largest_onnx(divide: Any, makers: dict[str, Any]) -> bool:
-    """Whether a node is x / max(ReduceMax(|x|), tiny)."""
+    """Whether a node is x / max|x| of rows of x."""
     if divide.op_type != "Div":
         return False
-    divisor = makers.get(divide.input[1])
-    if divisor is not None and divisor.op_type == "Max":
-        divisor = next((makers[name] for name in divisor.input if name in makers), None)
-    if divisor is None or divisor.op_type != "ReduceMax":
-        return False
-    absolute = makers.get(divisor.input[0])
-    return absolute is not None and absolute.op_type == "Abs" and absolute.input[0] == divide.input[0]
+
+    def parts(name: str) -> tuple[str, list[str]]:
+        maker = makers.get(name)
+        return (maker.op_type, [*maker.input]) if maker is not None else (CONSTANT, [])
+
+    return _is_largest(divide.input[1], divide.input[0], parts)
 
 
 def unround_openvino(model: Any) -> int:
@@ -58,17 +65,39 @@ def unround_openvino(model: Any) -> int:
 
 
 def _divides_by_largest_openvino(divide: Any) -> bool:
-    """Whether a node is x / max(ReduceMax(|x|), tiny)."""
+    """Whether a node is x / max|x| of rows of x."""
     if divide.get_type_name() != "Divide":
         return False
-    divisor = divide.input_value(1).get_node()
-    if divisor.get_type_name() == "Maximum":
-        either = [port.get_node() for port in divisor.input_values()]
-        divisor = next((node for node in either if node.get_type_name() != "Constant"), divisor)
-    if divisor.get_type_name() != "ReduceMax":
-        return False
-    absolute = divisor.input_value(0).get_node()
-    return absolute.get_type_name() == "Abs" and bool(absolute.input_value(0) == divide.input_value(0))
+
+    def parts(port: Any) -> tuple[str, list[Any]]:
+        node = port.get_node()
+        return node.get_type_name(), list(node.input_values())
+
+    return _is_largest(divide.input_value(1), divide.input_value(0), parts)
+
+
+def _is_largest(divisor: Value, dividend: Value, parts: Callable[[Value], tuple[str, list[Value]]]) -> bool:
+    """Whether a divisor is made of the dividend alone, by the operators that the largest absolute value takes.
+
+    Args:
+        divisor: A value of the graph.
+        dividend: Another one.
+        parts: Says for a value which operator made it, and of which values.
+    """
+    waiting, reduced = [divisor], False
+    while waiting:
+        value = waiting.pop()
+        if value == dividend:
+            continue
+        operator, inputs = parts(value)
+        reduced = reduced or operator in REDUCING
+        if operator in REDUCING:
+            waiting.append(inputs[0])  # the second says which axes
+        elif operator in COMBINING:
+            waiting.extend(inputs)
+        elif operator != CONSTANT:
+            return False
+    return reduced
 
 
 def _only_dequantizing(node: Any) -> Any:
