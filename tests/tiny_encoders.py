@@ -101,8 +101,14 @@ def resnet(labels: int = 3) -> Any:
     config = transformers.ResNetConfig(
         embedding_size=16, hidden_sizes=[16, 24, 32, 48], depths=[1, 2, 1, 1], layer_type="basic", num_labels=labels
     )
-    net = transformers.ResNetForImageClassification(config).eval()
-    for module in net.modules():
+    return with_statistics(transformers.ResNetForImageClassification(config))
+
+
+def with_statistics(net: Any) -> Any:
+    """A network, evaluating, whose batch normalisation is set to seeded statistics and factors in place."""
+    import torch
+
+    for module in net.eval().modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.weight, mean=1.0, std=0.7)
             torch.nn.init.normal_(module.bias, std=0.3)

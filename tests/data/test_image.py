@@ -56,6 +56,12 @@ PROCESSORS = {
     "convnext-of-resnet": ("ConvNext", {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 2}),
     "convnext-large": ("ConvNext", {"size": {"shortest_edge": 384}}),
     "swin": ("ViT", {"size": 40, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}),
+    "efficientnet": ("EfficientNet", {"size": {"height": 60, "width": 50}}),
+    "efficientnet-offset": ("EfficientNet", {"size": 40, "rescale_offset": True, "include_top": False}),
+    "efficientnet-cropped": (
+        "EfficientNet",
+        {"size": 40, "do_center_crop": True, "crop_size": 31, "do_normalize": False},
+    ),
     "unscaled": ("ViT", {"do_rescale": False, "image_mean": [3.0, 4.0, 5.0], "size": 20}),
     "bare": ("ViT", {"do_normalize": False, "do_resize": False}),
 }

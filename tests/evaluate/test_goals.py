@@ -168,5 +168,10 @@ def test_the_worst_part_is_named_where_a_goal_is_missed():
     checked = Goal.parse("cosine>=0.99").check(Measures("onnxruntime", 1, 100), result)
     assert checked.shortfall == "cosine>=0.99 is 0.4, limit 0.99 (decoder_with_past_model)"
     assert checked.as_json()["worst"] == "decoder_with_past_model"
+    shifted = {"accuracy": Metric(0.5, 0.5, 0.5, 4), "shifted/accuracy": Metric(0.4, 0.4, 0.4, 4)}
+    missed = Goal.parse("accuracy>=0.9").check(
+        Measures("onnxruntime", 1, 100), Measures("onnxruntime", 1, 30, metrics=shifted)
+    )
+    assert missed.shortfall == "accuracy>=0.9 is 0.5, limit 0.9"
     part = Goal.parse("encoder_model/cosine>=0.99").check(Measures("onnxruntime", 1, 100), result)
     assert (part.met, part.worst) == (True, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
 import numpy as np
@@ -24,9 +25,9 @@ from penjing.models.families.classifier import Classifier
 from penjing.models.families.folded import folded
 from penjing.models.open import open_model
 from penjing.models.reference import TorchGraph
-from tiny_encoders import LABELS, resnet, save_image_classifier, save_text_classifier, tokenizer
+from tiny_encoders import LABELS, resnet, save_image_classifier, save_text_classifier, tokenizer, with_statistics
 
-IMAGES = ("vit", "swin", "resnet", "convnext")
+IMAGES = ("vit", "swin", "resnet", "convnext", "efficientnet")
 TEXTS = ("bert", "distilbert")
 
 
@@ -39,7 +40,7 @@ def feeds_of(kind: str, component, batch: int) -> dict[str, torch.Tensor]:
         found = {"input_ids": ids, "attention_mask": mask, "token_type_ids": (ids > 40).long()}
         return {name: found[name] for name in component.inputs}
     _, channels, height, width = component.inputs["pixel_values"].shape
-    sides = (height, width) if kind in ("vit", "swin") or batch == 1 else (96, 64)
+    sides = (height, width) if kind in ("vit", "swin", "efficientnet") or batch == 1 else (96, 64)
     return {"pixel_values": torch.randn(batch, channels, *sides, generator=source)}
 
 
@@ -147,9 +148,10 @@ def test_rows_of_the_wrong_kind_and_missing_front_ends(tmp_path, opened):
 
 
 @torch.no_grad()
-def test_normalisation_is_folded_exactly_and_only_in_a_copy():
-    net = resnet()
-    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(("kind", "side"), [("resnet", 64), ("efficientnet", 48)])
+def test_normalisation_is_folded_exactly_and_only_in_a_copy(kind, side, opened):
+    net = resnet() if kind == "resnet" else with_statistics(copy.deepcopy(opened(kind).net))
+    pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     before = net(pixel_values=pixels).logits
     made = folded(net)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in made.modules())

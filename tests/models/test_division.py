@@ -57,6 +57,7 @@ KNOWN = {
     "distilbert": [TEXT, HEAD, EMBEDDING],
     "vit": [IMAGE, ("head", "head", "image")],
     "resnet": [IMAGE, ("head", "head", "image")],
+    "efficientnet": [IMAGE, ("head", "head", "image")],
     "swin": [IMAGE, ("head", "head", "image")],
     "convnext": [IMAGE, ("head", "head", "image")],
 }

@@ -27,7 +27,7 @@ FAMILY_OF = {
     "seedling": "seedling",
     **dict.fromkeys(("llama", "llama_grouped", "llama_tied", "qwen2", "gpt2", "opt"), "causal-lm"),
     **dict.fromkeys(("minilm", "roberta_bare", "distilbert_bare", "mpnet"), "encoder"),
-    **dict.fromkeys(("bert", "distilbert", "vit", "resnet", "swin", "convnext"), "classifier"),
+    **dict.fromkeys(("bert", "distilbert", "vit", "resnet", "efficientnet", "swin", "convnext"), "classifier"),
     **dict.fromkeys(("llava", "smolvlm"), "vision-language"),
     "blip": "blip",
 }

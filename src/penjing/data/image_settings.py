@@ -36,11 +36,25 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "default_to_square": False,
     },
     "Blip": {"size": 384, "resample": 3, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
+    "EfficientNet": {
+        "size": 346,
+        "crop_size": 289,
+        "resample": 3,
+        "image_mean": HALF,
+        "image_std": HALF,
+        "include_top": True,
+        "rescale_offset": False,
+    },
     "DeiT": {**EXACT, "size": 256, "crop_size": 224, "do_center_crop": True, "resample": 3},
 }
 """What each kind of processor does where its file is silent. The kinds not named here do something else besides."""
 ALWAYS: Mapping[str, Any] = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
 SQUEEZED_PIXELS = 384
+OWN_OPTIONS: Mapping[str, frozenset[str]] = {
+    "ConvNext": frozenset({"crop_pct"}),
+    "EfficientNet": frozenset({"include_top", "rescale_offset"}),
+}
+"""Options that one kind of processor alone has."""
 READ = frozenset({*ALWAYS, *CROPPED, "image_processor_type", "feature_extractor_type"})
 HARMLESS = frozenset(
     {
@@ -60,7 +74,7 @@ def image_settings(preprocessor_config: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = processor_kind(preprocessor_config)
     for key, value in preprocessor_config.items():
-        if key not in (HARMLESS | {"crop_pct"} if kind == "ConvNext" else HARMLESS) and value not in (None, False):
+        if key not in HARMLESS | OWN_OPTIONS.get(kind, frozenset()) and value not in (None, False):
             hint = "this image processor does something penjing has not learnt yet"
             raise ModelError(f"unknown image processor option {key!r}", hint=hint)
     given = {key: value for key, value in preprocessor_config.items() if value is not None}
@@ -69,7 +83,7 @@ def image_settings(preprocessor_config: Mapping[str, Any]) -> dict[str, Any]:
         options["do_center_crop"] = False
     if kind == "ConvNext" and options["do_resize"]:
         options |= _cut_to_share(options)
-    normalise = options["do_normalize"]
+    mean, std = _normalisation(options)
     return {
         "resize": size_of(options["size"], bool(options.get("default_to_square", True)))
         if options["do_resize"]
@@ -77,9 +91,26 @@ def image_settings(preprocessor_config: Mapping[str, Any]) -> dict[str, Any]:
         "resample": filter_name(options["resample"]),
         "crop": size_of(options["crop_size"], True) if options["do_center_crop"] else None,
         "scale": float(options["rescale_factor"]) if options["do_rescale"] else None,
-        "mean": per_channel(options["image_mean"]) if normalise else None,
-        "std": per_channel(options["image_std"]) if normalise else None,
+        "mean": mean,
+        "std": std,
     }
+
+
+def _normalisation(options: Mapping[str, Any]) -> tuple[list[float] | None, list[float] | None]:
+    """Mean and standard deviation per channel, None where pixels are not normalised.
+
+    EfficientNet may take 1 from every pixel first (`rescale_offset`) and divide by the deviation once more at the end
+    (`include_top`): (x - 1 - mean) / std / std.
+    """
+    offset = float(bool(options["do_rescale"] and options.get("rescale_offset")))
+    again = bool(options.get("include_top"))
+    normalise = bool(options["do_normalize"])
+    if not (normalise or offset or again):
+        return None, None
+    mean = per_channel(options["image_mean"] if normalise else 0.0)
+    std = per_channel(options["image_std"])
+    power = int(normalise) + int(again)
+    return [value + offset for value in mean], [value**power for value in std]
 
 
 def _cut_to_share(options: Mapping[str, Any]) -> dict[str, Any]:

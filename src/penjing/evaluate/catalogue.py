@@ -13,6 +13,9 @@ Unit = Literal["share", "bytes", "ms", "number"]
 RESOURCES = ("size_bytes", "p50_ms", "p95_ms", "peak_rss_bytes")
 """Measures that are fields of `Measures`; all other names are keys of `Measures.metrics`."""
 
+SHIFTED = "shifted/"
+"""Prefix of a metric that is measured on shifted test rows: `shifted/wer`."""
+
 RECALL_AT = (1, 5, 10)
 DIRECTIONS = ("image_to_text", "text_to_image", "audio_to_text", "text_to_audio", "image_to_audio", "audio_to_image")
 

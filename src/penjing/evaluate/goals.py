@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from penjing.errors import RecipeError, did_you_mean
-from penjing.evaluate.catalogue import KINDS, RESOURCES, TASK_METRICS, metric_kind
+from penjing.evaluate.catalogue import KINDS, RESOURCES, SHIFTED, TASK_METRICS, metric_kind
 from penjing.values import Measures, Metric
 
 LimitKind = Literal["change", "relative", "share", "value"]
@@ -154,7 +154,12 @@ def _worst_part(metrics: Mapping[str, Metric], name: str) -> str:
     """Which part has the lowest value of a measure, of parts that are named as in `encoder_model/cosine`."""
     if "/" in name or name not in metrics:
         return ""
-    parts = {key.rpartition("/")[0]: metric.value for key, metric in metrics.items() if key.endswith(f"/{name}")}
+    ending = f"/{name}"
+    parts = {
+        key.removesuffix(ending): metric.value
+        for key, metric in metrics.items()
+        if key.endswith(ending) and not key.startswith(SHIFTED)
+    }
     return min(parts, key=lambda part: parts[part], default="")
 
 

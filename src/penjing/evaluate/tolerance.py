@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from penjing.evaluate.catalogue import TASK_METRICS, metric_kind
+from penjing.evaluate.catalogue import SHIFTED, TASK_METRICS, metric_kind
 from penjing.evaluate.goals import Goal
 
-SHIFTED = "shifted/"
-"""Prefix of a metric that is measured on shifted test rows: `shifted/wer`."""
 OUT_OF_RANGE = "shifted/out_of_range"
 """Largest share of a layer's activations outside of its calibrated range, under any kind of shift."""
 SHIFT_FACTOR = 2.0

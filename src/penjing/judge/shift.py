@@ -10,10 +10,9 @@ from typing import Any
 from penjing.data.row import Row
 from penjing.data.shifts.rows import ShiftedSet, shifted_rows
 from penjing.errors import DataError
-from penjing.evaluate.catalogue import TASK_METRICS
+from penjing.evaluate.catalogue import SHIFTED, TASK_METRICS
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.slices import SliceResult, slice_result
-from penjing.evaluate.tolerance import SHIFTED
 from penjing.judge.tasks import task_of
 
 KIND = "kind"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.errors import RecipeError
-from penjing.evaluate.catalogue import RESOURCES
+from penjing.evaluate.catalogue import RESOURCES, SHIFTED
 from penjing.evaluate.goals import Goal, default_goals
-from penjing.evaluate.tolerance import OUT_OF_RANGE, SHIFTED, shift_goals
+from penjing.evaluate.tolerance import OUT_OF_RANGE, shift_goals
 from penjing.judge.quality import check_answers, metric_names
 from penjing.methods.base import RangeCalibrated
 from penjing.models.family import Model

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from penjing.evaluate.catalogue import MetricKind, find_kind
-from penjing.evaluate.tolerance import SHIFTED
+from penjing.evaluate.catalogue import SHIFTED, MetricKind, find_kind
 from penjing.report.document import GoalPart
 
 NOTHING = "–"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from penjing.evaluate.catalogue import RESOURCES, TASK_METRICS
-from penjing.evaluate.tolerance import SHIFTED
+from penjing.evaluate.catalogue import RESOURCES, SHIFTED, TASK_METRICS
 from penjing.report.document import Document, MeasuresPart, MetricPart
 from penjing.report.numbers import NOTHING, difference_text, factor_text, kind_of, label, value_text
 

@@ -1,4 +1,5 @@
-"""Classifiers: one label for a text (BERT, RoBERTa, DistilBERT, MPNet) or a picture (ViT, Swin, ResNet, ConvNeXT).
+"""Classifiers: one label for a text (BERT, RoBERTa, DistilBERT, MPNet) or a picture (ViT, Swin, ResNet,
+ConvNeXT, EfficientNet).
 
 One graph, named as transformers.js reads it: `pixel_values`, or `input_ids` and its kin, in; `logits` out.
 """
@@ -27,7 +28,7 @@ from penjing.models.shares import divide
 from penjing.models.tower import LABELS, Batch, Tower
 
 TEXT_HEAD, IMAGE_HEAD = "ForSequenceClassification", "ForImageClassification"
-FIXED_TYPES = ("vit", "deit", "swin")
+FIXED_TYPES = ("vit", "deit", "swin", "efficientnet")
 """Networks for pictures of one size."""
 SLIDING_TYPES = ("resnet", "convnext", "convnextv2")
 """Networks that take pictures of any size."""
@@ -43,6 +44,17 @@ class Viewer(nn.Module):
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Label pictures."""
         logits: Tensor = self.net(pixel_values=pixel_values, return_dict=True).logits
+        return logits
+
+
+class PoolingViewer(Viewer):
+    """An EfficientNet, with the mean over all places in place of a window of 1,280 pixels, which engines refuse."""
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Label pictures."""
+        net: Any = self.net
+        features = net.efficientnet.encoder(net.efficientnet.embeddings(pixel_values)).last_hidden_state
+        logits: Tensor = net.classifier(features.mean((2, 3)))
         return logits
 
 
@@ -70,7 +82,8 @@ class Classifier:
         axes = {0: "batch"} | ({2: "height", 3: "width"} if net.config.model_type in SLIDING_TYPES else {})
         (pixels,) = image_inputs(net.config, ("pixel_values",), torch.Generator().manual_seed(0))
         pair = torch.cat([pixels["pixel_values"], pixels["pixel_values"].flip(-1)])
-        module = Viewer(folded(net))
+        viewer = PoolingViewer if net.config.model_type == "efficientnet" else Viewer
+        module = viewer(folded(net))
         return [Component("model", module, {"pixel_values": pair}, ("logits",), {"pixel_values": axes}, "image")]
 
     def settings(self, net: Any, folder: Path | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +15,35 @@ from torch import Tensor, nn
 from penjing.layers.static import StaticConv
 from penjing.layers.weight_only import IntConv
 
+BEHIND = {
+    "convolution": ("normalization", "batchnorm"),
+    "expand_conv": ("expand_bn",),
+    "depthwise_conv": ("depthwise_norm",),
+    "project_conv": ("project_bn",),
+    "top_conv": ("top_bn",),
+}
+"""What transformers calls a convolution, and the normalisation right behind it, in ResNet and in EfficientNet."""
+
 
 def folded(net: nn.Module) -> nn.Module:
     """The network itself where it has no batch normalisation behind a convolution, else a copy without."""
     if not any(True for _ in _pairs(net)):
         return net
     made = copy.deepcopy(net)
-    for holder in list(_pairs(made)):
-        _fold(holder.convolution, holder.normalization)
-        holder.normalization = nn.Identity()
+    for holder, first, second in list(_pairs(made)):
+        _fold(getattr(holder, first), getattr(holder, second))
+        setattr(holder, second, nn.Identity())
     return made.eval()
 
 
-def _pairs(net: nn.Module) -> Iterator[Any]:
-    """Modules that normalise right behind their convolution, as those of transformers' ResNet do."""
+def _pairs(net: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    """Modules that normalise right behind their convolution, with the names of both."""
     for module in net.modules():
-        convolution, norm = getattr(module, "convolution", None), getattr(module, "normalization", None)
-        if isinstance(convolution, (nn.Conv2d, StaticConv, IntConv)) and isinstance(norm, nn.BatchNorm2d):
-            yield module
+        for first, names in BEHIND.items():
+            for second in names:
+                convolution, norm = getattr(module, first, None), getattr(module, second, None)
+                if isinstance(convolution, (nn.Conv2d, StaticConv, IntConv)) and isinstance(norm, nn.BatchNorm2d):
+                    yield module, first, second
 
 
 @torch.no_grad()
