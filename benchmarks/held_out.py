@@ -125,8 +125,8 @@ def main() -> None:
     """Transcribe by every system in every engine, print a table and write the numbers."""
     parser = argparse.ArgumentParser(description="Word errors on speech that neither calibrated nor judged.")
     parser.add_argument("model")
-    parser.add_argument("artifacts", nargs="+", metavar="artifact")
-    parser.add_argument("--data", nargs="+", required=True, metavar="FOLDER")
+    parser.add_argument("artifacts", nargs="+", action="extend", metavar="artifact")
+    parser.add_argument("--data", nargs="+", action="extend", required=True, metavar="FOLDER")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="may be given twice; both by default")
     parser.add_argument("--name", help="of the JSON file in build/bench; by default that of the first artifact")
     arguments = parser.parse_args()

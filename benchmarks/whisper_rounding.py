@@ -107,7 +107,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="What int8 in Whisper's encoder does to the decoder's predictions.")
     parser.add_argument("model")
-    parser.add_argument("--data", nargs="+", required=True, metavar="FOLDER")
+    parser.add_argument("--data", nargs="+", action="extend", required=True, metavar="FOLDER")
     parser.add_argument("--form", action="append", choices=FORMS, help="may be given several times; all by default")
     arguments = parser.parse_args()
     read_clips(arguments.data)  # refuses rows that are no recordings with transcripts

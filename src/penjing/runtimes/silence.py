@@ -23,7 +23,6 @@ class Silence:
     def __init__(self, listen: Listen, longest_frames: int, cache: Path | None) -> None:
         self._listen, self._longest, self._cache = listen, longest_frames, cache
         self._states: Arrays = {}
-        self._places = 0
         self._whole: dict[str, Array] = {}
         self._whole_of: tuple[int, dict[str, tuple[int, ...]]] = (-1, {})
 
@@ -38,8 +37,9 @@ class Silence:
         first = min((array.shape[2] for array in heard.values()), default=last)
         if (first, shapes) != self._whole_of:
             self._whole = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-            for name, states in self._between(first, last).items():
-                self._whole[name][:, :, first:] = states
+            if first < last:
+                for name, states in self._between(first, last).items():
+                    self._whole[name][:, :, first:] = states
             self._whole_of = first, shapes
         for name, array in heard.items():
             self._whole[name][:, :, :first] = array
@@ -47,16 +47,14 @@ class Silence:
 
     def _between(self, first: int, last: int) -> dict[str, Array]:
         """States of the places `first` to `last`, (1, heads, last - first, width) float16 per output."""
-        if last > self._places:
-            self._read() if self._cache and self._cache.is_file() else self._compute(last)
+        if not self._states:
+            self._read() if self._cache and self._cache.is_file() else self._compute()
         return {name: states[:, :, first:last] for name, states in self._states.items()}
 
-    def _compute(self, last: int) -> None:
-        """Run the encoder on silence: on all the model hears where it is kept for later, else on what is needed."""
-        frames = self._longest if self._cache else min(self._longest, max(2 * last, self._longest // 2))
+    def _compute(self) -> None:
+        """Run the encoder on silence as long as the model hears: a state depends on how much silence is around it."""
         # Rounded whether written or not: the first run and all later ones hear the same silence.
-        self._states = {name: states.astype(np.float16) for name, states in self._listen(frames).items()}
-        self._places = frames // 2
+        self._states = {name: states.astype(np.float16) for name, states in self._listen(self._longest).items()}
         if self._cache:
             with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
                 self._write(self._cache)
@@ -76,5 +74,4 @@ class Silence:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             with contextlib.suppress(OSError):
                 self._cache.unlink(missing_ok=True)
-            self._compute(self._longest // 2)
-        self._places = self._longest // 2
+            self._compute()
