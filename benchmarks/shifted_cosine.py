@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from timing import THREADS, write
 
 ENGINES = ("onnxruntime", "openvino")
