@@ -2,7 +2,7 @@
 
 usage: shifted_cosine.py MODEL ARTIFACT --data SET [--rows N]
 
-The rows are the test part of the data set, each once as it is and once under one corruption of the gate (docs/shift.md).
+The rows are the test part of the data set, once as they are and once under one corruption each of the gate.
 A dual encoder is compared on its pictures or sounds, a text encoder on texts. Networks with random weights have no task
 to be judged by, but their vectors can be compared.
 """
