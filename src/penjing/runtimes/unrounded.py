@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
-CONSTANT = "Constant"
+CONSTANT, INPUT = "Constant", "Parameter"
 REDUCING = ("ReduceMax", "ReduceMin")
 COMBINING = ("Abs", "Neg", "Negative", "Max", "Maximum")
 """Operators between reductions and the divisor, by their names in ONNX and in OpenVINO."""
@@ -23,12 +23,13 @@ DEQUANTIZING = ("Convert", "Subtract", "Multiply")
 def unround_onnx(graph: Any) -> int:
     """Take the rounding out of an `onnx.GraphProto`, in place; returns how many readers it had."""
     makers = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name for tensor in graph.initializer}
     quotients = {}
     for node in graph.node:
         if node.op_type == "DequantizeLinear":
             quantize = makers.get(node.input[0])
             divide = makers.get(quantize.input[0]) if quantize is not None else None
-            if divide is not None and _divides_by_largest_onnx(divide, makers):
+            if divide is not None and _divides_by_largest_onnx(divide, makers, constants):
                 quotients[node.output[0]] = divide.output[0]
     count = 0
     for node in graph.node:
@@ -39,14 +40,16 @@ def unround_onnx(graph: Any) -> int:
     return count
 
 
-def _divides_by_largest_onnx(divide: Any, makers: dict[str, Any]) -> bool:
+def _divides_by_largest_onnx(divide: Any, makers: dict[str, Any], constants: set[str]) -> bool:
     """Whether a node is x / max|x| of rows of x."""
     if divide.op_type != "Div":
         return False
 
     def parts(name: str) -> tuple[str, list[str]]:
         maker = makers.get(name)
-        return (maker.op_type, [*maker.input]) if maker is not None else (CONSTANT, [])
+        if maker is None:
+            return (CONSTANT if name in constants else INPUT), []
+        return maker.op_type, [*maker.input]
 
     return _is_largest(divide.input[1], divide.input[0], parts)
 
@@ -77,17 +80,18 @@ def _divides_by_largest_openvino(divide: Any) -> bool:
 
 
 def _is_largest(divisor: Value, dividend: Value, parts: Callable[[Value], tuple[str, list[Value]]]) -> bool:
-    """Whether a divisor is made of the dividend alone, by the operators that the largest absolute value takes.
+    """Whether a divisor is made of the dividend and constants, by the operators that the largest absolute value takes.
 
     Args:
         divisor: A value of the graph.
         dividend: Another one.
         parts: Says for a value which operator made it, and of which values.
     """
-    waiting, reduced = [divisor], False
+    waiting, reduced, reached = [divisor], False, False
     while waiting:
         value = waiting.pop()
         if value == dividend:
+            reached = True
             continue
         operator, inputs = parts(value)
         reduced = reduced or operator in REDUCING
@@ -97,7 +101,7 @@ def _is_largest(divisor: Value, dividend: Value, parts: Callable[[Value], tuple[
             waiting.extend(inputs)
         elif operator != CONSTANT:
             return False
-    return reduced
+    return reduced and reached
 
 
 def _only_dequantizing(node: Any) -> Any:
