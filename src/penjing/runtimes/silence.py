@@ -36,11 +36,11 @@ class Silence:
         shapes = {name: (*array.shape[:2], last, array.shape[3]) for name, array in heard.items()}
         first = min((array.shape[2] for array in heard.values()), default=last)
         if (first, shapes) != self._whole_of:
-            self._whole = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+            whole = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
             if first < last:
                 for name, states in self._between(first, last).items():
-                    self._whole[name][:, :, first:] = states
-            self._whole_of = first, shapes
+                    whole[name][:, :, first:] = states
+            self._whole, self._whole_of = whole, (first, shapes)  # together: an encoder that fails leaves neither
         for name, array in heard.items():
             self._whole[name][:, :, :first] = array
         return dict(self._whole)
