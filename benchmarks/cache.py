@@ -66,7 +66,7 @@ def measure(folders: dict[str, Path], engine_name: str) -> dict[str, Any]:
     scores = {name: judge(runner, rows).scores for name, runner in runners.items()}
     for runner in runners.values():
         runner.begin([*range(1, FILLED + 1)])
-    held = {name: cache_bytes(runner._decoder) for name, runner in runners.items()}
+    held = {name: cache_bytes(runner._timed) for name, runner in runners.items()}
     ms = interleave({name: (lambda r=r: r.write_one(7)) for name, r in runners.items()}, rounds=ROUNDS)
     changes = differences(scores["float32"], scores["int8"])["perplexity"]
     return {

@@ -83,12 +83,12 @@ def graphs(runner: Any) -> dict[str, Callable[[], object]]:
     }
     parts = runner.graphs
     tokens = {"tokens": np.concatenate([parts[name](inputs[name])[f"{name}_tokens"] for name in ("image", "text")], 1)}
-    heard = parts["fusion"](tokens)
+    context = parts["fusion"](tokens)
 
     def write_words() -> None:
-        runner.decoder.start(heard)
-        for word in range(WRITTEN):
-            runner.decoder.step([word + 5])
+        with runner._decoders.started(context) as decoder:
+            for word in range(WRITTEN):
+                decoder.step([word + 5])
 
     runs: dict[str, Callable[[], object]] = {f"graph {name}": partial(parts[name], inputs[name]) for name in inputs}
     return {**runs, "graph fusion": partial(parts["fusion"], tokens), f"{WRITTEN} decoder steps": write_words}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,19 @@ def kinds_of_layers(decoder: StatefulDecoder) -> Counter[str]:
     """How many layers of each kind OpenVINO made of a decoder."""
     layers = decoder._request.get_compiled_model().get_runtime_model().get_ops()
     return Counter(layer.get_rt_info()["layerType"].astype(str) for layer in layers)
+
+
+def in_turns(iterators: Sequence[Iterator[str]]) -> list[list[str]]:
+    """What each of several iterators gives, where one piece of every one is taken in each round."""
+    taken: list[list[str]] = [[] for _ in iterators]
+    left = [*enumerate(iterators)]
+    while left:
+        for number, iterator in [*left]:
+            try:
+                taken[number].append(next(iterator))
+            except StopIteration:
+                left.remove((number, iterator))
+    return taken
 
 
 def relative_errors(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> dict[str, float]:

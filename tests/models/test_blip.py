@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import transformers
 from PIL import Image
 
-from engine_rack import EXACT
+from engine_rack import EXACT, in_turns
 from penjing.artifact.manifest import read_manifest
 from penjing.calibrate.runner import reference_runner
 from penjing.data.image import ImageFrontEnd
@@ -20,7 +21,7 @@ from penjing.models.open import open_model
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.runtimes import open_runner
 from penjing.runtimes.decoder import open_decoder
-from penjing.runtimes.sampling import Style
+from penjing.runtimes.sampling import Sampling, Style
 from penjing.values import silent
 from tiny_vision_language import save_blip
 
@@ -114,3 +115,17 @@ def test_what_cannot_be_asked(asks, model):
             with pytest.raises(DataError, match=message) as told:
                 runner.ask(picture(), question)
             assert told.value.hint
+
+
+@pytest.mark.parametrize("engine", EXACT)
+def test_answers_that_are_consumed_in_turns_do_not_mix(engine, asks, model, graphs):
+    runner = open_runner(graphs, read_manifest(graphs), EXACT[engine])
+    style = Style(TOKENS, Sampling(1.0, seed=2))
+    pictures = [picture(), picture().rotate(90), picture().rotate(180)]
+
+    def begun() -> list[Iterator[str]]:
+        if asks:
+            return [runner.asking(one, QUESTION, style) for one in pictures]
+        return [runner.captioning(one, style) for one in pictures]
+
+    assert in_turns(begun()) == [[*pieces] for pieces in begun()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import onnx
 import pytest
 import torch
 
-from engine_rack import EXACT, kinds_of_layers
+from engine_rack import EXACT, in_turns, kinds_of_layers
 from penjing.artifact.export import export_component
 from penjing.models.family import Model
 from penjing.models.reference import TorchGraph
 from penjing.runtimes.decoder import open_decoder
-from penjing.runtimes.decoding import Decoder, GraphDecoder
+from penjing.runtimes.decoding import Decoder, DecoderPool, GraphDecoder, written_tokens
 from penjing.runtimes.language import GRAPH
 
 TOKENS = [5, 9, 20, 33, 7, 41, 50]
@@ -92,3 +93,17 @@ def test_names_and_shapes_are_those_that_transformers_js_reads(exported):
         *(name.replace("past_key_values", "present") for name in past),
     ]
     assert model.settings["decoder"]["layers"] == 2
+
+
+@pytest.mark.parametrize("engine", EXACT)
+def test_texts_that_are_written_in_turns_do_not_mix(engine, exported):
+    model, folder = exported
+    pool = DecoderPool(open_decoder(folder, model.settings, EXACT[engine], GRAPH))
+
+    def written(prompt: list[int]) -> Iterator[str]:
+        with pool.started({}) as decoder:
+            yield from map(str, written_tokens(decoder, prompt, (), 6))
+
+    prompts = [TOKENS, TOKENS[::-1], TOKENS[2:]]
+    alone = [[*written(prompt)] for prompt in prompts]
+    assert in_turns([written(prompt) for prompt in prompts]) == alone

@@ -12,7 +12,7 @@ import torch
 import transformers
 from PIL import Image
 
-from engine_rack import EXACT
+from engine_rack import EXACT, in_turns
 from penjing.artifact.manifest import read_manifest
 from penjing.calibrate.runner import reference_runner
 from penjing.data.vision_prompt import VisionPrompt
@@ -22,7 +22,7 @@ from penjing.models.open import open_model
 from penjing.pipeline.graphs import export_graphs, runnable
 from penjing.pipeline.measure import exported
 from penjing.runtimes import open_runner
-from penjing.runtimes.sampling import Style
+from penjing.runtimes.sampling import Sampling, Style
 from penjing.values import silent
 from tiny_vision_language import KINDS, save_vision_language
 
@@ -202,3 +202,12 @@ def test_questions_that_cannot_be_asked(model):
     ):
         with pytest.raises(DataError, match=message):
             prompt(picture(40, 40), question)
+
+
+@pytest.mark.parametrize("engine", EXACT)
+def test_answers_that_are_consumed_in_turns_do_not_mix(engine, model, graphs):
+    runner = open_runner(graphs, read_manifest(graphs), EXACT[engine])
+    style = Style(6, Sampling(1.0, seed=2))
+    pictures = [picture(50, 40), picture(90, 60)]
+    alone = [[*runner.asking(one, "what is this?", style)] for one in pictures]
+    assert in_turns([runner.asking(one, "what is this?", style) for one in pictures]) == alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from engine_rack import EXACT, relative_errors
+from engine_rack import EXACT, in_turns, relative_errors
 from penjing.artifact.export import export_component
 from penjing.errors import DataError
 from penjing.models.open import open_model
@@ -18,6 +19,7 @@ from penjing.models.reference import TorchGraph
 from penjing.runtimes.decoding import GraphDecoder
 from penjing.runtimes.multimodal import GRAPHS, MultimodalRunner
 from penjing.runtimes.openvino_decoder import StatefulDecoder
+from penjing.runtimes.sampling import Sampling, Style
 from penjing.scenes.scene import draw, imagine
 
 FLOAT = 1e-4
@@ -161,3 +163,26 @@ def test_encoded_bytes_will_do(runners):
     soundfile.write(sound, SOUND, RATE_HZ, format="WAV", subtype="FLOAT")
     runner = runners["torch"]
     assert runner.ask(image.getvalue(), sound.getvalue()) == runner.ask(PICTURE, SOUND)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "stateful"])
+def test_captions_that_are_consumed_in_turns_do_not_mix(engine, runners):
+    def begun() -> list[Iterator[str]]:
+        pictures = [PICTURE, draw(imagine(2)), draw(imagine(3))]
+        return [
+            runners[engine].captioning(picture, Style(12, Sampling(2.0, seed=seed)))
+            for seed, picture in enumerate(pictures)
+        ]
+
+    alone = [[*pieces] for pieces in begun()]
+    assert len({tuple(pieces) for pieces in alone}) == 3
+    assert in_turns(begun()) == alone
+
+
+def test_a_caption_that_is_given_up_leaves_the_next_alone(runners):
+    runner, style = runners["stateful"], Style(12, Sampling(1.0, seed=3))
+    whole = [*runner.captioning(PICTURE, style)]
+    given_up = runner.captioning(draw(imagine(2)), style)
+    next(given_up)
+    given_up.close()
+    assert [*runner.captioning(PICTURE, style)] == whole

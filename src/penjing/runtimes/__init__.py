@@ -36,6 +36,9 @@ def load(
     Neither torch nor transformers is imported. `exact` turns off what engines round on their own. `warm_up` runs every
     shape a speech model uses once, so that the first answer is as quick as all others. `auto` is an engine that the
     artifact claims; another one runs with a warning.
+
+    Iterators that a runner returns may be consumed in turns: each has a cache of its own. Threads may not share a
+    runner: open one per thread, or hold a lock while it is used, as the server does.
     """
     from penjing.artifact.manifest import read_manifest
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +22,10 @@ Fed = Sequence[int] | FloatArray
 
 
 class Decoder(Protocol):
-    """A decoder with its cache inside."""
+    """A decoder with its cache inside. One text at a time: what is written in turns needs a decoder each (`fork`)."""
+
+    def fork(self) -> Decoder:
+        """Another decoder of the same graph, weights shared, with an empty cache of its own."""
 
     def start(self, heard: Arrays) -> None:
         """Forget all past tokens and listen to these cross-attention keys and values from now on."""
@@ -62,10 +67,14 @@ class GraphDecoder:
     """A decoder graph with explicit `past_key_values` inputs and `present` outputs, in any engine."""
 
     def __init__(self, graph: Graph, settings: Mapping[str, Any]) -> None:
-        self._graph = graph
+        self._graph, self._settings = graph, settings
         shape = settings["decoder"]
         self._empty = (1, shape["heads"], 0, shape["head_width"])
         self._past: dict[str, Array] = {}
+
+    def fork(self) -> GraphDecoder:
+        """Another one of the same graph."""
+        return GraphDecoder(self._graph, self._settings)
 
     def start(self, heard: Arrays) -> None:
         """Take `present.N.encoder.*` as the encoder's side of the past, and an empty decoder side."""
@@ -93,6 +102,42 @@ class GraphDecoder:
                 self._past[name.replace("present.", "past_key_values.")] = array
         logits: FloatArray = found["logits"][0]
         return logits
+
+
+class DecoderPool:
+    """Decoders of one graph, so that iterators consumed in turns write with a cache each.
+
+    Threads may take decoders at the same time.
+    """
+
+    MAX_IDLE = 2
+    """Decoders kept for the next text; further ones are dropped with their caches."""
+
+    def __init__(self, first: Decoder) -> None:
+        self._first = first
+        self._idle = deque([first])
+
+    def take(self) -> Decoder:
+        """A decoder that nobody else uses; the caller keeps it or hands it back to `put`."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._first.fork()
+
+    def put(self, decoder: Decoder) -> None:
+        """Hand a decoder back."""
+        if len(self._idle) < self.MAX_IDLE:
+            self._idle.append(decoder)
+
+    @contextmanager
+    def started(self, context: Arrays) -> Iterator[Decoder]:
+        """A decoder that attends to `context` (encoder keys and values by name; empty for none) inside of the block."""
+        decoder = self.take()
+        try:
+            decoder.start(context)
+            yield decoder
+        finally:
+            self.put(decoder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from penjing.data.image import ImageFrontEnd
 from penjing.data.text import TextFrontEnd
 from penjing.errors import DataError
-from penjing.runtimes.decoding import Decoder, written_tokens
+from penjing.runtimes.decoding import Decoder, DecoderPool, written_tokens
 from penjing.runtimes.embedding import check_asked, pixels_of
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
@@ -31,7 +31,7 @@ class _Describer:
         self, graphs: Mapping[str, Graph], decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path
     ) -> None:
         self.settings = settings
-        self._graphs, self._decoder = graphs, decoder
+        self._graphs, self._decoders = graphs, DecoderPool(decoder)
         self._front_end = ImageFrontEnd(settings["image"])
         self._read = TextFrontEnd(tokenizer_path, settings["text"])
         self._words = self._read.tokenizer
@@ -50,11 +50,11 @@ class _Describer:
     def _write(self, heard: Arrays, style: Style) -> Iterator[str]:
         """Write while listening, piece by piece."""
         generation = self.settings["generation"]
-        self._decoder.start(heard)
         limit = min(style.max_tokens, self.settings["context_tokens"] - 1)
         pick = style.sampling.picker()
-        tokens = written_tokens(self._decoder, [generation["start"]], generation["eos"], limit, pick)
-        return until(style.stop, pieces_of(self._words, tokens))
+        with self._decoders.started(heard) as decoder:
+            tokens = written_tokens(decoder, [generation["start"]], generation["eos"], limit, pick)
+            yield from until(style.stop, pieces_of(self._words, tokens))
 
 
 class Captioner(_Describer):

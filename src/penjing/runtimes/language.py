@@ -9,7 +9,7 @@ from typing import Any
 from penjing.data.chat import Message, written_out
 from penjing.data.text import open_tokenizer
 from penjing.errors import DataError
-from penjing.runtimes.decoding import Decoder, written_tokens
+from penjing.runtimes.decoding import Decoder, DecoderPool, written_tokens
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
 from penjing.runtimes.sampling import Style
@@ -28,7 +28,8 @@ class LanguageRunner:
     def __init__(self, decoder: Decoder, settings: Mapping[str, Any], tokenizer_path: Path) -> None:
         self.settings = settings
         self.context_tokens: int = settings["context_tokens"]
-        self._decoder = decoder
+        self._decoders = DecoderPool(decoder)
+        self._timed: Decoder | None = None
         self._words = open_tokenizer(tokenizer_path)
         self._words.no_truncation()  # whoever saved it may have cut and padded last
         self._words.no_padding()
@@ -50,8 +51,8 @@ class LanguageRunner:
 
     def logits(self, tokens: Sequence[int]) -> FloatArray:
         """Logits (tokens, vocabulary) of what follows each of these tokens, read from the start."""
-        self._decoder.start({})
-        return self._decoder.read(tokens)
+        with self._decoders.started({}) as decoder:
+            return decoder.read(tokens).copy()  # OpenVINO returns memory that its next run overwrites
 
     def generate(self, prompt: str | Sequence[Message], style: Style = LONG) -> Generator[str, None, bool]:
         """Write on from a text, or answer in a conversation; yields what is written piece by piece.
@@ -62,9 +63,9 @@ class LanguageRunner:
         tokens = self.prompt_tokens(prompt)
         check_prompt(tokens, self.context_tokens)
         limit = min(style.max_tokens, self.context_tokens - len(tokens))
-        self._decoder.start({})
-        written = written_tokens(self._decoder, tokens, self._ends, limit, style.sampling.picker())
-        return (yield from until(style.stop, pieces_of(self._words, written)))
+        with self._decoders.started({}) as decoder:
+            written = written_tokens(decoder, tokens, self._ends, limit, style.sampling.picker())
+            return (yield from until(style.stop, pieces_of(self._words, written)))
 
     def _conversation(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of a conversation, as the chat template writes it.
@@ -86,12 +87,14 @@ class LanguageRunner:
 
     def begin(self, tokens: Sequence[int]) -> None:
         """Read a context, so that `write_one` can be timed."""
-        self._decoder.start({})
-        self._decoder.step(tokens)
+        self._timed = self._timed or self._decoders.take()
+        self._timed.start({})
+        self._timed.step(tokens)
 
     def write_one(self, token: int) -> None:
-        """One step of the decoder."""
-        self._decoder.step([token])
+        """One step of the decoder, after `begin`."""
+        assert self._timed is not None
+        self._timed.step([token])
 
     def warm_up(self) -> None:
         """Run everything once: engines pay for what they see for the first time."""
@@ -99,8 +102,9 @@ class LanguageRunner:
 
     def run_synthetic(self) -> None:
         """Read and write a few arbitrary tokens, to measure memory."""
-        self.begin([1, 2, 3, 4])
-        self.write_one(1)
+        with self._decoders.started({}) as decoder:
+            decoder.step([1, 2, 3, 4])
+            decoder.step([1])
 
 
 def check_prompt(tokens: Sequence[int], context_tokens: int) -> None:

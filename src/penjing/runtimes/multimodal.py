@@ -20,7 +20,7 @@ from penjing.data.speech_prompt import check_language
 from penjing.data.text import TextFrontEnd, open_tokenizer
 from penjing.data.windows import windows
 from penjing.errors import DataError, Silent
-from penjing.runtimes.decoding import Decoder, greedy, written_tokens
+from penjing.runtimes.decoding import Decoder, DecoderPool, greedy, written_tokens
 from penjing.runtimes.embedding import check_modality, check_text, listed, modality_of, pixels_of, unit
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
@@ -45,7 +45,7 @@ class MultimodalRunner:
         self.settings = settings
         self.sampling_rate_hz: int = settings["audio"]["sampling_rate"]
         self.languages: list[str] = []
-        self.graphs, self.decoder = graphs, decoder
+        self.graphs, self._decoders = graphs, DecoderPool(decoder)
         self._see, self._hear = ImageFrontEnd(settings["image"]), NormalMel(settings["audio"])
         self._read = TextFrontEnd(tokenizer_path, settings["text"])
         self._words = open_tokenizer(tokenizer_path)
@@ -162,8 +162,9 @@ class MultimodalRunner:
     def _write(self, task: str, tokens: Sequence[Array]) -> str:
         """Fuse the tokens (1, n, width) of each modality and write about them; words that come round and round end."""
         generation = self.settings["generation"]
-        start = self._begin(task, tokens)
-        spelled = greedy(self.decoder, [start], generation["eos"], generation["max_tokens"] - 1)
+        start = self._start_token(task)
+        with self._decoders.started(self._fused(tokens)) as decoder:
+            spelled = greedy(decoder, [start], generation["eos"], generation["max_tokens"] - 1)
         text: str = self._words.decode(list(spelled.tokens), skip_special_tokens=True)
         return text.strip()
 
@@ -171,16 +172,20 @@ class MultimodalRunner:
         """The same piece by piece, in a style; where nothing is drawn, it is known at once whether words come round."""
         end = self.settings["generation"]["eos"]
         limit = min(style.max_tokens, self.settings["generation"]["max_tokens"] - 1)
-        start = self._begin(task, tokens)
-        if style.sampling.temperature == 0:
-            written: Iterable[int] = _up_to(limit, greedy(self.decoder, [start], end, limit).tokens)
-        else:
-            written = written_tokens(self.decoder, [start], {end}, limit, style.sampling.picker())
-        return until(style.stop, pieces_of(self._words, written))
+        start = self._start_token(task)
+        with self._decoders.started(self._fused(tokens)) as decoder:
+            if style.sampling.temperature == 0:
+                written: Iterable[int] = _up_to(limit, greedy(decoder, [start], end, limit).tokens)
+            else:
+                written = written_tokens(decoder, [start], {end}, limit, style.sampling.picker())
+            yield from until(style.stop, pieces_of(self._words, written))
 
-    def _begin(self, task: str, tokens: Sequence[Array]) -> int:
-        """Let the decoder hear what was fused; returns the token that says what to write."""
-        self.decoder.start(self.graphs["fusion"]({"tokens": np.concatenate(tokens, 1)}))
+    def _fused(self, tokens: Sequence[Array]) -> dict[str, Array]:
+        """What the decoder attends to: keys and values of the tokens (1, n, width) of all modalities."""
+        return self.graphs["fusion"]({"tokens": np.concatenate(tokens, 1)})
+
+    def _start_token(self, task: str) -> int:
+        """The token that says what to write."""
         return int(self.settings["generation"]["tasks"][task])
 
     def _check_words(self, question: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,21 @@ class StatefulDecoder:
             {port.get_any_name(): openvino.PartialShape([1, *list(port.partial_shape)[1:]]) for port in model.inputs}
         )
         model = keep_cache(model, [name for name in names if is_own_past(name)])
-        self._request: Any = compile_graph(model, path, engine).create_infer_request()
         self._tensor = openvino.Tensor
+        self._compiled: Any = compile_graph(model, path, engine)
+        self._attach()
+
+    def _attach(self) -> None:
+        """Make the request that holds this decoder's cache."""
+        self._request: Any = self._compiled.create_infer_request()
         self._logits = self._request.model_outputs[0]
+        self._length = 0
+
+    def fork(self) -> StatefulDecoder:
+        """Another one of the same compiled graph."""
+        twin = copy.copy(self)
+        twin._attach()
+        return twin
 
     def start(self, heard: Arrays) -> None:
         """Listen to these keys and values, shared with the engine, not copied."""

@@ -17,7 +17,7 @@ from PIL import Image
 from penjing.data.chat import Message
 from penjing.data.vision_prompt import Prompt, VisionPrompt
 from penjing.errors import ArtifactError
-from penjing.runtimes.decoding import Decoder, Fed, written_tokens
+from penjing.runtimes.decoding import Decoder, DecoderPool, Fed, written_tokens
 from penjing.runtimes.embedding import as_image, check_asked, check_text
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.language import LONG, check_prompt
@@ -36,6 +36,10 @@ class _Reader:
     def __init__(self, decoder: Decoder, words: Graph) -> None:
         self._decoder, self._words = decoder, words
         self.start, self.rewind = decoder.start, decoder.rewind
+
+    def fork(self) -> _Reader:
+        """Another one of the same graphs."""
+        return _Reader(self._decoder.fork(), self._words)
 
     def look_up(self, tokens: Sequence[int]) -> FloatArray:
         """Embeddings (tokens, width)."""
@@ -63,6 +67,7 @@ class VisionLanguageRunner:
         self.context_tokens: int = settings["context_tokens"]
         self._vision = graphs["vision"]
         self._reader = _Reader(decoder, graphs["words"])
+        self._readers = DecoderPool(self._reader)
         self._prompt = VisionPrompt(settings, tokenizer_path)
         self._words = self._prompt.tokenizer
         self._ends = frozenset(settings["generation"]["eos"])
@@ -95,8 +100,9 @@ class VisionLanguageRunner:
     def logits(self, image: Any, question: str, answer: str = "") -> tuple[FloatArray, tuple[int, ...]]:
         """Logits (tokens, vocabulary) after each token of a prompt with its answer, and those tokens."""
         prompt = self._prompt(as_image(image), question, answer)
-        self._reader.start({})
-        return self._reader.read(self._fed(prompt)), prompt.tokens
+        with self._readers.started({}) as reader:
+            logits = reader.read(self._fed(prompt))
+            return logits.copy(), prompt.tokens  # OpenVINO returns memory that its next run overwrites
 
     def warm_up(self) -> None:
         """Run everything once: engines pay for what they see for the first time."""
@@ -112,9 +118,9 @@ class VisionLanguageRunner:
 
     def _write(self, fed: Fed, count: int, style: Style) -> Iterator[str]:
         limit = min(style.max_tokens, self.context_tokens - count)
-        self._reader.start({})
-        written = written_tokens(self._reader, fed, self._ends, limit, style.sampling.picker())
-        return until(style.stop, pieces_of(self._words, written))
+        with self._readers.started({}) as reader:
+            written = written_tokens(reader, fed, self._ends, limit, style.sampling.picker())
+            yield from until(style.stop, pieces_of(self._words, written))
 
     def _fed(self, prompt: Prompt) -> FloatArray:
         """Embeddings (tokens, width) of a prompt, with what was seen in the places of the image tokens.
