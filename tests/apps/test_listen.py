@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from penjing.apps.listen import LONGEST_S, listen
-from penjing.errors import DataError, Silent
-from penjing.runtimes.speech import Transcription
+from penjing.errors import DataError
+from penjing.runtimes.speech import SpeechFilter, Transcription
 
 pytestmark = pytest.mark.shop
 
@@ -27,16 +27,19 @@ def sound(seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:
 
 
 class Echo:
-    """Tells how many samples it was given, and the language."""
+    """Tells how many samples it was given, and remembers them."""
 
     sampling_rate_hz, longest_s = RATE_HZ, 30.0
 
     def __init__(self) -> None:
-        self.heard: list[tuple[np.ndarray, str | None]] = []
+        self.heard: list[tuple[np.ndarray, bool]] = []
 
-    def transcribe(self, samples: Any, language: str | None = None) -> Transcription:
-        self.heard.append((samples, language))
-        return Transcription(f"{len(samples)}", language or "de", len(samples) / RATE_HZ, ())
+    def listener(self, language: str | None, *, speech_filter: SpeechFilter) -> Echo:
+        return self
+
+    def window(self, samples: Any, *, settled: bool) -> Transcription:
+        self.heard.append((samples, settled))
+        return Transcription(f"{len(samples)}", "de", len(samples) / RATE_HZ, ())
 
 
 def raw(samples: np.ndarray) -> io.BytesIO:
@@ -69,12 +72,10 @@ def test_a_long_stream_is_settled_in_parts_that_touch_and_hold_every_sample():
     assert sum(int(one.text) for one in settled) == samples.size
 
 
-def test_the_first_settled_part_decides_the_language():
+def test_the_listener_knows_what_is_settled():
     echo = Echo()
-    [*listen(echo, raw(sound(26)))]
-    first = next(place for place, (_, language) in enumerate(echo.heard) if language == "de")
-    assert {language for _, language in echo.heard[:first]} == {None}
-    assert {language for _, language in echo.heard[first:]} == {"de"}
+    parts = [*listen(echo, raw(sound(26)))]
+    assert [settled for _, settled in echo.heard] == [part.settled for part in parts]
 
 
 @pytest.mark.parametrize(("rate_hz", "channels"), [(RATE_HZ, 1), (44100, 2), (8000, 1)])
@@ -118,12 +119,12 @@ def test_half_a_header_is_refused(data):
 
 
 class Pausing(Echo):
-    """Hears nothing in silence, and says so as a model of spectra does."""
+    """Hears nothing in silence."""
 
-    def transcribe(self, samples: Any, language: str | None = None) -> Transcription:
+    def window(self, samples: Any, *, settled: bool) -> Transcription:
         if not np.abs(samples).max():
-            raise Silent("the sound is silent")
-        return super().transcribe(samples, language)
+            return Transcription("", None, len(samples) / RATE_HZ, ())
+        return super().window(samples, settled=settled)
 
 
 def test_a_pause_is_no_end():

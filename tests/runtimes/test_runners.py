@@ -13,6 +13,7 @@ from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.runtimes.dual import DualRunner
 from penjing.runtimes.speech import SpeechRunner
+from penjing.runtimes.voice_activity import Span
 
 pytestmark = pytest.mark.shop
 
@@ -95,7 +96,9 @@ class Mouth:
 def speaker(mouth: Mouth, tokenizer_path: Path, languages: dict[str, int] | None = None) -> tuple[SpeechRunner, Ear]:
     known = {"en": ENGLISH, "de": GERMAN} if languages is None else languages
     ear = Ear()
-    return SpeechRunner(ear, mouth, speech_settings(known), tokenizer_path), ear
+    runner = SpeechRunner(ear, mouth, speech_settings(known), tokenizer_path)
+    runner.voice_spans = lambda samples: [Span(0.0, len(samples) / RATE_HZ)]  # what hums here speaks
+    return runner, ear
 
 
 def hum(seconds: float) -> np.ndarray:

@@ -12,8 +12,8 @@ import soxr
 
 from penjing.data.audio import MOST_PER_S
 from penjing.data.windows import windows
-from penjing.errors import DataError, Silent
-from penjing.runtimes.speech import Segment
+from penjing.errors import DataError
+from penjing.runtimes.speech import SPEECH_FILTER, Segment, SpeechFilter
 from penjing.values import FloatArray
 
 EVERY_S = 1.0
@@ -40,38 +40,40 @@ class Part:
     settled: bool
 
 
-def listen(runner: Any, stream: BinaryIO, language: str | None = None, *, early: bool = True) -> Iterator[Part]:
+def listen(
+    runner: Any,
+    stream: BinaryIO,
+    language: str | None = None,
+    *,
+    early: bool = True,
+    speech_filter: SpeechFilter = SPEECH_FILTER,
+) -> Iterator[Part]:
     """Hear a stream to its end: 16-bit samples, mono and at the model's rate unless a WAV header says otherwise.
 
     The last part of every stretch is the settled one; unless `early` parts are wanted, there are no others. Without a
-    given language the first settled stretch decides.
+    given language every stretch is in the one the model makes likeliest, with the settled ones before it where that is
+    uncertain.
     """
     rate_hz = runner.sampling_rate_hz
+    listener = runner.listener(language, speech_filter=speech_filter)
     longest_s = min(LONGEST_S, runner.longest_s)
     kept, begun = np.zeros(0, np.float32), 0
     for samples in _heard(stream, rate_hz):
         kept = np.concatenate([kept, samples])
         while kept.size > longest_s * rate_hz:
             _, end = windows(kept, rate_hz, longest_s, longest_s / 3)[0]
-            part, language = _part(runner, kept[:end], begun, language, settled=True)
-            yield part
+            yield _part(listener, kept[:end], begun, rate_hz, settled=True)
             begun, kept = begun + end, kept[end:]
         if kept.size and early:
-            yield _part(runner, kept, begun, language, settled=False)[0]
+            yield _part(listener, kept, begun, rate_hz, settled=False)
     if kept.size:
-        yield _part(runner, kept, begun, language, settled=True)[0]
+        yield _part(listener, kept, begun, rate_hz, settled=True)
 
 
-def _part(
-    runner: Any, samples: FloatArray, begun: int, language: str | None, *, settled: bool
-) -> tuple[Part, str | None]:
-    rate_hz = runner.sampling_rate_hz
-    start_s, end_s = begun / rate_hz, (begun + samples.size) / rate_hz
-    try:
-        found = runner.transcribe(samples, language)
-    except Silent:  # a pause; who speaks goes on later
-        return Part(Segment(start_s, end_s, ""), settled), language
-    return Part(Segment(start_s, end_s, found.text), settled), found.language
+def _part(listener: Any, samples: FloatArray, begun: int, rate_hz: int, *, settled: bool) -> Part:
+    found = listener.window(samples, settled=settled)
+    end_s = (begun + samples.size) / rate_hz
+    return Part(Segment(begun / rate_hz, end_s, found.text, found.language), settled)
 
 
 def _heard(stream: BinaryIO, rate_hz: int) -> Iterator[FloatArray]:

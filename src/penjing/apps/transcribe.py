@@ -13,7 +13,7 @@ from typing import Any
 from penjing.data.audio import audio_length, decode_audio
 from penjing.data.rows import media_of
 from penjing.errors import ArtifactError, DataError
-from penjing.runtimes.speech import Transcription
+from penjing.runtimes.speech import SPEECH_FILTER, Segment, SpeechFilter, Transcription
 
 HEARING = ("speech-seq2seq", "multimodal")
 """Tasks whose runners transcribe."""
@@ -28,7 +28,7 @@ class Transcript(Transcription):
 
     def as_json(self) -> dict[str, Any]:
         """Return one entry of `transcribe --json`."""
-        segments = [{"start": part.start_s, "end": part.end_s, "text": part.text} for part in self.segments]
+        segments = [segment_as_json(part) for part in self.segments]
         return {
             "file": self.file,
             "text": self.text,
@@ -37,6 +37,12 @@ class Transcript(Transcription):
             "audio_seconds": self.audio_seconds,
             "segments": segments,
         }
+
+
+def segment_as_json(segment: Segment) -> dict[str, Any]:
+    """Start and end in seconds, the text, and the language where the model knows several."""
+    language = {} if segment.language is None else {"language": segment.language}
+    return {"start": segment.start_s, "end": segment.end_s, "text": segment.text, **language}
 
 
 def sound_files(names: Sequence[str]) -> list[str]:
@@ -95,6 +101,7 @@ def transcribe_files(
     language: str | None = None,
     *,
     times: bool = False,
+    speech_filter: SpeechFilter = SPEECH_FILTER,
     faults: dict[str, DataError] | None = None,
 ) -> Iterator[Transcript]:
     """Transcribe files in order, as many at a time as there are runners of the same artifact.
@@ -112,7 +119,7 @@ def transcribe_files(
     def heard(name: str) -> Transcript:
         runner = free.get()
         try:
-            return transcribe_file(runner, name, language, times=times)
+            return transcribe_file(runner, name, language, times=times, speech_filter=speech_filter)
         finally:
             free.put(runner)
 
@@ -129,9 +136,17 @@ def transcribe_files(
         pool.shutdown(cancel_futures=True)
 
 
-def transcribe_file(runner: Any, name: str, language: str | None = None, *, times: bool = False) -> Transcript:
+def transcribe_file(
+    runner: Any,
+    name: str,
+    language: str | None = None,
+    *,
+    times: bool = False,
+    speech_filter: SpeechFilter = SPEECH_FILTER,
+) -> Transcript:
     """Read and transcribe a file, and take the time of both."""
     start = time.perf_counter()
-    found = runner.transcribe(name, language, times=True) if times else runner.transcribe(name, language)
+    phrases = {"times": True} if times else {}  # some runners cannot tell any
+    found = runner.transcribe(name, language, speech_filter=speech_filter, **phrases)
     seconds = time.perf_counter() - start
     return Transcript(found.text, found.language, found.audio_seconds, found.segments, name, seconds)

@@ -168,6 +168,15 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
         int,
         typer.Option(min=1, help="Files heard at a time, each on its share of the threads."),
     ] = 1,
+    vad_filter: Annotated[
+        bool, typer.Option(help="Ask a voice activity detector where the model doubts that somebody speaks.")
+    ] = True,
+    no_speech_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="No text above this no-speech probability, unless a voice is detected,")
+    ] = 0.6,
+    log_prob_threshold: Annotated[
+        float, typer.Option(max=0, help="where the mean log-likelihood of a token is below this, too.")
+    ] = -1.0,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -175,9 +184,12 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
 ) -> None:
     """Write down what is said in sound files, or in a stream while it is spoken."""
     from penjing.cli.hear import Wanted, hear_files, hear_stream
+    from penjing.runtimes.speech import SpeechFilter
 
     json, format = (True, "text") if format == "json" and out is None else (json, format)
-    wanted = Wanted(artifact, language, format, out, times or format != "text", engine, threads, json, workers)
+    speech_filter = SpeechFilter(vad_filter, no_speech_threshold, log_prob_threshold)
+    phrases = times or format != "text"
+    wanted = Wanted(artifact, language, format, out, phrases, engine, threads, json, workers, speech_filter)
     if files == ["-"]:
         hear_stream(wanted)
     else:

@@ -13,11 +13,19 @@ from typing import Any, NoReturn
 import penjing
 from penjing.apps.listen import listen
 from penjing.apps.subtitles import CUES, ENDINGS, HEADS, WRITERS
-from penjing.apps.transcribe import Transcript, check_hears, sorted_out, sound_files, transcribe_files, warm_up
+from penjing.apps.transcribe import (
+    Transcript,
+    check_hears,
+    segment_as_json,
+    sorted_out,
+    sound_files,
+    transcribe_files,
+    warm_up,
+)
 from penjing.cli.output import fitted, say, say_json, show
 from penjing.errors import DataError, LeftOut, did_you_mean
 from penjing.runtimes.engine import available_cores
-from penjing.runtimes.speech import Segment
+from penjing.runtimes.speech import SPEECH_FILTER, Segment, SpeechFilter
 
 ENDED = {**ENDINGS, "json": ".json"}
 """How files of each format end."""
@@ -39,6 +47,7 @@ class Wanted:
     threads: int | None
     json: bool
     workers: int = 1
+    speech_filter: SpeechFilter = SPEECH_FILTER
 
     def check(self) -> None:
         """Refuse a format that is none."""
@@ -65,7 +74,9 @@ def hear_files(wanted: Wanted, names: Sequence[str]) -> None:
     for runner in runners if len(files) > 1 else ():
         warm_up(runner, files)
     results = []
-    for found in transcribe_files(runners, files, wanted.language, times=times, faults=faults):
+    for found in transcribe_files(
+        runners, files, wanted.language, times=times, speech_filter=wanted.speech_filter, faults=faults
+    ):
         results.append(found.as_json())
         if places:
             _write(places[found.file], _written(found, wanted.format))
@@ -100,7 +111,8 @@ def hear_stream(wanted: Wanted) -> None:
     runner.check_language(wanted.language)
     settled: list[Segment] = []
     watched = wanted.format == "text" and not wanted.json and sys.stdout.isatty()
-    for part in listen(runner, sys.stdin.buffer, wanted.language, early=watched):
+    stream, speech_filter = sys.stdin.buffer, wanted.speech_filter
+    for part in listen(runner, stream, wanted.language, early=watched, speech_filter=speech_filter):
         said = part.segment.text
         if watched:  # one line can be written over, so there must not be two
             show(OVER if part.settled else OVER + fitted(said, shutil.get_terminal_size().columns - 1, end=True))
@@ -110,7 +122,7 @@ def hear_stream(wanted: Wanted) -> None:
                 head = HEADS[wanted.format] if len(settled) == 1 else ""
                 show(head + CUES[wanted.format](len(settled), part.segment))
     if wanted.json:
-        segments = [{"start": one.start_s, "end": one.end_s, "text": one.text} for one in settled]
+        segments = [segment_as_json(one) for one in settled]
         say_json({"results": [{"file": "-", "text": " ".join(one.text for one in settled), "segments": segments}]})
     elif not settled:
         show(HEADS[wanted.format])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,27 +18,38 @@ LONG_PAUSE_S = 1.0
 LONG_PAUSE_WEIGHT = 0.1
 
 
+class Cutter:
+    """Cuts long samples (n,) at the quietest points, from wherever a window begins.
+
+    Windows last from `shortest_s` to `longest_s`, the last one of a long sound too; that needs
+    `longest_s >= 2 * shortest_s`.
+    """
+
+    def __init__(self, samples: FloatArray, rate_hz: int, longest_s: float = 28.0, shortest_s: float = 12.0) -> None:
+        if not 0 < 2 * shortest_s <= longest_s:
+            raise ValueError(f"longest_s ({longest_s}) must be at least twice shortest_s ({shortest_s})")
+        self._size = len(samples)
+        self._longest, self._shortest = int(longest_s * rate_hz), int(shortest_s * rate_hz)
+        self._hop = max(1, round(HOP_S * rate_hz))
+        self._curve = loudness(samples, self._hop) if self._size > self._longest else np.zeros(0)
+
+    def end_of(self, begin: int) -> int:
+        """Where the window that begins at a sample ends."""
+        if self._size - begin <= self._longest:
+            return self._size
+        last = min(begin + self._longest, self._size - self._shortest)
+        return _quietest(self._curve, self._hop, begin + self._shortest, last)
+
+
 def windows(
     samples: FloatArray, rate_hz: int, longest_s: float = 28.0, shortest_s: float = 12.0
 ) -> list[tuple[int, int]]:
-    """Cut samples (n,) into consecutive (start, end) that cover all of it, cut at the quietest points.
-
-    A sound of at most `longest_s` is one window. Of a longer one every window lasts from `shortest_s` to `longest_s`,
-    the last one too; that needs `longest_s >= 2 * shortest_s`.
-    """
-    if not 0 < 2 * shortest_s <= longest_s:
-        raise ValueError(f"longest_s ({longest_s}) must be at least twice shortest_s ({shortest_s})")
-    longest, shortest = int(longest_s * rate_hz), int(shortest_s * rate_hz)
-    if len(samples) <= longest:
-        return [(0, len(samples))] if len(samples) else []
-    hop = max(1, round(HOP_S * rate_hz))
-    curve = loudness(samples, hop)
+    """Cut samples (n,) into consecutive (start, end) that cover all of it, as `Cutter` does."""
+    cutter = Cutter(samples, rate_hz, longest_s, shortest_s)
     cuts = [0]
-    while len(samples) - cuts[-1] > longest:
-        first = cuts[-1] + shortest
-        last = min(cuts[-1] + longest, len(samples) - shortest)
-        cuts.append(_quietest(curve, hop, first, last))
-    return list(zip(cuts, [*cuts[1:], len(samples)], strict=True))
+    while cuts[-1] < len(samples):
+        cuts.append(cutter.end_of(cuts[-1]))
+    return [*itertools.pairwise(cuts)]
 
 
 def loudness(samples: FloatArray, hop: int) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from penjing.evaluate.multimodal import evaluate_answers, evaluate_directions, e
 from penjing.evaluate.retrieval import cosine_scores
 from penjing.evaluate.tasks import Progress, of_rows
 from penjing.evaluate.words import speech_scores
+from penjing.runtimes.speech import NO_FILTER
 
 MODALITIES = ("image", "text", "audio")
 
@@ -145,7 +146,7 @@ class MultimodalJudge:
 
     def _hear(self, row: Row) -> str:
         if row.id not in self.heard:
-            self.heard[row.id] = self._runner.transcribe(row.sound).text
+            self.heard[row.id] = self._runner.transcribe(row.sound, speech_filter=NO_FILTER).text
         return self.heard[row.id]
 
 
@@ -170,4 +171,4 @@ def use(runner: Any, row: Row) -> None:
     if WANTED["vqa"](row) or WANTED["spoken_vqa"](row):
         answer(runner, row)
     if WANTED["speech"](row):
-        runner.transcribe(row.sound)
+        runner.transcribe(row.sound, speech_filter=NO_FILTER)

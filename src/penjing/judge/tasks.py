@@ -20,6 +20,7 @@ from penjing.evaluate.sentences import check_scores, evaluate_sentences, sentenc
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot, of_rows
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words, use
 from penjing.judge.sight import USES, fitting, judge_sight, look, sight_metrics
+from penjing.runtimes.speech import NO_FILTER
 from penjing.values import FloatArray
 
 SPEED_ROWS = 8
@@ -93,7 +94,7 @@ def transcribe_row(runner: Any, row: Row) -> str:
     """Read the clip and transcribe it, in the language that the row names."""
     if row.file is None:
         raise DataError(f"row {row.id!r} has no sound", hint="this task is judged by clips with a `text`")
-    text: str = runner.transcribe(row.file, row.fields.get("language")).text
+    text: str = runner.transcribe(row.file, row.fields.get("language"), speech_filter=NO_FILTER).text
     return text
 
 

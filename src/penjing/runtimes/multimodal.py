@@ -26,7 +26,15 @@ from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
 from penjing.runtimes.sampling import PLAIN, Style
-from penjing.runtimes.speech import SHORTEST_WINDOW, Segment, Transcription, joined
+from penjing.runtimes.speech import (
+    SHORTEST_WINDOW,
+    SPEECH_FILTER,
+    Segment,
+    SpeechFilter,
+    Transcription,
+    joined,
+)
+from penjing.runtimes.voice_activity import VoiceActivity
 from penjing.values import Array, FloatArray
 
 GRAPHS = {"image": "vision_model", "text": "text_model", "audio": "audio_model", "fusion": "fusion_model"}
@@ -49,6 +57,7 @@ class MultimodalRunner:
         self._see, self._hear = ImageFrontEnd(settings["image"]), NormalMel(settings["audio"])
         self._read = TextFrontEnd(tokenizer_path, settings["text"])
         self._words = open_tokenizer(tokenizer_path)
+        self._voice: VoiceActivity | None = None
 
     @property
     def longest_s(self) -> float:
@@ -114,28 +123,45 @@ class MultimodalRunner:
             return [seen, read]
         return [seen, self._tokens(question, "audio")]
 
-    def transcribe(self, sound: Any, language: str | None = None) -> Transcription:
+    def transcribe(
+        self, sound: Any, language: str | None = None, *, speech_filter: SpeechFilter = SPEECH_FILTER
+    ) -> Transcription:
         """What is said in a sound: a path, encoded bytes, or mono samples (n,) at `sampling_rate_hz`.
 
-        What is longer than the model hears is cut where it is quietest; a window is a segment, one of silence is none.
+        What is longer than the model hears is cut where it is quietest; a window is a segment, one without speech is
+        none. Of the filter the voice activity detector counts: the model has no no-speech token.
         """
-        return joined([*self.transcribing(read_sound(sound, self.sampling_rate_hz), language)])
+        samples = read_sound(sound, self.sampling_rate_hz)
+        return joined([*self.transcribing(samples, language, speech_filter=speech_filter)])
 
-    def transcribing(self, samples: FloatArray, language: str | None = None) -> Iterator[Transcription]:
-        """The same window by window, as each is heard; of mono samples (n,). Nothing but silence is refused."""
+    def listener(self, language: str | None = None, *, speech_filter: SpeechFilter = SPEECH_FILTER) -> _Listener:
+        """What hears a stream of windows."""
+        self.check_language(language)
+        return _Listener(self, speech_filter)
+
+    def transcribing(
+        self, samples: FloatArray, language: str | None = None, *, speech_filter: SpeechFilter = SPEECH_FILTER
+    ) -> Iterator[Transcription]:
+        """The same window by window, as each is heard; of mono samples (n,)."""
         self.check_language(language)
         rate_hz, longest_s = self.sampling_rate_hz, self.longest_s
         parts = windows(samples, rate_hz, longest_s, longest_s * SHORTEST_WINDOW)
         for first, last in parts:
             begin_s, end_s = first / rate_hz, last / rate_hz
-            try:
-                text = self._write("transcribe", [self._tokens(samples[first:last], "audio")])
-            except Silent:
-                if len(parts) == 1:
-                    raise
-                yield Transcription("", None, end_s - begin_s, ())
-            else:
-                yield Transcription(text, None, end_s - begin_s, (Segment(begin_s, end_s, text),))
+            text = self._written_down(samples[first:last], speech_filter)
+            segments = () if text is None else (Segment(begin_s, end_s, text),)
+            yield Transcription(text or "", None, end_s - begin_s, segments)
+
+    def _written_down(self, window: FloatArray, speech_filter: SpeechFilter) -> str | None:
+        """What is said in a window; None where nobody speaks."""
+        if speech_filter.vad_filter:
+            self._voice = self._voice or VoiceActivity()
+            if not self._voice.spans(window, self.sampling_rate_hz):
+                return None
+        try:
+            return self._write("transcribe", [self._tokens(window, "audio")])
+        except Silent:
+            return None
 
     def check_language(self, language: str | None) -> None:
         """Refuse a language that the model does not know."""
@@ -199,6 +225,17 @@ class MultimodalRunner:
         raise DataError(
             f"the model knows no word of {question!r}", hint="ask about what the picture shows: how many red circles?"
         )
+
+
+class _Listener:
+    """Hears one window after the other; what was heard before changes nothing."""
+
+    def __init__(self, runner: MultimodalRunner, speech_filter: SpeechFilter) -> None:
+        self._runner, self._filter = runner, speech_filter
+
+    def window(self, samples: FloatArray, *, settled: bool = True) -> Transcription:
+        """What is said in mono samples (n,)."""
+        return self._runner.transcribe(samples, speech_filter=self._filter)
 
 
 def _up_to(limit: int, tokens: Sequence[int]) -> Generator[int, None, bool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,12 +22,17 @@ from penjing.data.speech_prompt import (
     silent_frames,
 )
 from penjing.data.windows import windows
-from penjing.runtimes.decoding import Banned, Decoder, Spelled, greedy
+from penjing.runtimes.decoding import Banned, Decoder, Spelled, greedy, log_sum_exp
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.silence import Silence
-from penjing.runtimes.stamps import Stamped, stretches
+from penjing.runtimes.spoken_language import SpokenLanguage
+from penjing.runtimes.stamps import LeftOff, Stamped, left_off, stretches
+from penjing.runtimes.voice_activity import Span, VoiceActivity
 from penjing.values import Array, Arrays, FloatArray
+
+if TYPE_CHECKING:
+    from penjing.runtimes.listening import Listener
 
 MAX_TOKENS_PER_S = 12
 """Nobody speaks faster than this many word pieces a second; a decoder that does is looping."""
@@ -39,17 +45,53 @@ SHORTEST_WINDOW = 3 / 7
 """Shortest window, as a share of the longest."""
 
 
+NO_SPEECH_TOKENS = ("<|nospeech|>", "<|nocaptions|>")
+"""The token whose probability at the start of a window says that nobody speaks, by the names it has had."""
+
+SURE_OF_SPEECH = 0.15
+"""A no-speech probability up to here needs no second opinion. Whisper tiny.en gives half of FLEURS less, base most of
+it; silence, noise, hum, tones and music get 0.79 and more of both, and short commands of people anything between."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechFilter:
+    """What keeps sound without speech from being transcribed; names and defaults as in faster-whisper.
+
+    Args:
+        vad_filter: Ask a voice activity detector where the model itself is in doubt whether somebody speaks.
+        no_speech_threshold: A window whose no-speech probability is above this, and whose mean log-likelihood of a
+            token is below `log_prob_threshold`, has no text, unless the detector hears a voice. None for no such rule.
+        log_prob_threshold: See there.
+    """
+
+    vad_filter: bool = True
+    no_speech_threshold: float | None = 0.6
+    log_prob_threshold: float | None = -1.0
+
+    def rejects(self, no_speech: float, mean_log_likelihood: float) -> bool:
+        """Whether a window of these two has no speech (Radford et al. 2022, arXiv:2212.04356, section 4.5)."""
+        if self.no_speech_threshold is None or no_speech <= self.no_speech_threshold:
+            return False
+        return self.log_prob_threshold is None or mean_log_likelihood < self.log_prob_threshold
+
+
+SPEECH_FILTER = SpeechFilter()
+NO_FILTER = SpeechFilter(vad_filter=False, no_speech_threshold=None)
+"""Of what is known to hold speech, such as rows that are judged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a sound and what was said in it."""
+    """A stretch of a sound and what was said in it; the language where the model knows several."""
 
     start_s: float
     end_s: float
     text: str
+    language: str | None = None
 
     def later(self, seconds: float) -> Segment:
         """The same, so much later."""
-        return Segment(self.start_s + seconds, self.end_s + seconds, self.text)
+        return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +99,8 @@ class Heard:
     """What was heard in one window: the text, its tokens, the language and the mean log-likelihood of a token.
 
     `segments` say when, in seconds from where the window begins; there are none where nobody asked for times.
+    `left_off` is where the model stopped writing before the end of the window. `has_speech` is False where nobody
+    speaks; the text is empty then, and the language None.
     """
 
     text: str
@@ -64,11 +108,27 @@ class Heard:
     language: str | None
     mean_log_likelihood: float
     segments: tuple[Segment, ...] = ()
+    left_off: LeftOff | None = None
+    has_speech: bool = True
+
+
+NOTHING = Heard("", (), None, 0.0, has_speech=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the decoder makes of a window before it writes: the probability that nobody speaks, and of each language."""
+
+    no_speech: float
+    languages: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """What was said in a sound: the text, its language (None where the model knows but one), length and segments."""
+    """What was said in a sound: the text, its language, length and segments.
+
+    The language is the one most is said in; None where the model knows but one, and where nobody speaks.
+    """
 
     text: str
     language: str | None
@@ -80,7 +140,12 @@ def joined(windows: Sequence[Transcription]) -> Transcription:
     """What was said in all windows of a sound."""
     segments = tuple(segment for window in windows for segment in window.segments)
     text = " ".join(segment.text for segment in segments if segment.text)
-    return Transcription(text, windows[-1].language, sum(window.audio_seconds for window in windows), segments)
+    seconds: Counter[str] = Counter()
+    for window in windows:
+        if window.language is not None and window.text:
+            seconds[window.language] += window.audio_seconds  # type: ignore[assignment]
+    language = max(seconds, key=lambda code: seconds[code]) if seconds else None
+    return Transcription(text, language, sum(window.audio_seconds for window in windows), segments)
 
 
 class SpeechRunner:
@@ -106,6 +171,9 @@ class SpeechRunner:
         generation = settings["generation"]
         self._silence = Silence(self._listen_to_silence, settings["max_frames"], silence_cache)
         self._banned = Banned(generation["suppress"], generation["begin_suppress"])
+        numbers = [self._tokenizer.token_to_id(name) for name in NO_SPEECH_TOKENS]
+        self._no_speech: int | None = next((number for number in numbers if number is not None), None)
+        self._voice: VoiceActivity | None = None
 
     @property
     def longest_s(self) -> float:
@@ -124,28 +192,40 @@ class SpeechRunner:
         return self.settings["generation"]["no_timestamps"] is not None
 
     def transcribe(
-        self, sound: str | Path | bytes | FloatArray, language: str | None = None, *, times: bool = False
+        self,
+        sound: str | Path | bytes | FloatArray,
+        language: str | None = None,
+        *,
+        times: bool = False,
+        speech_filter: SpeechFilter = SPEECH_FILTER,
     ) -> Transcription:
         """Transcribe sound of any length: a path, an encoded file, or mono samples (n,) at `sampling_rate_hz`.
 
-        What is longer than the model hears is cut where it is quietest. One sound, one language: without a given one,
-        it is what the model guesses from the first window. A window is a segment; with `times`, a phrase is.
+        What is longer than the model hears is cut where it is quietest. Without a given language each window is in the
+        one that the model makes likeliest; a window in which nobody speaks has no text and decides nothing. A window is
+        a segment; with `times`, a phrase is.
         """
         samples = read_sound(sound, self.sampling_rate_hz)
-        return joined([*self.transcribing(samples, language, times=times)])
+        return joined([*self.transcribing(samples, language, times=times, speech_filter=speech_filter)])
 
     def transcribing(
-        self, samples: FloatArray, language: str | None = None, *, times: bool = False
+        self,
+        samples: FloatArray,
+        language: str | None = None,
+        *,
+        times: bool = False,
+        speech_filter: SpeechFilter = SPEECH_FILTER,
     ) -> Iterator[Transcription]:
         """The same window by window, as each is heard; of mono samples (n,)."""
-        self.check_language(language)
-        longest_s = min(LONGEST_WINDOW_S, self.longest_s)
-        for first, last in windows(samples, self.sampling_rate_hz, longest_s, longest_s * SHORTEST_WINDOW):
-            heard = self.hear(samples[first:last], language, times=times)
-            language = heard.language
-            begin_s, end_s = first / self.sampling_rate_hz, last / self.sampling_rate_hz
-            found = [part.later(begin_s) for part in heard.segments] or [Segment(begin_s, end_s, heard.text)]
-            yield Transcription(heard.text, language, end_s - begin_s, tuple(found))
+        from penjing.runtimes.listening import Listener
+
+        return Listener(self, language, times=times, speech_filter=speech_filter).whole(samples)
+
+    def listener(self, language: str | None = None, *, speech_filter: SpeechFilter = SPEECH_FILTER) -> Listener:
+        """What hears a stream of windows."""
+        from penjing.runtimes.listening import Listener
+
+        return Listener(self, language, speech_filter=speech_filter)
 
     def check_language(self, language: str | None) -> None:
         """Refuse a language that the model does not know; None, a language to be guessed, is fine."""
@@ -153,28 +233,67 @@ class SpeechRunner:
             check_language(self.settings["generation"], language)
 
     def guess_language(self, sound: str | Path | bytes | FloatArray) -> str:
-        """Return the code of the language that a multilingual model hears in the first window of a sound."""
+        """Return the code of the language that a multilingual model hears: of the first window in which somebody
+        speaks, of the first of all where nobody does.
+        """
         samples = read_sound(sound, self.sampling_rate_hz)
-        samples = samples[: int(min(LONGEST_WINDOW_S, self.longest_s) * self.sampling_rate_hz)]
-        frames = frames_for(samples.size, self.settings)
-        self._decoder.start(self._with_silence(self._listen(samples, frames), frames))
-        return self._guess_language()
+        longest_s = min(LONGEST_WINDOW_S, self.longest_s)
+        guesses: list[str] = []
+        for first, last in windows(samples, self.sampling_rate_hz, longest_s, longest_s * SHORTEST_WINDOW):
+            start = self._begin(samples[first:last], frames_for(last - first, self.settings))
+            guesses.append(max(start.languages, key=lambda code: start.languages[code]))
+            if self._voiced(samples[first:last], start.no_speech, SPEECH_FILTER) is not False:
+                return guesses[-1]
+        return guesses[0]
 
-    def hear(self, samples: FloatArray, language: str | None = None, *, times: bool = False) -> Heard:
+    def hear(
+        self,
+        samples: FloatArray,
+        language: str | SpokenLanguage | None = None,
+        *,
+        times: bool = False,
+        speech_filter: SpeechFilter = SPEECH_FILTER,
+    ) -> Heard:
         """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.
 
         A decoder that begins to loop, which it does now and then on little silence, hears the clip once more at the
         model's full length.
         """
-        frames = frames_for(samples.size, self.settings)
-        heard, spelled = self._spell(samples, frames, language, times)
-        if spelled.looped and frames < self.settings["max_frames"]:
-            heard, spelled = self._spell(samples, self.settings["max_frames"], language, times)
-        clip_s = samples.size / self.sampling_rate_hz
-        said = stretches(spelled.tokens, self._first_time, clip_s) if times else []
-        segments = tuple(Segment(one.start_s, one.end_s, self._words(one.tokens)) for one in said)
-        text = " ".join(one.text for one in segments if one.text) if times else self._words(spelled.tokens)
-        return Heard(text, spelled.tokens, heard, spelled.mean_log_likelihood, segments)
+        spoken = language if isinstance(language, SpokenLanguage) else SpokenLanguage(language)
+        for frames in (frames_for(samples.size, self.settings), int(self.settings["max_frames"])):
+            start = self._begin(samples, frames)
+            voiced = self._voiced(samples, start.no_speech, speech_filter)
+            if voiced is False:
+                return NOTHING
+            code = spoken.of_window(start.languages)
+            spelled = self._spell(samples, code, times)
+            if not spelled.looped:
+                break
+        if voiced is None and speech_filter.rejects(start.no_speech, spelled.mean_log_likelihood):
+            return NOTHING
+        spoken.add(start.languages)
+        return self._told(spelled, code, samples.size / self.sampling_rate_hz if times else None)
+
+    def voice_spans(self, samples: FloatArray) -> list[Span]:
+        """Where somebody speaks in mono samples (n,) at `sampling_rate_hz`."""
+        self._voice = self._voice or VoiceActivity()
+        return self._voice.spans(samples, self.sampling_rate_hz)
+
+    def _voiced(self, samples: FloatArray, no_speech: float, speech_filter: SpeechFilter) -> bool | None:
+        """Whether the detector hears a voice in a window; None where it is not asked: the model is sure of speech."""
+        if no_speech <= SURE_OF_SPEECH or not speech_filter.vad_filter:
+            return None
+        return bool(self.voice_spans(samples))
+
+    def _told(self, spelled: Spelled, language: str | None, clip_s: float | None) -> Heard:
+        """What was spelled as text, and where times were asked for (of a clip of so many seconds) as segments."""
+        if clip_s is None:
+            return Heard(self._words(spelled.tokens), spelled.tokens, language, spelled.mean_log_likelihood)
+        said = stretches(spelled.tokens, self._first_time, clip_s)
+        segments = tuple(Segment(one.start_s, one.end_s, self._words(one.tokens), language) for one in said)
+        text = " ".join(one.text for one in segments if one.text)
+        end = left_off(spelled.tokens, self._first_time)
+        return Heard(text, spelled.tokens, language, spelled.mean_log_likelihood, segments, end)
 
     @property
     def _first_time(self) -> int:
@@ -186,18 +305,31 @@ class SpeechRunner:
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text.strip()
 
-    def _spell(self, samples: FloatArray, frames: int, language: str | None, times: bool) -> tuple[str | None, Spelled]:
-        """Run encoder and decoder once; returns the language spoken, given or guessed, and what was spelled."""
+    def _begin(self, samples: FloatArray, frames: int) -> Start:
+        """Let the decoder attend to a window and read its start token."""
+        return self._begin_with(self._with_silence(self._listen(samples, frames), frames))
+
+    def _begin_with(self, context: Arrays) -> Start:
+        """The same of what the encoder made of a window."""
         generation = self.settings["generation"]
-        self._decoder.start(self._with_silence(self._listen(samples, frames), frames))
-        if generation["languages"] and language is None:
-            language = self._guess_language()
+        self._decoder.start(context)
+        logits = self._decoder.step([generation["start"]]).copy()
+        no_speech = 1.0 if self._no_speech is None else float(np.exp(logits[self._no_speech] - log_sum_exp(logits)))
+        codes = [*generation["languages"]]
+        among = logits[[language_token(generation, code) for code in codes]]
+        shares = np.exp(among - log_sum_exp(among)) if codes else among
+        return Start(no_speech, dict(zip(codes, shares.tolist(), strict=True)))
+
+    def _spell(self, samples: FloatArray, language: str | None, times: bool) -> Spelled:
+        """Write down the window that the decoder attends to."""
+        generation = self.settings["generation"]
+        self._decoder.rewind()
         prompt = prompt_tokens(generation, language, times=times)
         limit = generation["max_tokens"] // 2 - len(prompt)
         seconds = samples.size / self.sampling_rate_hz
         limit = min(limit, max(MIN_TOKEN_LIMIT, int(seconds * MAX_TOKENS_PER_S)))
         allowed = Stamped(self._banned, self._first_time, generation["eos"], seconds) if times else self._banned
-        return language, greedy(self._decoder, prompt, generation["eos"], limit, allowed)
+        return greedy(self._decoder, prompt, generation["eos"], limit, allowed)
 
     def _listen(self, samples: FloatArray, frames: int) -> dict[str, Array]:
         return self._encoder({"input_features": self._mel(samples, frames)[None]})
@@ -208,13 +340,6 @@ class SpeechRunner:
     def _with_silence(self, heard: Arrays, frames: int) -> dict[str, Array]:
         """Append what the encoder makes of silence at the places after the clip; see SILENCE_S."""
         return self._silence.behind(heard, (frames + silent_frames(frames, self.settings)) // 2)
-
-    def _guess_language(self) -> str:
-        """The most likely language token after the start token; the decoder starts afresh afterwards."""
-        languages: Mapping[str, int] = self.settings["generation"]["languages"]
-        logits = self._decoder.step([self.settings["generation"]["start"]])
-        self._decoder.rewind()
-        return max(languages, key=lambda code: float(logits[language_token(self.settings["generation"], code)]))
 
     def warm_up(self, clip_lengths_s: Sequence[float] = ()) -> float:
         """Run the lengths that these clips need (all where none is named) once; returns the seconds it took.

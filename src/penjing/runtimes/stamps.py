@@ -25,6 +25,14 @@ class Stretch:
     tokens: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOff:
+    """The time that ends what was spelled, and whether a phrase begins there whose words were not spelled."""
+
+    time_s: float
+    begun: bool
+
+
 class Stamped:
     """Lets a decoder spell times: in pairs around words, never backwards, none behind the end of the clip.
 
@@ -73,3 +81,11 @@ def stretches(tokens: Sequence[int], first: int, clip_s: float) -> list[Stretch]
             found.append(Stretch(start_s, time_s, tuple(words)))
         start_s, words = time_s, []
     return [*found, Stretch(start_s, clip_s, tuple(words))] if words else found
+
+
+def left_off(tokens: Sequence[int], first: int) -> LeftOff | None:
+    """Where the model left off; None where words stand at the end of what was spelled, and of nothing."""
+    if not tokens or tokens[-1] < first:
+        return None
+    begun = len(tokens) == 1 or tokens[-2] >= first
+    return LeftOff((tokens[-1] - first) * STEP_S, begun)
