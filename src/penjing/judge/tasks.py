@@ -25,6 +25,8 @@ from penjing.values import FloatArray
 
 SPEED_ROWS = 8
 """Rows that items are timed on, one after the other."""
+WINDOW_TOKENS = 2048
+"""Longest window of text that perplexity is measured in; models may read more."""
 CONTEXT_TOKENS = 128
 """Tokens of a text that a language model has read when the time of one more is taken."""
 
@@ -133,7 +135,9 @@ def _speech(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judg
 
 def _language(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:
     texts = [runner.tokens(row.fields["text"]) for row in rows]
-    return Judged(of_rows(evaluate_language(texts, runner.logits, runner.context_tokens, progress), rows))
+    return Judged(
+        of_rows(evaluate_language(texts, runner.logits, min(runner.context_tokens, WINDOW_TOKENS), progress), rows)
+    )
 
 
 def _multimodal(runner: Any, rows: Sequence[Row], progress: Progress | None) -> Judged:

@@ -28,7 +28,6 @@ from penjing.models.families.language_settings import language_settings
 from penjing.models.front_ends import TOKENIZER_FILES, front_end_file, open_fast, tokenizer_json
 from penjing.models.tower import Batch
 
-LONGEST_WINDOW = 8192
 CAPTION_REQUEST = "Describe this image."
 ASKED = "\ue000question\ue001"
 """Stands for the question while the template is written out; of letters that no template and no text has."""
@@ -42,7 +41,7 @@ def vision_language_settings(net: Any, folder: Path | None) -> dict[str, Any]:
         "image": _image(net, folder),
         "prompt": _prompt(net, folder),
         "image_token_id": int(net.config.image_token_id),
-        **language_settings(net, net.config.text_config, LONGEST_WINDOW),
+        **language_settings(net, net.config.text_config),
     }
 
 

@@ -14,6 +14,7 @@ from penjing.data.mel import WhisperMel
 from penjing.data.row import Row
 from penjing.data.speech_prompt import frames_for, prompt_tokens
 from penjing.errors import ModelError
+from penjing.models.families.whisper_tokens import special_tokens, suppressed_tokens
 from penjing.models.tower import Batch
 
 
@@ -23,13 +24,9 @@ def speech_settings(net: Any, folder: Path | None) -> dict[str, Any]:
     return {
         "audio": _audio_settings(config, folder),
         "generation": {
-            "start": generation.decoder_start_token_id,
-            "eos": _first(generation.eos_token_id),
-            "no_timestamps": getattr(generation, "no_timestamps_token_id", None),
-            "languages": _languages(generation),
-            "tasks": dict(getattr(generation, "task_to_id", None) or {}),
-            "suppress": list(generation.suppress_tokens or []),
-            "begin_suppress": list(generation.begin_suppress_tokens or []),
+            **special_tokens(net, folder),
+            "eos": _first(config.eos_token_id if generation.eos_token_id is None else generation.eos_token_id),
+            **suppressed_tokens(net, folder),
             "max_tokens": int(config.max_target_positions),
         },
         "decoder": {
@@ -43,12 +40,6 @@ def speech_settings(net: Any, folder: Path | None) -> dict[str, Any]:
 
 def _first(token: int | list[int]) -> int:
     return token[0] if isinstance(token, list) else token
-
-
-def _languages(generation: Any) -> dict[str, int]:
-    """Map "de" to the id of <|de|>; empty for an English-only model."""
-    table = getattr(generation, "lang_to_id", None) or {}
-    return {token.strip("<|>"): number for token, number in table.items()}
 
 
 def _audio_settings(config: Any, folder: Path | None) -> dict[str, Any]:
