@@ -129,3 +129,12 @@ def test_answers_that_are_consumed_in_turns_do_not_mix(engine, asks, model, grap
         return [runner.captioning(one, style) for one in pictures]
 
     assert in_turns(begun()) == [[*pieces] for pieces in begun()]
+
+
+def test_a_question_that_holds_a_special_token_is_refused(asks, model, graphs):
+    if not asks:
+        pytest.skip("a captioner is asked nothing")
+    runner = open_runner(graphs, read_manifest(graphs), EXACT["onnxruntime"])
+    token = runner._words.id_to_token(2)
+    with pytest.raises(DataError, match="a token of the model's own"):
+        runner.ask(picture(), f"how many {token} ?")

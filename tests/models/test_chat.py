@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penjing.data.chat import Message, written_out
+from penjing.data.chat import Message, takes_system, written_out
 from penjing.errors import ArtifactError, DataError
 from penjing.models.families.chat_settings import chat_settings
 from tiny_language import tokenizer
@@ -65,12 +65,72 @@ def test_templates_that_cannot_be_written_out_are_left(template, tmp_path):
     assert chat_settings(folder_with(template, tmp_path)) is None
 
 
+GENERIC = [
+    ["user", "user"],
+    ["system", "system", "user"],
+    ["user", "system", "user"],
+    ["user", "assistant", "system", "user"],
+    ["user", "assistant", "tool", "tool", "user"],
+    ["user", "tool"],
+    ["system"],
+]
+
+
+@pytest.mark.parametrize("roles", GENERIC, ids="-".join)
+def test_any_order_that_the_template_writes_is_written(roles, tmp_path):
+    settings = chat_settings(folder_with(CHATML, tmp_path))
+    messages = [Message(role, f"message {place}") for place, role in enumerate(roles)]
+    assert written_out(messages, settings) == by_transformers(CHATML, messages)
+
+
+def test_an_answer_that_was_begun_is_left_open(tmp_path):
+    for template in (CHATML, INST):
+        settings = chat_settings(folder_with(template, tmp_path))
+        messages = [Message("user", "count"), Message("assistant", "one, two")]
+        said = [{"role": one.role, "content": one.text} for one in messages]
+        wanted = tokenizer().apply_chat_template(
+            said, chat_template=template, tokenize=False, continue_final_message=True
+        )
+        assert written_out(messages, settings) == wanted
+
+
+def test_a_template_that_strips_messages_has_them_stripped(tmp_path):
+    template = CHATML.replace("m['content'] }}", "m['content'] | trim }}")
+    settings = chat_settings(folder_with(template, tmp_path))
+    messages = [Message("user", "  hello "), Message("assistant", " hi\n"), Message("user", " why ")]
+    assert written_out(messages, settings) == by_transformers(template, messages)
+    assert chat_settings(folder_with(CHATML, tmp_path))["strip"] == []
+
+
+def test_settings_of_artifacts_of_before(tmp_path):
+    before = {"begin": "<b>", "answer": "<a>", "again": "<u>", "end": "<e>", "system": ["<s>", "</s>"]}
+    said = [Message("system", "1"), Message("user", "2"), Message("assistant", "3"), Message("user", "4")]
+    assert written_out(said, before) == "<s>1</s>2<a>3<u>4<e>"
+    assert written_out(said[1:2], before) == "<b>2<e>"
+    assert takes_system(before)
+    assert not takes_system({**before, "system": None})
+
+
 def test_what_a_conversation_must_be(tmp_path):
     settings = chat_settings(folder_with(INST, tmp_path))
-    with pytest.raises(DataError, match="takes no system message"):
-        written_out([Message("system", "x"), TURNS[0]], settings)
-    for wrong in ([], TURNS[:2], TURNS[1:2], [TURNS[0], TURNS[0]], [Message("nobody", "x")]):
-        with pytest.raises(DataError, match="speak in turns"):
+    for wrong, why in (
+        ([Message("system", "x"), TURNS[0]], "takes no system message first"),
+        ([Message("nobody", "x")], "takes no nobody message first"),
+        ([], "a conversation of no message"),
+    ):
+        with pytest.raises(DataError, match=why):
             written_out(wrong, settings)
     with pytest.raises(ArtifactError, match="no chat template"):
         written_out(TURNS[:1], None)
+
+
+def test_a_template_that_wants_turns_refuses_others(tmp_path):
+    strict = (
+        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns') }}"
+        "{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+    )
+    settings = chat_settings(folder_with(strict, tmp_path))
+    for wrong in ([TURNS[0], TURNS[0]], [TURNS[1]], [*TURNS[:2], Message("system", "x")]):
+        with pytest.raises(DataError, match="takes no") as caught:
+            written_out(wrong, settings)
+        assert "in turns" in caught.value.hint

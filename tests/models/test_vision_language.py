@@ -197,7 +197,7 @@ def test_questions_that_cannot_be_asked(model):
     prompt = VisionPrompt(model.settings, model.folder / "tokenizer.json")
     for question, message in (
         (" ", "an empty question"),
-        ("what is <image> ?", "stands for a picture"),
+        ("what is <image> ?", "the question holds <image>, a token of the model's own"),
         ("red " * 600, "this model reads 512 at most"),
     ):
         with pytest.raises(DataError, match=message):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penjing.apps.retrieval import Found, sentences, stems
-from penjing.data.chat import Message
+from penjing.data.chat import Message, takes_system
 from penjing.errors import DataError, UserError
 from penjing.runtimes.sampling import Style
 
@@ -72,7 +72,7 @@ def prompt(writer: Any, question: str, found: Sequence[Found], said: Sequence[Me
     while True:
         told = "Notes:\n{}\n\nQuestion: {}".format("\n\n".join(notes), question)
         asked = [Message("system", SYSTEM), *said, Message("user", told)]
-        if writer.settings["chat"]["system"] is None:
+        if not takes_system(writer.settings["chat"]):
             asked = [*said, Message("user", f"{SYSTEM}\n\n{told}")]
         room = writer.context_tokens - len(writer.prompt_tokens(asked))
         if room >= STYLE.max_tokens and notes:

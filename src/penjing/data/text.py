@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from penjing.errors import ModelError
+from penjing.errors import DataError, ModelError
 from penjing.values import Array
 
 Item = str | tuple[str, str]
@@ -89,3 +89,15 @@ def open_tokenizer(path: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises plain Exception
         raise ModelError(f"{path} is not a tokenizer: {error}", hint="save the model's fast tokenizer again") from error
+
+
+def special_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Texts that a tokenizer reads as special tokens, wherever they stand."""
+    return tuple(token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special)
+
+
+def check_plain(text: str, special: Sequence[str], what: str) -> None:
+    """Refuse a text of a user that holds a special token: behind one it could speak for the model or for others."""
+    held = next((token for token in special if token in text), None)
+    if held is not None:
+        raise DataError(f"{what} holds {held}, a token of the model's own", hint="leave it out")

@@ -21,7 +21,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from penjing.data.image import ImageFrontEnd
-from penjing.data.text import open_tokenizer
+from penjing.data.text import check_plain, open_tokenizer, special_tokens
 from penjing.data.tiles import TileFrontEnd, Tiles
 from penjing.errors import DataError
 from penjing.values import Array, FloatArray
@@ -49,6 +49,7 @@ class VisionPrompt:
         self.tokenizer: Tokenizer = open_tokenizer(tokenizer_path)
         self.tokenizer.no_truncation()  # whoever saved it may have cut and padded last
         self.tokenizer.no_padding()
+        self._own = special_tokens(self.tokenizer)
         self.tiled: bool = "tile" in settings["image"]
         self._settings: Mapping[str, Any] = settings["prompt"]
         self._image_token: int = settings["image_token_id"]
@@ -66,6 +67,7 @@ class VisionPrompt:
         question = question.strip()
         if not question:
             raise DataError("nothing to ask: an empty question", hint="write a question about the picture")
+        check_plain(question, self._own, "the question")
         found = self._see(image)
         seen = found if isinstance(found, Tiles) else Tiles(found[None])
         text = self.text(question, seen.rows, seen.columns)

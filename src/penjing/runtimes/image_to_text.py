@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from penjing.data.image import ImageFrontEnd
-from penjing.data.text import TextFrontEnd
+from penjing.data.text import TextFrontEnd, check_plain, special_tokens
 from penjing.errors import DataError
 from penjing.runtimes.decoding import Decoder, DecoderPool, written_tokens
 from penjing.runtimes.embedding import check_asked, pixels_of
@@ -87,6 +87,7 @@ class Answerer(_Describer):
     def asking(self, image: Any, question: Any, style: Style = PLAIN) -> Iterator[str]:
         """The answer piece by piece, as it is written."""
         question = check_asked(image, question)
+        check_plain(question, special_tokens(self._words), "the question")
         longest = self.settings["text"]["max_length"]
         whole = self._read([question])["input_ids"]
         if whole.shape[1] >= longest:  # cut, or just not

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.data.chat import Message, written_out
-from penjing.data.text import open_tokenizer
+from penjing.data.text import check_plain, open_tokenizer, special_tokens
 from penjing.errors import DataError
 from penjing.runtimes.decoding import Decoder, DecoderPool, written_tokens
 from penjing.runtimes.parts import Parts
@@ -34,8 +34,7 @@ class LanguageRunner:
         self._words.no_truncation()  # whoever saved it may have cut and padded last
         self._words.no_padding()
         self._ends = frozenset(settings["generation"]["eos"])
-        added = self._words.get_added_tokens_decoder().values()
-        self._own = [token.content for token in added if token.special]
+        self._own = special_tokens(self._words)
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of a text, with those that the model's tokenizer puts around it."""
@@ -74,9 +73,7 @@ class LanguageRunner:
         """
         chat = self.settings.get("chat")
         for message in messages:
-            held = next((token for token in self._own if token in message.text), None)
-            if held is not None:
-                raise DataError(f"a message holds {held}, a token of the model's own", hint="leave it out")
+            check_plain(message.text, self._own, "a message")
         text = written_out(messages, chat)
         return self._encoded(text, special=bool(chat and chat["special"]))
 

@@ -17,7 +17,7 @@ from penjing.data.image import ImageFrontEnd
 from penjing.data.normal_mel import NormalMel
 from penjing.data.rows import media_of
 from penjing.data.speech_prompt import check_language
-from penjing.data.text import TextFrontEnd, open_tokenizer
+from penjing.data.text import TextFrontEnd, check_plain, open_tokenizer, special_tokens
 from penjing.data.windows import windows
 from penjing.errors import DataError, Silent
 from penjing.runtimes.decoding import Decoder, DecoderPool, greedy, written_tokens
@@ -118,6 +118,7 @@ class MultimodalRunner:
                 raise DataError(f"ask needs a {what}", hint="give a picture and a question, typed or spoken")
         seen = self._tokens(image, "image")
         if isinstance(question, str):
+            check_plain(question, special_tokens(self._words), "the question")
             read = self._tokens(question, "text")
             self._check_words(question)
             return [seen, read]
