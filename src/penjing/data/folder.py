@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from penjing.data.paths import resolve_inside
 from penjing.data.prose import load_texts, text_files
 from penjing.data.records import Record, read_records, utf8
 from penjing.data.row import DataSet
@@ -21,7 +22,7 @@ def load_folder(folder: Path) -> DataSet:
     (`a.ogg`, `a.txt`); one subfolder per class (`cat/1.png` has the label `cat`); files without any text; else passages
     of texts.
     """
-    tables = [folder / name for name in METADATA if (folder / name).is_file()]
+    tables = [_checked(folder / name, folder) for name in METADATA if (folder / name).is_file()]
     if len(tables) > 1:
         raise DataError(f"{folder} has both {' and '.join(METADATA)}", hint="keep one of them")
     name = folder.resolve().name
@@ -58,8 +59,12 @@ def _in_table(table: Path) -> list[Record]:
 
 
 def _media(folder: Path) -> list[Path]:
-    """List the images and sounds right inside a folder, by name."""
-    return [path for path in _entries(folder) if media_of(path) and path.is_file()]
+    """List the images and sounds right inside a folder, by name. A link that leads out of it is refused."""
+    return [_checked(path, folder) for path in _entries(folder) if media_of(path) and path.is_file()]
+
+
+def _checked(path: Path, folder: Path) -> Path:
+    return resolve_inside(folder, path.name, str(folder))
 
 
 def _with_transcripts(folder: Path) -> list[Record]:
@@ -78,7 +83,7 @@ def _with_transcripts(folder: Path) -> list[Record]:
 def _transcript(path: Path, media: Path) -> str:
     if not path.is_file():
         raise DataError(f"{media.name} has no transcript {path.name}", hint="other files of the folder have one")
-    text = utf8(path.read_bytes(), path.name).removeprefix("\ufeff").strip()
+    text = utf8(_checked(path, path.parent).read_bytes(), path.name).removeprefix("\ufeff").strip()
     if not text:
         raise DataError(f"{path.name} is empty", hint=f"write down what is said in {media.name}, or remove both")
     return text
@@ -86,7 +91,7 @@ def _transcript(path: Path, media: Path) -> str:
 
 def _in_classes(folder: Path) -> list[Record]:
     """Records of a folder with one subfolder per class."""
-    classes = [path for path in _entries(folder) if path.is_dir()]
+    classes = [_checked(path, folder) for path in _entries(folder) if path.is_dir() and _media(path)]
     return [
         Record(f"{label.name}/{path.name}", {"file_name": f"{label.name}/{path.name}", "label": label.name})
         for label in classes

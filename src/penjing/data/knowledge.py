@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import posixpath
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from penjing.data.paths import list_files, resolve_inside
 from penjing.data.rows import media_of
 from penjing.errors import DataError
 
@@ -62,7 +64,10 @@ def read_knowledge(folder: str | Path) -> list[Passage]:
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{folder} is not a folder", hint="give a folder of .md, .txt or .csv files")
-    found = [passage for path in sorted(root.rglob("*")) if path.is_file() for passage in passages_in(path, root)]
+    listing = list_files(root)
+    for path in listing.outside:
+        resolve_inside(root, path.relative_to(root).as_posix(), str(root))
+    found = [passage for path in listing.files for passage in passages_in(path, root)]
     if not found:
         raise DataError(f"{folder} holds nothing to know", hint="put .md, .txt or .csv files there")
     return [*_with_own_ids(found)]
@@ -82,7 +87,7 @@ def passages_in(path: Path, root: Path) -> Iterator[Passage]:
         for piece in _pieces(body):
             shown = [picture, *(unquote(match[2]) for match in SHOWN.finditer(piece))]
             here = [one for one in shown if media_of(one) == "image" and "://" not in one]
-            pictures = tuple((PurePosixPath(name).parent / one).as_posix() for one in here)
+            pictures = tuple(posixpath.normpath((PurePosixPath(name).parent / one).as_posix()) for one in here)
             yield Passage(f"{name}#{title}" if title else name, name, title, SHOWN.sub(_name_of, piece), pictures)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from penjing.data.paths import list_files, resolve_inside
 from penjing.data.records import Record, utf8
 from penjing.data.row import DataSet
 from penjing.data.rows import data_set
@@ -18,9 +19,11 @@ MANY_FILES = 5
 
 
 def text_files(folder: Path) -> list[Path]:
-    """Texts in a folder and below it, by name; hidden ones do not count."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in TEXTS and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """Texts in a folder and below it, by name; hidden ones do not count, links out of the folder are refused."""
+    listing = list_files(folder)
+    for path in listing.outside:
+        resolve_inside(folder, path.relative_to(folder).as_posix(), str(folder))
+    return [path for path in listing.files if path.suffix.lower() in TEXTS]
 
 
 def load_texts(name: str, files: Sequence[Path], folder: Path) -> DataSet:
