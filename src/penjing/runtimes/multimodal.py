@@ -21,7 +21,15 @@ from penjing.data.text import TextFrontEnd, open_tokenizer
 from penjing.data.windows import windows
 from penjing.errors import DataError, Silent
 from penjing.runtimes.decoding import Decoder, greedy, written_tokens
-from penjing.runtimes.embedding import check_modality, check_text, listed, modality_of, pixels_of, unit
+from penjing.runtimes.embedding import (
+    check_modality,
+    check_text,
+    embed_in_batches,
+    listed,
+    modality_of,
+    pixels_of,
+    unit,
+)
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
@@ -64,7 +72,9 @@ class MultimodalRunner:
         items = listed(items, "items")
         if modality is None:
             modality = modality_of(items, _media(items[0]))
-        return self.embed_read([self.read(item, modality) for item in items], modality)
+        return embed_in_batches(
+            items, lambda batch: self.embed_read([self.read(item, modality) for item in batch], modality)
+        )
 
     def read(self, item: Any, modality: str) -> dict[str, Array]:
         """An item as its tower takes it. Several threads may read at once."""
