@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from penjing.data.channels import mix_down
 from penjing.errors import DataError
 from penjing.values import FloatArray
 
@@ -42,13 +43,13 @@ class Sound(NamedTuple):
 
 
 def read_audio(source: str | Path | bytes, rate_hz: int = 16000, longest_s: float = LONGEST_S) -> FloatArray:
-    """Read a sound as mono float32 samples (n,) at `rate_hz`: channels are averaged, other rates resampled by soxr.
+    """Read a sound as mono float32 samples (n,) at `rate_hz`: channels are mixed down, other rates resampled by soxr.
 
     It is decoded block by block, so what it takes is the result, whatever its own rate and channels are.
     """
     found, resample = bytearray(), None
     for block, own_hz in _blocks(source, longest_s):
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        mono = mix_down(block, own_hz)
         if own_hz != rate_hz:
             resample = resample or soxr.ResampleStream(own_hz, rate_hz, 1, dtype="float32", quality="HQ")
             mono = resample.resample_chunk(np.ascontiguousarray(mono))
@@ -72,7 +73,7 @@ def read_sound(sound: Any, rate_hz: int) -> FloatArray:
     if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
         raise DataError(
             f"samples must be one row of floats, not {sound.dtype} {sound.shape}",
-            hint="average the channels; divide 16-bit samples by 32768; or give the file itself",
+            hint="mix the channels down; divide 16-bit samples by 32768; or give the file itself",
         )
     with np.errstate(over="ignore"):
         samples: FloatArray = sound.astype(np.float32, copy=False)
@@ -108,7 +109,8 @@ def _blocks(source: str | Path | bytes, longest_s: float) -> Iterator[Sound]:
                 )
             most = int(longest_s * rate_hz)
             _check_length(name, opened.frames, rate_hz, most)
-            while len(block := opened.read(BLOCK // channels, dtype="float32", always_2d=True)):
+            seconds = max(1, BLOCK // (channels * rate_hz))  # whole ones, so that channels are mixed as in one block
+            while len(block := opened.read(seconds * rate_hz, dtype="float32", always_2d=True)):
                 count += len(block)
                 _check_length(name, count, rate_hz, most)
                 if not np.isfinite(block).all():
