@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 
 from penjing.artifact.manifest import read_manifest
-from penjing.data.rows import media_of, names_media
+from penjing.data.formats import ignored_note, media_of
+from penjing.data.rows import names_media
+from penjing.data.text_files import encoding_note
 from penjing.errors import ArtifactError, DataError
 from penjing.index.build import put_all
 from penjing.index.catalog import Item
 from penjing.index.choice import Measured, Wanted
 from penjing.index.fields import broken_tables, fields_of
-from penjing.index.files import find_files
+from penjing.index.files import Files, Found, find_files
+from penjing.index.moves import hash_known, keep_moved
 from penjing.index.store import Store, known_places
 from penjing.index.vectors import Vectors
 from penjing.values import FloatArray, Tell, silent
@@ -31,13 +34,20 @@ MOST_TEXTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What an indexing did, and what the index is by now."""
+    """What an indexing did, and what the index is by now.
+
+    `moved` files were known by their content elsewhere, `missing` ones are not there and stay until they are removed by
+    `forget`. `notes` say in a line each what was left out, and why.
+    """
 
     index: str
     items: Mapping[str, int]
     read: int
     unchanged: int
+    moved: int
+    missing: int
     removed: int
+    notes: tuple[str, ...]
     faults: Mapping[str, str]
     seconds: float
     size_bytes: int
@@ -62,7 +72,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An item that was found, with the cosine between it and what was looked for."""
+    """An item that was found, with the cosine between it and what was looked for.
+
+    It is `missing` where its file was not there when the index was last brought up to date.
+    """
 
     id: int
     path: str
@@ -71,6 +84,7 @@ class Hit:
     text: str
     fields: Mapping[str, str]
     score: float
+    missing: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict, with the name of the file beside its path."""
@@ -96,13 +110,22 @@ def key_of(artifact: str | Path) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def index(
-    model: Embedding, places: Sequence[str], folder: str, wanted: Wanted, *, anew: bool = False, tell: Tell = silent
+def index(  # noqa: PLR0913 - what the command takes
+    model: Embedding,
+    places: Sequence[str],
+    folder: str,
+    wanted: Wanted,
+    *,
+    anew: bool = False,
+    forget: bool = False,
+    tell: Tell = silent,
 ) -> Indexed:
-    """Bring an index up to date with folders and files: what is new or has changed is read, what is gone leaves.
+    """Bring an index up to date with folders and files: what is new or has changed is read.
 
-    Files that cannot be read are named in the result. A killed run goes on where it was. A place that is missing or
-    has nothing is a mistake, found before anything is made; one that the index is of already may be gone.
+    A file that is missing stays in the index, for its disk may not be mounted; with `forget` it leaves. A file that was
+    moved is known again by its content, and not embedded anew. Files that cannot be read are named in the result. A
+    killed run goes on where it was. A place that is missing or has nothing is a mistake, found before anything is made;
+    one that the index is of already may be missing.
     """
     start = time.perf_counter()
     kinds = {*model.runner.modalities}
@@ -111,17 +134,57 @@ def index(
     with Store.written(Path(folder)) as store:
         store.begin(model.key, model.artifact, anew=anew)
         store.check_wanted(wanted)
-        found = find_files(store.places(places), kinds, known=True)
-        with store.catalog as catalog:
-            removed = catalog.drop_missing(found)
-            catalog.renew_fields(fields_of)
-        changed = store.catalog.changed(found)
+        files = find_files(store.places(places), kinds, known=True)
+        moved, removed, changed = _follow_files(store, files, forget=forget, tell=tell)
         put_all(store, changed, model.runner, wanted.threads, tell)
         form = store.settle(_texts(model.runner, store), wanted, tell)
-        seconds = time.perf_counter() - start
-        unchanged = len(found) - len(changed)
-        faults, counts = {**store.catalog.faults(), **broken_tables(map(Path, found))}, store.catalog.counts()
-        return Indexed(folder, counts, len(changed), unchanged, removed, faults, seconds, store.size_bytes, form)
+        missing = store.catalog.missing()
+        return Indexed(
+            index=folder,
+            items=store.catalog.counts(),
+            read=len(changed),
+            unchanged=len(files.indexed) - len(changed) - moved,
+            moved=moved,
+            missing=len(missing),
+            removed=removed,
+            notes=_notes(files, missing, changed),
+            faults={**store.catalog.faults(), **broken_tables(map(Path, files.indexed))},
+            seconds=time.perf_counter() - start,
+            size_bytes=store.size_bytes,
+            form=form,
+        )
+
+
+def _follow_files(store: Store, files: Files, *, forget: bool, tell: Tell) -> tuple[int, int, list[Found]]:
+    """Note what is missing and what has moved; returns files moved, files forgotten, and files to read."""
+    with store.catalog as catalog:
+        catalog.mark_missing(files.indexed)
+    hash_known(store.catalog, tell)
+    with store.catalog as catalog:
+        changed = catalog.changed(files.indexed)
+        moves = keep_moved(catalog, changed)
+        removed = catalog.forget_missing() if forget else 0
+        catalog.renew_fields(fields_of)
+    missing = store.catalog.missing()
+    store.drop_places(
+        [place for place in files.absent if not any(Path(path).is_relative_to(place) for path in missing)]
+    )
+    unread = {file.path for file in moves.values()}
+    return len(moves), removed, [file for file in changed if file.path not in unread]
+
+
+def _notes(files: Files, missing: Sequence[str], changed: Sequence[Found]) -> tuple[str, ...]:
+    """What to know about files that are not read, are missing, or are in an encoding that was judged."""
+    absent = ", ".join(files.absent)
+    gone = (
+        f"missing: {len(missing)} files stay in the index ({absent or missing[0]} is not there; " if missing else None
+    )
+    notes = (
+        f"{gone}--forget removes them)" if gone else None,
+        ignored_note(files.others, files.outside),
+        encoding_note(Path(file.path) for file in changed if file.kind == "text"),
+    )
+    return tuple(note for note in notes if note is not None)
 
 
 def _texts(runner: Any, store: Store) -> FloatArray:
@@ -171,7 +234,16 @@ class Searcher:
         scores, numbers = vectors.search(vector[None], count, among)
         found = self._store.catalog.items(number for number in numbers[0] if number >= 0)
         return [
-            Hit(int(number), item.path, item.kind, item.title, item.text, dict(item.fields or {}), float(score))
+            Hit(
+                int(number),
+                item.path,
+                item.kind,
+                item.title,
+                item.text,
+                dict(item.fields or {}),
+                float(score),
+                item.missing,
+            )
             for score, number in zip(scores[0], numbers[0], strict=True)
             if (item := found.get(int(number))) is not None
         ]
