@@ -91,9 +91,9 @@ def _heard(stream: BinaryIO, rate_hz: int) -> Iterator[FloatArray]:
             raise DataError("the stream is a text, not samples", hint="pipe 16-bit PCM or WAV")
         left += read
         whole = len(left) // size * size
-        values = np.frombuffer(left[:whole], SAMPLE).reshape(-1, channels).astype(np.float32) / 32768
+        values = np.frombuffer(left[:whole], SAMPLE).reshape(-1, channels).astype(np.float32)
         left = left[whole:]
-        samples = mix_down(values, own_hz)
+        samples = mix_down(values, own_hz) / np.float32(32768)
         yield resample.resample_chunk(samples) if resample else samples
     if resample:
         yield resample.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -13,7 +13,15 @@ from typing import Any, NoReturn
 import penjing
 from penjing.apps.listen import listen
 from penjing.apps.subtitles import CUES, ENDINGS, HEADS, WRITERS
-from penjing.apps.transcribe import Transcript, check_hears, sorted_out, sound_files, transcribe_files, warm_up
+from penjing.apps.transcribe import (
+    Transcript,
+    check_hears,
+    ignored_sounds,
+    sorted_out,
+    sound_files,
+    transcribe_files,
+    warm_up,
+)
 from penjing.cli.output import fitted, say, say_json, show
 from penjing.errors import DataError, LeftOut, did_you_mean
 from penjing.runtimes.engine import available_cores
@@ -57,6 +65,8 @@ def hear_files(wanted: Wanted, names: Sequence[str]) -> None:
     """Transcribe files, and show or write what they say one by one."""
     wanted.check()
     files, faults = sorted_out(sound_files(names))
+    if (note := ignored_sounds(names)) is not None:
+        say(note)
     places = _places(files, wanted)
     runners = [wanted.open() for _ in range(min(wanted.workers, len(files)))]
     times = wanted.times and runners[0].tells_times

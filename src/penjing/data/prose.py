@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from penjing.data.formats import is_readable
 from penjing.data.paths import list_files, resolve_inside
-from penjing.data.records import Record, utf8
+from penjing.data.records import Record
 from penjing.data.row import DataSet
 from penjing.data.rows import data_set
+from penjing.data.text_files import read_text
 from penjing.errors import DataError
 
-TEXTS = (".txt", ".md")
+TEXTS = (".txt", ".md", ".pdf")
 PASSAGE = 1800
 """Letters of a passage, at least where its text has as many: some 400 tokens of English."""
 MANY_FILES = 5
@@ -23,7 +25,7 @@ def text_files(folder: Path) -> list[Path]:
     listing = list_files(folder)
     for path in listing.outside:
         resolve_inside(folder, path.relative_to(folder).as_posix(), str(folder))
-    return [path for path in listing.files if path.suffix.lower() in TEXTS]
+    return [path for path in listing.files if path.suffix.lower() in TEXTS and is_readable(path)]
 
 
 def load_texts(name: str, files: Sequence[Path], folder: Path) -> DataSet:
@@ -32,7 +34,7 @@ def load_texts(name: str, files: Sequence[Path], folder: Path) -> DataSet:
     records, seen = [], set[str]()
     for path in files:
         place = path.relative_to(folder).as_posix()
-        for number, passage in enumerate(passages(utf8(path.read_bytes(), place)), 1):
+        for number, passage in enumerate(passages(read_text(path, place)), 1):
             if passage not in seen:  # licences and headings stand in many files
                 records.append(Record(f"{place}, passage {number}", {"id": f"{place}{mark}{number}", "text": passage}))
             seen.add(passage)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from penjing.data.formats import media_of
 from penjing.data.paths import resolve_inside
 from penjing.data.records import Record
 from penjing.data.row import PROVENANCE, DataSet, Media, Row
@@ -23,8 +24,6 @@ SYNONYMS = {
 }
 """Names of columns in well-known sets, taken in this order where there is none of our name."""
 PARTS = ("calibrate", "select", "judge")
-IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
-SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".w64"}
 
 
 class _File(NamedTuple):
@@ -33,12 +32,6 @@ class _File(NamedTuple):
     media: Media | None
     file: Path | bytes | None
     title: str
-
-
-def media_of(name: str | Path) -> Media | None:
-    """Tell image from audio by the ending of a file name; None for anything else."""
-    ending = Path(name).suffix.lower()
-    return "image" if ending in IMAGES else "audio" if ending in SOUNDS else None
 
 
 def names_media(text: str) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from penjing.data.audio import read_sound
+from penjing.data.formats import media_of
 from penjing.data.image import ImageFrontEnd
 from penjing.data.normal_mel import NormalMel
-from penjing.data.rows import media_of
 from penjing.data.speech_prompt import check_language
 from penjing.data.text import TextFrontEnd, open_tokenizer
 from penjing.data.windows import windows
