@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from penjing.apps.relevance import calibrate_thresholds
 from penjing.artifact.manifest import read_manifest
 from penjing.data.formats import ignored_note, media_of
 from penjing.data.rows import names_media
@@ -74,7 +75,9 @@ class Filter:
 class Hit:
     """An item that was found, with the cosine between it and what was looked for.
 
-    It is `missing` where its file was not there when the index was last brought up to date.
+    It is `missing` where its file was not there when the index was last brought up to date. `relevant` says whether the
+    cosine is one from which on items are what a text asks for; None where that is not known: of queries that are no
+    text, of sounds, and of models that the built-in pairs say nothing about.
     """
 
     id: int
@@ -85,6 +88,7 @@ class Hit:
     fields: Mapping[str, str]
     score: float
     missing: bool = False
+    relevant: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict, with the name of the file beside its path."""
@@ -138,6 +142,7 @@ def index(  # noqa: PLR0913 - what the command takes
         moved, removed, changed = _follow_files(store, files, forget=forget, tell=tell)
         put_all(store, changed, model.runner, wanted.threads, tell)
         form = store.settle(_texts(model.runner, store), wanted, tell)
+        _calibrate(store, model.runner, tell)
         missing = store.catalog.missing()
         return Indexed(
             index=folder,
@@ -153,6 +158,16 @@ def index(  # noqa: PLR0913 - what the command takes
             size_bytes=store.size_bytes,
             form=form,
         )
+
+
+def _calibrate(store: Store, runner: Any, tell: Tell) -> None:
+    """Calibrate what counts as found for kinds that are new in the index."""
+    calibrated = {*(store.catalog["calibrated"] or [])}
+    if new := {*store.catalog.counts()} - calibrated:
+        thresholds = calibrate_thresholds(runner, new, tell)
+        with store.catalog as catalog:
+            catalog["thresholds"] = {**(catalog["thresholds"] or {}), **thresholds}
+            catalog["calibrated"] = sorted(calibrated | new)
 
 
 def _follow_files(store: Store, files: Files, *, forget: bool, tell: Tell) -> tuple[int, int, list[Found]]:
@@ -222,10 +237,13 @@ class Searcher:
         """
         kind = kind or query_kind(query)
         (vector,) = self._runner.embed_read([self._runner.read(query, kind)], kind)
-        return self.near(vector, count, only)
+        return self.near(vector, count, only, kind)
 
-    def near(self, vector: FloatArray, count: int = 10, only: Filter | None = None) -> list[Hit]:
-        """The items nearest to a unit vector (width,), nearest first."""
+    def near(
+        self, vector: FloatArray, count: int = 10, only: Filter | None = None, query_kind: str | None = None
+    ) -> list[Hit]:
+        """The items nearest to a unit vector (width,) of a query of a kind, nearest first."""
+        thresholds = self.thresholds if query_kind == "text" else {}
         only = only or Filter()
         among = self._store.catalog.matching(only.path, only.kind, only.fields, only.name)
         vectors = self._vectors()
@@ -243,10 +261,22 @@ class Searcher:
                 dict(item.fields or {}),
                 float(score),
                 item.missing,
+                float(score) >= thresholds[item.kind] if item.kind in thresholds else None,
             )
             for score, number in zip(scores[0], numbers[0], strict=True)
             if (item := found.get(int(number))) is not None
         ]
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """The cosine from which on items of a kind are what a text asks for, by kind; see `relevance`."""
+        return self._store.catalog["thresholds"] or {}
+
+    def language_note(self, query: str | Path | bytes) -> str | None:
+        """Say that a query is probably in a language that the model does not know; None where it is not."""
+        coverage = getattr(self._runner, "word_coverage", None)
+        note: str | None = coverage.note(query) if coverage is not None and isinstance(query, str) else None
+        return note
 
     def _vectors(self) -> Vectors | None:
         """As the catalogue has them by now: an index may be brought up to date while it is searched."""

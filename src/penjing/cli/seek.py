@@ -77,6 +77,9 @@ def query(  # noqa: PLR0913, PLR0917 - the options of the contract
     where: Annotated[
         list[str] | None, typer.Option(help="Only items whose metadata say so, as in label=cat; repeatable.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also show items that are merely nearest, below what counts as found.")
+    ] = False,
     artifact: Annotated[str | None, typer.Option(help="The artifact of the index, if it has moved.")] = None,
     engine: Engine = "auto",
     threads: Threads = None,
@@ -93,11 +96,21 @@ def query(  # noqa: PLR0913, PLR0917 - the options of the contract
     only = search.Filter(path, kind, dict(_pair(one) for one in where or []))
     artifact = artifact or search.artifact_of(index)
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
-    hits = search.Searcher(index, search.Embedding(runner, artifact)).find(given, count, only)
+    searcher = search.Searcher(index, search.Embedding(runner, artifact))
+    nearest = searcher.find(given, count, only)
+    hits = nearest if everything else [hit for hit in nearest if hit.relevant is not False]
+    note = searcher.language_note(given)
     if json:
-        say_json({"query": asked, "hits": [hit.as_json() for hit in hits]})
+        say_json({"query": asked, "hits": [hit.as_json() for hit in hits], "below_threshold": len(nearest) - len(hits),
+                  "thresholds": dict(searcher.thresholds), "note": note or ""})  # fmt: skip
         return
-    if not hits:
+    if note is not None:
+        say(note)
+    if nearest and not hits:
+        best = nearest[0]
+        threshold = searcher.thresholds[best.kind]
+        say(f"nothing found: the nearest scores {best.score:.3f}, what is found at least {threshold:.3f} (see --all)")
+    if not nearest:
         say("nothing found: no item is as the filters ask" if path or kind or where else "nothing found: it is empty")
     for hit in hits:
         said = f"  {hit.title or ' '.join(hit.text.split())[:80]}" if hit.kind == "text" else ""

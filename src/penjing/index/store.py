@@ -100,6 +100,7 @@ class Store:
                 about.clear()
                 about["generation"] = about["form"] = about["width"] = None
                 about["places"], about["waiting"] = [], 0
+                about["thresholds"], about["calibrated"] = {}, []
             about["format"], about["model"], about["artifact"] = FORMAT, model, artifact
         self._clean()
 

@@ -13,6 +13,7 @@ from penjing.data.audio import read_sound
 from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd, tokens_in
+from penjing.data.word_coverage import WordCoverage
 from penjing.errors import DataError
 from penjing.runtimes.embedding import (
     check_image,
@@ -42,6 +43,7 @@ class DualRunner:
         self.media = "image" if settings.get("image") else "audio"
         self._graphs = graphs
         self._text = TextFrontEnd(tokenizer_path, settings["text"])
+        self.word_coverage = WordCoverage(self._text.tokenizer, self._text.lower)
         self._image = ImageFrontEnd(settings["image"]) if settings.get("image") else None
         self._mel: Any = None
         if self._image is None:

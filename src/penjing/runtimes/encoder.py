@@ -11,6 +11,7 @@ from tokenizers import Encoding
 
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd, tokens_in
+from penjing.data.word_coverage import WordCoverage
 from penjing.errors import ArtifactError, DataError, did_you_mean
 from penjing.runtimes.embedding import check_modality, check_text, embed_in_batches, listed, unit
 from penjing.runtimes.engine import Graph
@@ -59,6 +60,7 @@ class EncoderRunner:
         self._pool = POOLINGS[settings["pooling"]]
         self._graph = graph
         self._text = TextFrontEnd(tokenizer_path, settings["text"])
+        self.word_coverage = WordCoverage(self._text.tokenizer, self._text.lower)
 
     def embed(self, items: Sequence[str], modality: str | None = None) -> FloatArray:
         """Texts -> (texts, width) unit vectors; the only modality is text."""

@@ -19,6 +19,7 @@ from penjing.data.normal_mel import NormalMel
 from penjing.data.speech_prompt import check_language
 from penjing.data.text import TextFrontEnd, open_tokenizer
 from penjing.data.windows import windows
+from penjing.data.word_coverage import WordCoverage
 from penjing.errors import DataError, Silent
 from penjing.runtimes.decoding import Decoder, greedy, written_tokens
 from penjing.runtimes.embedding import (
@@ -56,6 +57,7 @@ class MultimodalRunner:
         self.graphs, self.decoder = graphs, decoder
         self._see, self._hear = ImageFrontEnd(settings["image"]), NormalMel(settings["audio"])
         self._read = TextFrontEnd(tokenizer_path, settings["text"])
+        self.word_coverage = WordCoverage(self._read.tokenizer, self._read.lower)
         self._words = open_tokenizer(tokenizer_path)
 
     @property

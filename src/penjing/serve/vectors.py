@@ -64,8 +64,16 @@ def routes(desk: Desk) -> APIRouter:
         modality, read = await desk.aside(lambda: _read(served, asked.query, desk, "query"))
         (vector,) = await served.worker.embed([read], modality)
         only = Filter(None, asked.kind, asked.where, asked.path)  # by whole paths one could guess where files lie
-        hits = await desk.aside(lambda: searcher.near(vector, asked.k, only))
-        return {"object": "list", "data": [_told(hit) for hit in hits]}
+        hits = await desk.aside(lambda: searcher.near(vector, asked.k, only, modality))
+        relevant = [hit for hit in hits if hit.relevant is not False]
+        note = searcher.language_note(asked.query) if modality == "text" else None
+        below = len(hits) - len(relevant)
+        return {
+            "object": "list",
+            "data": [_told(hit) for hit in relevant],
+            "below_threshold": below,
+            "note": note or "",
+        }
 
     @router.get("/v1/search/items/{number}")
     async def item(number: Annotated[int, Place(ge=-(2**63), lt=2**63)]) -> Response:
