@@ -34,7 +34,6 @@ SOUNDS = CONTAINERS | {
     ".aifc",
     ".au",
     ".w64",
-    ".caf",
 }
 DOCUMENTS = frozenset({".pdf"})
 """Documents whose text is read by pypdf."""

@@ -72,8 +72,6 @@ def compress(
     if helper_number():
         help_to_learn(job)
         return {}
-    for note in job.notes:
-        tell(note, 0, 0)
     tell("open the model", 0, 0)
     opened = open_model(job.model)
     job = with_data(job, opened.family.task, tell)

@@ -77,7 +77,12 @@ class Job:
 
 
 def with_data(job: Job, task: str | None, tell: Tell) -> Job:
-    """A job that learns and names no data takes the built-in set that fits the task, if there is one; it says so."""
+    """A job that learns and names no data takes the built-in set that fits the task, if there is one; it says so.
+
+    It also says what was left out of the sets that were named.
+    """
+    for note in job.notes:
+        tell(note, 0, 0)
     learns = job.recipe is not None and any(step.method.learns for step in job.recipe.steps)
     name = BUILTIN_OF.get(task or "")
     if job.parts is not None or not learns or name is None:
