@@ -49,13 +49,13 @@ def runner() -> Stems:
 
 
 def test_the_threshold_tells_questions_apart_that_calibrated_nothing(runner, monkeypatch):
-    monkeypatch.setattr(relevance, "FEWEST_RIGHT", 0.6)  # stems are no model of meaning
+    monkeypatch.setattr(relevance, "FEWEST_RIGHT", 0.5)  # stems are no model of meaning
     threshold = calibrate_thresholds(runner, {"text", "audio"}, silent)["text"]
     asked = [one for one in read_questions(builtin_folder() / "questions.jsonl") if one.part == "score"]
     passages = runner.embed_read([runner.read(one.whole, "text") for one in _passages()], "text")
     questions = runner.embed_read([runner.read(one.question, "text") for one in asked], "text")
     best, answered = (questions @ passages.T).max(1), np.array([one.passage is not None for one in asked])
-    assert (best[answered] >= threshold).mean() > 0.6
+    assert (best[answered] >= threshold).mean() > 0.5
     assert (best[~answered] < threshold).mean() > 0.6
 
 
@@ -73,7 +73,7 @@ def test_a_model_that_cannot_read_the_builtin_pairs_has_no_threshold():
 
 
 def test_an_index_knows_what_counts_as_found(runner, tmp_path, monkeypatch):
-    monkeypatch.setattr(relevance, "FEWEST_RIGHT", 0.6)
+    monkeypatch.setattr(relevance, "FEWEST_RIGHT", 0.5)
     (tmp_path / "known").mkdir()
     (tmp_path / "known" / "a.md").write_text(
         "# Shipping costs\n\nParcels cost five euros.\n\n# Frost\n\nKeep it warm.\n"

@@ -96,7 +96,7 @@ def fitted(signs: Array, answered: Array) -> Confidence:
         bend = (given * (chance * (1 - chance))[:, None]).T @ given + ridge
         weights = weights - np.linalg.solve(bend, slope)
     chances = _chance(given[:, :-1], weights)
-    return Confidence(centre, scale, weights, balanced_threshold(chances, answered))
+    return Confidence(centre, scale, weights, _threshold(chances, answered))
 
 
 def _chance(signs: Array, weights: Array) -> Array:
@@ -104,7 +104,7 @@ def _chance(signs: Array, weights: Array) -> Array:
     return found
 
 
-def balanced_threshold(chances: Array, answered: Array) -> float:
+def _threshold(chances: Array, answered: Array) -> float:
     """Between two chances: where the worse of both shares, answered rightly and handed over rightly, is largest."""
     ranked = np.sort(chances)
     middles = (ranked[1:] + ranked[:-1]) / 2
