@@ -17,7 +17,7 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "penjing needs Python 3.11 or newer"; exit 2; }
 	@echo "setting up $(VENV) (a few minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable ".[openvino,compress,search,assist,serve,report,demo,dev]"
+	@$(PIP) --editable ".[openvino,compress,search,assist,serve,media,report,demo,dev]"
 	@touch $@
 
 setup: $(BIN)/.ready ## make the virtual environment .venv
@@ -56,7 +56,7 @@ test-shop: $(BIN)/.ready ## run the shop's tests, and an artifact, in an environ
 	@test -d $(SHOP_ARTIFACT) || $(BIN)/penjing compress pictures-dual-encoder -o $(SHOP_ARTIFACT) --data pictures
 	@$(PYTHON) -m venv $(VENV)-shop
 	@$(VENV)-shop/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[openvino,search,assist,serve]" pytest pytest-xdist hypothesis
+		--editable ".[openvino,search,assist,serve,media]" pytest pytest-xdist hypothesis
 	@PENJING_SHOP_ARTIFACT=$(SHOP_ARTIFACT) $(VENV)-shop/bin/python $(PYTEST) -m "shop and not slow"
 
 check: $(BIN)/.ready ## lint, types, import contracts, house numbers

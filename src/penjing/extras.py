@@ -20,6 +20,7 @@ EXTRAS = {
     "search": ("faiss",),
     "assist": ("Stemmer", "bm25s"),
     "serve": ("fastapi", "multipart", "prometheus_client", "uvicorn"),
+    "media": ("av", "pillow_heif", "pypdf"),
     "report": ("jinja2", "markupsafe", "matplotlib"),
 }  # fmt: skip
 """The packages that each extra brings."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from penjing.apps.answering import supporting
 from penjing.apps.assistant import NOT_KNOWN, Tools, open_desk
 from penjing.apps.confidence import builtin_folder, fitted, learn, read_questions
 from penjing.apps.retrieval import AT_ONCE, Retriever, sentences, stems
@@ -150,6 +151,25 @@ def test_what_nothing_answers_is_handed_over(question, knowledge):
     reply = desk(knowledge).talk().ask(question)
     assert (reply.handed_over, reply.text) == (True, NOT_KNOWN)
     assert reply.confidence < desk(knowledge).confidence.threshold
+    assert reply.sources == ()  # what is near a question that nothing answers is no source
+
+
+def test_sources_are_the_passages_that_hold_the_answer(knowledge):
+    asked = "what are your shipping costs"
+    reply = desk(knowledge).talk().ask(asked)
+    assert [one.passage.id for one in reply.sources] == ["shipping.md#Shipping costs"]
+    found = desk(knowledge).retriever.find(asked).found
+    assert len(found) == 3
+    first, second, third = (one.passage.text for one in found)
+    for text, expected in (
+        (sentences(second)[0], [1]),
+        (f"{sentences(third)[0]} {sentences(first)[0]}", [0, 2]),
+        (asked, [0]),
+    ):
+        cited = supporting(text, asked, found)
+        assert [found.index(one) for one in cited] == expected
+        written = desk(knowledge, writes=Writer(text)).talk().ask(asked)
+        assert (written.is_quoted, written.sources) == (False, cited)
 
 
 def test_a_model_may_write_what_passages_hold_and_nothing_else(knowledge):
@@ -328,7 +348,7 @@ def test_pictures_that_are_not_in_the_folder(name, tmp_path):
     folder = shop_window(tmp_path / "k")
     paint(tmp_path, "secret.png", (1, 2, 3))
     (folder / "x.md").write_text(f"# X\n![x]({name})\n")
-    with pytest.raises(DataError, match=re.escape(f"x.md shows {name}, which is not there")):
+    with pytest.raises(DataError, match=rf"x\.md.* {re.escape(name)}"):
         open_desk(folder, Tools(sees=Colours()))
     assert open_desk(folder, Tools()).recognizer is None  # who does not look does not mind
 

@@ -92,6 +92,14 @@ def test_a_wav_stream_says_its_rate_and_channels(rate_hz, channels):
     assert np.corrcoef(same[:count], heard[:count])[0, 1] > 0.9 or rate_hz < RATE_HZ
 
 
+def test_a_stream_whose_channels_cancel_is_heard():
+    samples, file, echo = sound(2.0), io.BytesIO(), Echo()
+    soundfile.write(file, np.stack([samples, -samples], 1), RATE_HZ, format="WAV", subtype="PCM_16")
+    file.seek(0)
+    assert [*listen(echo, file)][-1].settled
+    np.testing.assert_allclose(np.abs(echo.heard[-1][0]), np.abs(samples), atol=1e-3)
+
+
 @pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT"])
 def test_other_samples_are_refused(subtype):
     file = io.BytesIO()

@@ -120,7 +120,7 @@ def test_the_passages_found_are_shown_in_a_line_each(penjing, monkeypatch):
         assert first.startswith(name)
         passage = penjing("assist", builtin_folder() / "knowledge", "what are your shipping costs").json["replies"][0]
         assert " ".join(passage["sources"][0]["text"].split()).startswith(first.removeprefix(name).rstrip("…"))
-        assert len(others) == 2
+        assert others == []  # the answer is quoted from one passage
         assert max(map(len, [first, *others])) <= columns
     monkeypatch.setenv("COLUMNS", "30")
     shown = penjing("assist", builtin_folder() / "knowledge", "what are your shipping costs", as_json=False)

@@ -14,6 +14,7 @@ import soxr
 
 from penjing.data import audio
 from penjing.data.audio import audio_length, decode_audio, read_audio
+from penjing.data.shifts.media import read_clip
 from penjing.errors import DataError
 
 pytestmark = pytest.mark.shop
@@ -176,3 +177,43 @@ def test_what_is_kept_as_it_is_stored_is_not_without_end(monkeypatch: pytest.Mon
     with pytest.raises(DataError, match="too large to be decoded whole"):
         decode_audio(content)
     assert read_audio(content).size == 16000
+
+
+def inverted(rate_hz: int, share: float = 1.0) -> np.ndarray[Any, Any]:
+    """Three seconds in stereo: the second channel is the first one with its sign turned, and weaker by a share."""
+    return np.stack([tone(rate_hz, 3.0), -share * tone(rate_hz, 3.0)], axis=1)
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+@pytest.mark.parametrize("share", [1.0, 0.9, 1.1])
+def test_channels_that_cancel_are_not_averaged_away(rate_hz: int, share: float) -> None:
+    samples = read_audio(encoded(inverted(rate_hz, share), rate_hz))
+    expected = read_audio(encoded(max(1.0, share) * tone(rate_hz, 3.0), rate_hz))
+    assert np.abs(np.abs(samples) - np.abs(expected)).max() < 1e-3
+    assert np.sqrt(np.square(samples).mean()) > 0.3
+
+
+def test_a_stretch_of_inverted_phase_is_heard_whatever_the_rest_is() -> None:
+    stereo = np.stack([tone(16000, 5.0)] * 2, axis=1)
+    stereo[32000:48000, 1] *= -1
+    samples = read_audio(encoded(stereo, 16000))
+    np.testing.assert_allclose(samples, tone(16000, 5.0), atol=1e-6)
+
+
+def test_channels_that_do_not_cancel_are_averaged() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (32000, 8)).astype(np.float32)
+    quiet = np.zeros((32000, 8), np.float32)
+    quiet[:, 3] = tone(16000, 2.0)
+    for samples in (noise, quiet, noise[:, :2], np.zeros((10, 2), np.float32)):
+        np.testing.assert_allclose(read_audio(encoded(samples, 16000)), samples.mean(axis=1), atol=1e-7)
+
+
+def test_channels_are_mixed_the_same_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    stereo = np.stack([tone(8000, 6.5)] * 2, axis=1)
+    stereo[:, 1] *= np.repeat(rng.choice([-1, 1], 7), 8000)[: len(stereo)]
+    source = encoded(stereo, 8000)
+    at_once = read_audio(source)
+    monkeypatch.setattr(audio, "BLOCK", 16000)
+    assert np.array_equal(read_audio(source), at_once)
+    assert np.array_equal(read_clip(source).samples, read_audio(source, 8000))

@@ -58,7 +58,7 @@ def test_a_passage_that_stands_in_two_files_is_one_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "has no text"), (b" \n\n ", "has no text"), (b"\xff\xfe\x00x", "UTF-8")]
+    ("content", "said"), [(b"", "has no text"), (b" \n\n ", "has no text"), (b"\xff\xfe\x00", "is not utf-16")]
 )
 def test_what_is_no_text(content, said, tmp_path):
     (tmp_path / "a.txt").write_bytes(content)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penjing.data.records import label_names, named, read_records, utf8
+from penjing.data.records import label_names, named, read_records
 from penjing.errors import DataError, MissingExtra
 
 pytestmark = pytest.mark.shop
@@ -47,7 +47,10 @@ def test_csv_with_quotes_and_lines_inside_of_cells(tmp_path: Path) -> None:
     [
         ('{"text": "a"}\n{"text": }\n', "a.jsonl, line 2 is not JSON"),
         ('{"text": "a"}\n["text"]\n', "a.jsonl, line 2 is not a JSON object"),
-        (b'{"text": "a"}\n\n{"text": "gro\xdf"}\n', "a.jsonl, line 3 is not UTF-8 (byte 14)"),
+        (
+            '{"text": "ä ö"}\n\n{"text": "ü'.encode() + b'\xff"}\n',
+            "a.jsonl, line 3 is neither UTF-8 (byte 32 of the file) nor in a known encoding",
+        ),
         ("[" * 100_000, "a.jsonl, line 1 is not JSON"),
     ],
 )
@@ -60,7 +63,10 @@ def test_bad_json_lines(content: str | bytes, message: str, tmp_path: Path) -> N
     [
         ("file_name,text\na.wav,one,two\n", "a.csv, line 2 has 3 cells, the first line 2"),
         ("file_name,text\na.wav,one\nb.wav\n", "a.csv, line 3 has 1 cells, the first line 2"),
-        (b"file_name,text\na.wav,gro\xdf\n", "a.csv, line 2 is not UTF-8 (byte 10)"),
+        (
+            "file_name,text\na.wav,ä ö".encode() + b"\xff\n",
+            "a.csv, line 2 is neither UTF-8 (byte 27 of the file) nor in a known encoding",
+        ),
         ('file_name,text\na.wav,"one\n', "a.csv, line 2 is not CSV: unexpected end of data"),
     ],
 )
@@ -84,10 +90,14 @@ def test_any_bytes_are_records_or_a_data_error(content: bytes, tmp_path_factory:
         assert all(name in place for place in said)
 
 
-def test_utf8_names_the_place() -> None:
-    assert utf8("ß".encode(), "x") == "ß"
-    with pytest.raises(DataError, match=r"x\.txt is not UTF-8 \(byte 2\)"):
-        utf8(b"a\xff", "x.txt")
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252", "utf-16-le"])
+def test_tables_of_spreadsheets_are_read_in_their_encoding(encoding: str, tmp_path: Path) -> None:
+    rows = table(tmp_path, "a.csv", "file_name,text\na.wav,Größe und Maß für Äpfel\n".encode(encoding))
+    assert [dict(record.values) for record in read_records(rows)] == [
+        {"file_name": "a.wav", "text": "Größe und Maß für Äpfel"}
+    ]
+    lines = table(tmp_path, "a.jsonl", '{"text": "Größe und Maß für Äpfel"}\n'.encode(encoding))
+    assert [dict(record.values) for record in read_records(lines)] == [{"text": "Größe und Maß für Äpfel"}]
 
 
 def test_class_numbers_become_names() -> None:

@@ -182,17 +182,17 @@ def test_bad_transcripts(folder: Path) -> None:
     assert error_of(folder).message == "1.wav has no transcript 1.txt"
     (folder / "1.txt").write_text(" \n")
     assert error_of(folder).message == "1.txt is empty"
-    (folder / "1.txt").write_bytes(b"gro\xdf")
-    assert error_of(folder).message == "1.txt is not UTF-8 (byte 4)"
+    (folder / "1.txt").write_bytes("ü ö".encode() + b"\xff")
+    assert error_of(folder).message == "1.txt, line 1 is neither UTF-8 (byte 6 of the file) nor in a known encoding"
 
 
 def test_bad_folders(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "is empty" in error_of(tmp_path / "empty").message
-    (tmp_path / "empty" / "notes.pdf").touch()
+    (tmp_path / "empty" / "notes.docx").touch()
     error = error_of(tmp_path / "empty")
     assert "no images, sounds or texts" in error.message
-    assert error.hint == "it has notes.pdf"
+    assert error.hint == "it has notes.docx"
     image(folder / "cat" / "a.png")
     assert "both beside and inside" in error_of(folder).message
     metadata(folder, [])
@@ -221,9 +221,9 @@ def test_bad_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no such data: none.jsonl" in error_of("none.jsonl").message
     assert "no such data: ./none" in error_of("./none").message
     (tmp_path / "data").mkdir()
-    (tmp_path / "notes.pdf").touch()
+    (tmp_path / "notes.docx").touch()
     assert "no such data: data/none" in error_of("data/none").message
-    assert "notes.pdf is no data set" in error_of("notes.pdf").message
+    assert "notes.docx is no data set" in error_of("notes.docx").message
     assert "limit of 0 rows" in error_of("speech", limit=0).message
 
 

@@ -33,9 +33,9 @@ def test_what_is_found_below_a_folder(tmp_path):
     (tmp_path / "g.txt").write_text("words")
     (tmp_path / "away.png").symlink_to(tmp_path / "nowhere")
     os.symlink(tmp_path / "a", tmp_path / "a" / "deep" / "again")  # a circle is not walked
-    names = [Path(path).relative_to(tmp_path).as_posix() for path in find_files([tmp_path], {"image"})]
+    names = [Path(path).relative_to(tmp_path).as_posix() for path in find_files([tmp_path], {"image"}).indexed]
     assert names == ["a/deep/c.png", "b.png", "f.png"]
-    both = find_files([tmp_path, tmp_path / "b.png"], {"image", "text"})
+    both = find_files([tmp_path, tmp_path / "b.png"], {"image", "text"}).indexed
     assert len(both) == 4
     one = both[str(tmp_path / "b.png")]
     assert (one.kind, one.size_bytes) == ("image", (tmp_path / "b.png").stat().st_size)
@@ -76,8 +76,10 @@ def test_what_has_changed(catalog):
     assert catalog.changed(known) == []
     known["/photos/b.png"] = file("b.png", when=2)
     assert [one.path for one in catalog.changed(known)] == ["/photos/b.png"]
-    assert catalog.drop_missing({"/photos/b.png": known["/photos/b.png"]}) == 1
-    assert catalog.counts() == {"image": 1}
+    catalog.mark_missing({"/photos/b.png": known["/photos/b.png"]})
+    assert (catalog.missing(), catalog.counts()) == (["/photos/a.png"], {"image": 2})
+    assert catalog.forget_missing() == 1
+    assert (catalog.missing(), catalog.counts()) == ([], {"image": 1})
 
 
 def test_items_wait_until_they_are_settled(catalog):

@@ -59,7 +59,7 @@ def test_only_what_changed_is_read_and_the_rest_is_as_if_made_at_once(photos, tm
     shutil.rmtree(photos / "1", ignore_errors=True)
     paint_many(photos, 5, seed=2)
     runner = Colours()
-    found = make(tmp_path, [photos], runner=runner)
+    found = make(tmp_path, [photos], runner=runner, forget=True)
     files = [one for one in runner.reads if isinstance(one, Path)]
     assert (found.read, found.unchanged, found.removed, len(files)) == (6, 38, 1, 6)
     make(tmp_path, [photos], "fresh")
@@ -110,7 +110,7 @@ def test_an_open_index_is_searched_as_it_is_by_now(photos, tmp_path):
     searcher = Searcher(tmp_path / "idx", embedding(tmp_path))
     paint(photos, "new.png", (10, 200, 30))
     (photos / "0" / "001.png").unlink()
-    make(tmp_path, [photos])
+    make(tmp_path, [photos], forget=True)
     found = [Path(hit.path).name for hit in searcher.find("10 200 30", 100)]
     assert (found[0], len(found)) == ("new.png", 40)
     assert "001.png" not in found
@@ -169,17 +169,20 @@ def test_folders_are_added_and_remembered(photos, tmp_path):
     assert make(tmp_path, [tmp_path / "more"]).items == {"image": 44}
     assert make(tmp_path, [photos]).items == {"image": 44}
     shutil.rmtree(tmp_path / "more")
-    assert make(tmp_path, [photos]).items == {"image": 40}
+    assert make(tmp_path, [photos], forget=True).items == {"image": 40}
 
 
-def test_a_folder_that_has_nothing_any_more_leaves(photos, tmp_path):
+def test_a_folder_that_has_nothing_any_more_is_forgotten_when_asked(photos, tmp_path):
     paint_many(tmp_path / "more", 4, seed=7)
     make(tmp_path, [photos, tmp_path / "more"])
     shutil.rmtree(tmp_path / "more" / "7")
     found = make(tmp_path, [tmp_path / "more"])
-    assert (found.items, found.removed) == ({"image": 40}, 4)
+    assert (found.items, found.missing, found.removed) == ({"image": 44}, 4, 0)
+    found = make(tmp_path, [tmp_path / "more"], forget=True)
+    assert (found.items, found.missing, found.removed) == ({"image": 40}, 0, 4)
     shutil.rmtree(tmp_path / "more")
     assert make(tmp_path, [tmp_path / "more"]).items == {"image": 40}
+    assert Store.opened(tmp_path / "idx").catalog["places"] == [str(photos)]
     assert make(tmp_path, [photos]).items == {"image": 40}
 
 
@@ -309,7 +312,7 @@ def test_a_form_is_kept_when_the_index_grows(tmp_path):
     assert make(tmp_path, [tmp_path / "photos"], wanted=Wanted(recall=0.5)).form == found.form
     paint(tmp_path / "photos", "new.png", (10, 200, 30))
     (tmp_path / "photos" / "0" / "001.png").unlink()
-    assert make(tmp_path, [tmp_path / "photos"]).items == {"image": 1100}
+    assert make(tmp_path, [tmp_path / "photos"], forget=True).items == {"image": 1100}
     store = Store.opened(tmp_path / "idx")
     assert (store.vectors().spec.name, len(store.vectors())) == ("int8", 1100)
     assert hits(tmp_path / "idx", tmp_path)[0][0] == "new.png"

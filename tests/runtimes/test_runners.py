@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.runtimes.dual import DualRunner
+from penjing.runtimes.embedding import ITEMS_PER_BATCH
 from penjing.runtimes.speech import SpeechRunner
 from penjing.runtimes.voice_activity import Span
 
@@ -215,6 +217,50 @@ def test_embeddings_are_unit_vectors(viewer, sides, tmp_path):
         assert np.allclose(found[0], np.array([1, 2, 3, 4]) / np.sqrt(30))
     assert sides["image"].asked == [{"pixel_values": (3, 3, 8, 8)}]
     assert sides["text"].asked == [{"input_ids": (2, 5), "attention_mask": (2, 5)}]
+
+
+def test_many_items_run_in_batches_and_few_are_in_memory(viewer, sides, monkeypatch):
+    pictures = [Image.new("RGB", (5, 5), (shade, 0, 0)) for shade in range(100)]
+    texts = [f"red bus {number}" for number in range(100)]
+    waiting, most, sizes = 0, 0, {"image": [], "text": []}
+    read = viewer.read
+
+    def counted_read(item, modality):
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        return read(item, modality)
+
+    def counted_run(side):
+        def run(arrays):
+            nonlocal waiting
+            sizes[side].append(len(next(iter(arrays.values()))))
+            waiting -= sizes[side][-1]
+            sums = next(iter(arrays.values())).reshape(sizes[side][-1], -1).sum(1)
+            return {f"{side}_embeds": np.stack([np.ones_like(sums), sums], 1).astype(np.float32)}
+
+        return run
+
+    monkeypatch.setattr(viewer, "read", counted_read)
+    monkeypatch.setattr(viewer, "_graphs", {side: counted_run(side) for side in sizes})
+    vectors = viewer.embed_images(pictures)
+    assert (np.diff(vectors[:, 1] / vectors[:, 0]) > 0).all()  # each is brighter than the one before
+    rows = [Row(str(number), {}, "image", _png(picture)) for number, picture in enumerate(pictures)]
+    np.testing.assert_array_equal(viewer.embed_rows(rows), vectors)
+    viewer.embed_texts(texts)
+    np.testing.assert_array_equal(
+        viewer.embed_read([read(text, "text") for text in texts], "text"), viewer.embed_texts(texts)
+    )
+    assert max(sizes["image"] + sizes["text"]) <= ITEMS_PER_BATCH
+    assert sum(sizes["image"]) == 200
+    assert sum(sizes["text"]) == 300
+    assert most <= ITEMS_PER_BATCH
+
+
+def _png(picture):
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def test_embed_tells_texts_from_files(viewer, sides, tmp_path):

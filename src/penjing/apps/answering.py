@@ -24,9 +24,10 @@ MOST_QUOTED = 3
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said, whether it is quoted, and, where a language model should have written it, why it did not."""
+    """What is said, the passages that hold it, and whether and why it is quoted and not written by a language model."""
 
     text: str
+    sources: tuple[Found, ...]
     is_quoted: bool
     note: str = ""
 
@@ -34,15 +35,15 @@ class Answer:
 def answered(writer: Any, question: str, found: Sequence[Found], said: Sequence[Message]) -> Answer:
     """An answer from passages: written by the writer, if there is one and it keeps to what they hold, else quoted."""
     if writer is None:
-        return Answer(quoted(question, found), True)
+        return Answer(quoted(question, found), (found[0],), True)
     try:
         text = written(writer, question, found, said)
         if text and held(text, question, found) >= HELD:
-            return Answer(text, False)
+            return Answer(text, supporting(text, question, found), False)
         why = "wrote what the passages do not hold" if text else "wrote nothing"
     except UserError as error:
         why = f"gave no answer: {error.message}"
-    return Answer(quoted(question, found), True, f"quoted: the language model {why}")
+    return Answer(quoted(question, found), (found[0],), True, f"quoted: the language model {why}")
 
 
 def quoted(question: str, found: Sequence[Found]) -> str:
@@ -94,6 +95,29 @@ def _is_plain(writer: Any, text: str) -> bool:
     except UserError:
         return False
     return True
+
+
+def supporting(text: str, question: str, found: Sequence[Found]) -> tuple[Found, ...]:
+    """The fewest passages that hold the words of an answer, best first; a passage that adds no word is no source.
+
+    Words of the question do not count: every passage that was found has some of them. Greedy set cover.
+
+    Args:
+        text: the answer.
+        question: what was asked.
+        found: passages, best first; at least one.
+    """
+    words = {*stems(text)} - {*stems(question)}
+    holds = [words & {*stems(one.passage.whole)} for one in found]
+    cited: list[int] = []
+    covered: set[str] = set()
+    while True:
+        best = max(range(len(found)), key=lambda place: (len(holds[place] - covered), -place))
+        if not holds[best] - covered:
+            break
+        cited.append(best)
+        covered |= holds[best]
+    return tuple(found[place] for place in sorted(cited)) or (found[0],)
 
 
 def held(text: str, question: str, found: Sequence[Found]) -> float:

@@ -64,6 +64,8 @@ class Tools:
 class Reply:
     """What the desk says. `heard` is what was asked, as it was understood; `confidence` that there is an answer.
 
+    `sources` are the passages that the answer is from, and nothing else that was found; where it is handed over,
+    the passage that a picture stands for, if one was shown.
     `note` says why an answer is quoted that a language model should have written.
     """
 
@@ -120,14 +122,15 @@ class Talk:
         evidence, sure = self._found(heard)
         if sure < self.desk.confidence.threshold:
             self._remember(heard, NOT_KNOWN)
-            return Reply(heard, NOT_KNOWN, True, sure, evidence.found, False)
+            shown = () if seen is None else self._about(seen)[:1]
+            return Reply(heard, NOT_KNOWN, True, sure, shown, False)
         return self._answered(heard, evidence.found, sure)
 
     def _answered(self, heard: str, found: tuple[Found, ...], sure: float) -> Reply:
         """Answer from passages that are held to know it."""
         answer = answered(self.desk.tools.writes, heard, found, self.said[-2 * REMEMBERED :])
         self._remember(heard, answer.text)
-        return Reply(heard, answer.text, False, sure, found, answer.is_quoted, answer.note)
+        return Reply(heard, answer.text, False, sure, answer.sources, answer.is_quoted, answer.note)
 
     def _spoken(self, sound: Any) -> str:
         if sound is None:

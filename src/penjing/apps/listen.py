@@ -11,6 +11,7 @@ import numpy as np
 import soxr
 
 from penjing.data.audio import MOST_PER_S
+from penjing.data.channels import mix_down
 from penjing.data.windows import windows
 from penjing.errors import DataError
 from penjing.runtimes.speech import SPEECH_FILTER, Segment, SpeechFilter
@@ -92,9 +93,9 @@ def _heard(stream: BinaryIO, rate_hz: int) -> Iterator[FloatArray]:
             raise DataError("the stream is a text, not samples", hint="pipe 16-bit PCM or WAV")
         left += read
         whole = len(left) // size * size
-        values = np.frombuffer(left[:whole], SAMPLE).reshape(-1, channels).mean(1) / 32768
+        values = np.frombuffer(left[:whole], SAMPLE).reshape(-1, channels).astype(np.float32)
         left = left[whole:]
-        samples = values.astype(np.float32)
+        samples = mix_down(values, own_hz) / np.float32(32768)
         yield resample.resample_chunk(samples) if resample else samples
     if resample:
         yield resample.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from penjing.data.audio import audio_length, decode_audio
+from penjing.data.formats import media_of
 from penjing.data.image import read_image
-from penjing.data.rows import media_of, names_media
+from penjing.data.rows import names_media
 from penjing.errors import ArtifactError, DataError
 from penjing.runtimes.pieces import Ending
 from penjing.runtimes.sampling import PLAIN, Style

@@ -17,6 +17,7 @@ from PIL import Image, ImageEnhance
 
 from penjing.apps.confidence import Confidence, fitted
 from penjing.data.knowledge import Passage
+from penjing.data.paths import resolve_inside
 from penjing.data.pictures import draw
 from penjing.errors import DataError
 from penjing.runtimes.embedding import as_image
@@ -96,7 +97,7 @@ def again(picture: Image.Image) -> Iterator[Image.Image]:
 
 def _place(folder: Path, passage: Passage, name: str) -> Path:
     """Where a picture of the knowledge is; one that is missing or outside of the folder is refused."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+    path = resolve_inside(folder, name, passage.file)
+    if not path.is_file():
         raise DataError(f"{passage.file} shows {name}, which is not there", hint="put it into the knowledge folder")
     return path

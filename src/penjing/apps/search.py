@@ -13,14 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from penjing.apps.relevance import calibrate_thresholds
 from penjing.artifact.manifest import read_manifest
-from penjing.data.rows import media_of, names_media
+from penjing.data.formats import ignored_note, media_of
+from penjing.data.rows import names_media
+from penjing.data.text_files import encoding_note
 from penjing.errors import ArtifactError, DataError
 from penjing.index.build import put_all
 from penjing.index.catalog import Item
 from penjing.index.choice import Measured, Wanted
 from penjing.index.fields import broken_tables, fields_of
-from penjing.index.files import find_files
+from penjing.index.files import Files, Found, find_files
+from penjing.index.moves import hash_known, keep_moved
 from penjing.index.store import Store, known_places
 from penjing.index.vectors import Vectors
 from penjing.values import FloatArray, Tell, silent
@@ -31,13 +35,20 @@ MOST_TEXTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What an indexing did, and what the index is by now."""
+    """What an indexing did, and what the index is by now.
+
+    `moved` files were known by their content elsewhere, `missing` ones are not there and stay until they are removed by
+    `forget`. `notes` say in a line each what was left out, and why.
+    """
 
     index: str
     items: Mapping[str, int]
     read: int
     unchanged: int
+    moved: int
+    missing: int
     removed: int
+    notes: tuple[str, ...]
     faults: Mapping[str, str]
     seconds: float
     size_bytes: int
@@ -62,7 +73,12 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An item that was found, with the cosine between it and what was looked for."""
+    """An item that was found, with the cosine between it and what was looked for.
+
+    It is `missing` where its file was not there when the index was last brought up to date. `relevant` says whether the
+    cosine is one from which on items are what a text asks for; None where that is not known: of queries that are no
+    text, of sounds, and of models that the built-in pairs say nothing about.
+    """
 
     id: int
     path: str
@@ -71,6 +87,8 @@ class Hit:
     text: str
     fields: Mapping[str, str]
     score: float
+    missing: bool = False
+    relevant: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dict, with the name of the file beside its path."""
@@ -96,13 +114,22 @@ def key_of(artifact: str | Path) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def index(
-    model: Embedding, places: Sequence[str], folder: str, wanted: Wanted, *, anew: bool = False, tell: Tell = silent
+def index(  # noqa: PLR0913 - what the command takes
+    model: Embedding,
+    places: Sequence[str],
+    folder: str,
+    wanted: Wanted,
+    *,
+    anew: bool = False,
+    forget: bool = False,
+    tell: Tell = silent,
 ) -> Indexed:
-    """Bring an index up to date with folders and files: what is new or has changed is read, what is gone leaves.
+    """Bring an index up to date with folders and files: what is new or has changed is read.
 
-    Files that cannot be read are named in the result. A killed run goes on where it was. A place that is missing or
-    has nothing is a mistake, found before anything is made; one that the index is of already may be gone.
+    A file that is missing stays in the index, for its disk may not be mounted; with `forget` it leaves. A file that was
+    moved is known again by its content, and not embedded anew. Files that cannot be read are named in the result. A
+    killed run goes on where it was. A place that is missing or has nothing is a mistake, found before anything is made;
+    one that the index is of already may be missing.
     """
     start = time.perf_counter()
     kinds = {*model.runner.modalities}
@@ -111,17 +138,68 @@ def index(
     with Store.written(Path(folder)) as store:
         store.begin(model.key, model.artifact, anew=anew)
         store.check_wanted(wanted)
-        found = find_files(store.places(places), kinds, known=True)
-        with store.catalog as catalog:
-            removed = catalog.drop_missing(found)
-            catalog.renew_fields(fields_of)
-        changed = store.catalog.changed(found)
+        files = find_files(store.places(places), kinds, known=True)
+        moved, removed, changed = _follow_files(store, files, forget=forget, tell=tell)
         put_all(store, changed, model.runner, wanted.threads, tell)
         form = store.settle(_texts(model.runner, store), wanted, tell)
-        seconds = time.perf_counter() - start
-        unchanged = len(found) - len(changed)
-        faults, counts = {**store.catalog.faults(), **broken_tables(map(Path, found))}, store.catalog.counts()
-        return Indexed(folder, counts, len(changed), unchanged, removed, faults, seconds, store.size_bytes, form)
+        _calibrate(store, model.runner, tell)
+        missing = store.catalog.missing()
+        return Indexed(
+            index=folder,
+            items=store.catalog.counts(),
+            read=len(changed),
+            unchanged=len(files.indexed) - len(changed) - moved,
+            moved=moved,
+            missing=len(missing),
+            removed=removed,
+            notes=_notes(files, missing, changed),
+            faults={**store.catalog.faults(), **broken_tables(map(Path, files.indexed))},
+            seconds=time.perf_counter() - start,
+            size_bytes=store.size_bytes,
+            form=form,
+        )
+
+
+def _calibrate(store: Store, runner: Any, tell: Tell) -> None:
+    """Calibrate what counts as found for kinds that are new in the index."""
+    calibrated = {*(store.catalog["calibrated"] or [])}
+    if new := {*store.catalog.counts()} - calibrated:
+        thresholds = calibrate_thresholds(runner, new, tell)
+        with store.catalog as catalog:
+            catalog["thresholds"] = {**(catalog["thresholds"] or {}), **thresholds}
+            catalog["calibrated"] = sorted(calibrated | new)
+
+
+def _follow_files(store: Store, files: Files, *, forget: bool, tell: Tell) -> tuple[int, int, list[Found]]:
+    """Note what is missing and what has moved; returns files moved, files forgotten, and files to read."""
+    with store.catalog as catalog:
+        catalog.mark_missing(files.indexed)
+    hash_known(store.catalog, tell)
+    with store.catalog as catalog:
+        changed = catalog.changed(files.indexed)
+        moves = keep_moved(catalog, changed)
+        removed = catalog.forget_missing() if forget else 0
+        catalog.renew_fields(fields_of)
+    missing = store.catalog.missing()
+    store.drop_places(
+        [place for place in files.absent if not any(Path(path).is_relative_to(place) for path in missing)]
+    )
+    unread = {file.path for file in moves.values()}
+    return len(moves), removed, [file for file in changed if file.path not in unread]
+
+
+def _notes(files: Files, missing: Sequence[str], changed: Sequence[Found]) -> tuple[str, ...]:
+    """What to know about files that are not read, are missing, or are in an encoding that was judged."""
+    absent = ", ".join(files.absent)
+    gone = (
+        f"missing: {len(missing)} files stay in the index ({absent or missing[0]} is not there; " if missing else None
+    )
+    notes = (
+        f"{gone}--forget removes them)" if gone else None,
+        ignored_note(files.others, files.outside),
+        encoding_note(Path(file.path) for file in changed if file.kind == "text"),
+    )
+    return tuple(note for note in notes if note is not None)
 
 
 def _texts(runner: Any, store: Store) -> FloatArray:
@@ -159,10 +237,13 @@ class Searcher:
         """
         kind = kind or query_kind(query)
         (vector,) = self._runner.embed_read([self._runner.read(query, kind)], kind)
-        return self.near(vector, count, only)
+        return self.near(vector, count, only, kind)
 
-    def near(self, vector: FloatArray, count: int = 10, only: Filter | None = None) -> list[Hit]:
-        """The items nearest to a unit vector (width,), nearest first."""
+    def near(
+        self, vector: FloatArray, count: int = 10, only: Filter | None = None, query_kind: str | None = None
+    ) -> list[Hit]:
+        """The items nearest to a unit vector (width,) of a query of a kind, nearest first."""
+        thresholds = self.thresholds if query_kind == "text" else {}
         only = only or Filter()
         among = self._store.catalog.matching(only.path, only.kind, only.fields, only.name)
         vectors = self._vectors()
@@ -171,10 +252,31 @@ class Searcher:
         scores, numbers = vectors.search(vector[None], count, among)
         found = self._store.catalog.items(number for number in numbers[0] if number >= 0)
         return [
-            Hit(int(number), item.path, item.kind, item.title, item.text, dict(item.fields or {}), float(score))
+            Hit(
+                int(number),
+                item.path,
+                item.kind,
+                item.title,
+                item.text,
+                dict(item.fields or {}),
+                float(score),
+                item.missing,
+                float(score) >= thresholds[item.kind] if item.kind in thresholds else None,
+            )
             for score, number in zip(scores[0], numbers[0], strict=True)
             if (item := found.get(int(number))) is not None
         ]
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """The cosine from which on items of a kind are what a text asks for, by kind; see `relevance`."""
+        return self._store.catalog["thresholds"] or {}
+
+    def language_note(self, query: str | Path | bytes) -> str | None:
+        """Say that a query is probably in a language that the model does not know; None where it is not."""
+        coverage = getattr(self._runner, "word_coverage", None)
+        note: str | None = coverage.note(query) if coverage is not None and isinstance(query, str) else None
+        return note
 
     def _vectors(self) -> Vectors | None:
         """As the catalogue has them by now: an index may be brought up to date while it is searched."""

@@ -11,12 +11,15 @@ from queue import SimpleQueue
 from typing import Any
 
 from penjing.data.audio import audio_length, decode_audio
-from penjing.data.rows import media_of
+from penjing.data.formats import ignored_note, is_readable, media_of
+from penjing.data.paths import list_files
 from penjing.errors import ArtifactError, DataError
 from penjing.runtimes.speech import SPEECH_FILTER, Segment, SpeechFilter, Transcription
 
 HEARING = ("speech-seq2seq", "multimodal")
 """Tasks whose runners transcribe."""
+
+SOUND_HINT = "wav, flac, ogg, mp3, m4a or webm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +55,33 @@ def sound_files(names: Sequence[str]) -> list[str]:
         if not Path(name).is_dir():
             found.append(name)
             continue
-        inside = sorted(str(path) for path in Path(name).rglob("*") if path.is_file() and media_of(path) == "audio")
+        inside = [str(path) for path in list_files(Path(name)).files if _is_sound(path)]
         if not inside:
-            raise DataError(f"{name} holds no sound files", hint="wav, flac, ogg or mp3")
+            raise DataError(f"{name} holds no sound files", hint=ignored_sounds([name]) or SOUND_HINT)
         found += inside
     return found
+
+
+def ignored_sounds(names: Sequence[str]) -> str | None:
+    """What of the folders among these names is not heard, in one line; None where they hold nothing else."""
+    files: list[Path] = []
+    outside: list[Path] = []
+    for name in names:
+        if Path(name).is_dir():
+            listing = list_files(Path(name))
+            files += [path for path in listing.files if not _is_sound(path)]
+            outside += listing.outside
+    return ignored_note(files, outside)
+
+
+def _is_sound(path: Path) -> bool:
+    return media_of(path) == "audio" and is_readable(path)
 
 
 def check_file(name: str) -> None:
     """Refuse what is missing or no sound before the model is loaded; a header that can be read is believed."""
     if not Path(name).is_file():
-        raise DataError(f"{name} is not a file", hint="give sound files: wav, flac, ogg or mp3")
+        raise DataError(f"{name} is not a file", hint=f"give sound files: {SOUND_HINT}")
     if audio_length(name)[0] < 1:
         decode_audio(name)
 

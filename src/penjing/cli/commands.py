@@ -156,7 +156,7 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
     artifact: Annotated[str, typer.Argument(help="An artifact that hears, or seedling.")],
     files: Annotated[
         list[str],
-        typer.Argument(help="Sound files (wav, flac, ogg, mp3, any rate), folders of them, or - for a stream."),
+        typer.Argument(help="Sound files (wav, flac, ogg, mp3, m4a, webm), folders of them, or - for a stream."),
     ],
     language: Annotated[str | None, typer.Option(help="Language code; guessed by multilingual models.")] = None,
     format: Annotated[str, typer.Option(help="text, srt, vtt or json.")] = "text",

@@ -14,7 +14,9 @@ import penjing
 from penjing.apps.assistant import Assistant, Reply, Talk, Tools, open_desk
 from penjing.apps.confidence import read_questions
 from penjing.cli.output import fitted, say, say_json
-from penjing.data.rows import media_of, names_media
+from penjing.data.formats import media_of
+from penjing.data.knowledge import knowledge_notes
+from penjing.data.rows import names_media
 from penjing.errors import DataError, LeftOut, UserError
 
 SHORTEST = 20
@@ -53,6 +55,8 @@ class Wanted:
 def assist(knowledge: str, asked: list[str], wanted: Wanted) -> None:
     """Answer what is asked on the command line, in turn; else what comes on standard input, line by line."""
     talk = wanted.open(knowledge).talk()
+    for note in knowledge_notes(knowledge):
+        say(note)
     replies: list[dict[str, Any]] = []
     failed = 0
     for words in [asked] if asked else _lines():

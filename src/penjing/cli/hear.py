@@ -16,6 +16,7 @@ from penjing.apps.subtitles import CUES, ENDINGS, HEADS, WRITERS
 from penjing.apps.transcribe import (
     Transcript,
     check_hears,
+    ignored_sounds,
     segment_as_json,
     sorted_out,
     sound_files,
@@ -66,6 +67,8 @@ def hear_files(wanted: Wanted, names: Sequence[str]) -> None:
     """Transcribe files, and show or write what they say one by one."""
     wanted.check()
     files, faults = sorted_out(sound_files(names))
+    if (note := ignored_sounds(names)) is not None:
+        say(note)
     places = _places(files, wanted)
     runners = [wanted.open() for _ in range(min(wanted.workers, len(files)))]
     times = wanted.times and runners[0].tells_times

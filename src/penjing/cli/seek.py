@@ -28,12 +28,15 @@ def make_index(  # noqa: PLR0913, PLR0917 - the options of the contract
     at: Annotated[int, typer.Option(min=1, max=100, help="How many of the nearest are counted for that.")] = 10,
     form: Annotated[str | None, typer.Option(help="Keep vectors in this form, whatever it finds.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Forget what is in the index and read all anew.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Remove files from the index that are missing; without it they stay.")
+    ] = False,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Index folders: what is new or has changed is read, what is gone leaves, what cannot be read is named."""
+    """Index folders: what is new or has changed is read, what was moved is known again, what is missing stays."""
     import penjing
     from penjing.apps import search
     from penjing.index.choice import Wanted
@@ -42,7 +45,8 @@ def make_index(  # noqa: PLR0913, PLR0917 - the options of the contract
     wanted = Wanted(recall, at, form=form, threads=threads or available_cores())
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
     with progress() as tell:
-        found = search.index(search.Embedding(runner, artifact), places, index, wanted, anew=rebuild, tell=tell)
+        model = search.Embedding(runner, artifact)
+        found = search.index(model, places, index, wanted, anew=rebuild, forget=forget, tell=tell)
     if json:
         say_json(found.as_json())
         return
@@ -50,8 +54,13 @@ def make_index(  # noqa: PLR0913, PLR0917 - the options of the contract
         say(f"left out: {reason if path in reason else f'{path}: {reason}'}")
     if len(found.faults) > SHOWN_FAULTS:
         say(f"left out: {len(found.faults) - SHOWN_FAULTS} more, see --json")
+    for note in found.notes:
+        say(note)
     items = ", ".join(f"{NAMES[kind]}: {count}" for kind, count in found.items.items()) or "nothing"
-    print(f"{index} has {items} (files read: {found.read}, unchanged: {found.unchanged}, gone: {found.removed})")
+    counts = {"read": found.read, "unchanged": found.unchanged, "moved": found.moved, "missing": found.missing,
+              "removed": found.removed}  # fmt: skip
+    told = ", ".join(f"{name}: {count}" for name, count in counts.items() if count or name in ("read", "unchanged"))
+    print(f"{index} has {items} (files {told})")
     if found.form:
         one = found.form
         print(f"{one.form}: {one.bytes_per_item:.0f} bytes an item, {one.p50_ms:.2f} ms a query, "
@@ -68,6 +77,9 @@ def query(  # noqa: PLR0913, PLR0917 - the options of the contract
     where: Annotated[
         list[str] | None, typer.Option(help="Only items whose metadata say so, as in label=cat; repeatable.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also show items that are merely nearest, below what counts as found.")
+    ] = False,
     artifact: Annotated[str | None, typer.Option(help="The artifact of the index, if it has moved.")] = None,
     engine: Engine = "auto",
     threads: Threads = None,
@@ -84,15 +96,25 @@ def query(  # noqa: PLR0913, PLR0917 - the options of the contract
     only = search.Filter(path, kind, dict(_pair(one) for one in where or []))
     artifact = artifact or search.artifact_of(index)
     runner = penjing.load(artifact, engine=engine, threads=threads, warm_up=False)
-    hits = search.Searcher(index, search.Embedding(runner, artifact)).find(given, count, only)
+    searcher = search.Searcher(index, search.Embedding(runner, artifact))
+    nearest = searcher.find(given, count, only)
+    hits = nearest if everything else [hit for hit in nearest if hit.relevant is not False]
+    note = searcher.language_note(given)
     if json:
-        say_json({"query": asked, "hits": [hit.as_json() for hit in hits]})
+        say_json({"query": asked, "hits": [hit.as_json() for hit in hits], "below_threshold": len(nearest) - len(hits),
+                  "thresholds": dict(searcher.thresholds), "note": note or ""})  # fmt: skip
         return
-    if not hits:
+    if note is not None:
+        say(note)
+    if nearest and not hits:
+        best = nearest[0]
+        threshold = searcher.thresholds[best.kind]
+        say(f"nothing found: the nearest scores {best.score:.3f}, what is found at least {threshold:.3f} (see --all)")
+    if not nearest:
         say("nothing found: no item is as the filters ask" if path or kind or where else "nothing found: it is empty")
     for hit in hits:
         said = f"  {hit.title or ' '.join(hit.text.split())[:80]}" if hit.kind == "text" else ""
-        print(f"{hit.score:6.3f}  {hit.path}{said}")
+        print(f"{hit.score:6.3f}  {hit.path}{' (missing)' if hit.missing else ''}{said}")
 
 
 def _pair(text: str) -> tuple[str, str]:

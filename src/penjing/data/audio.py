@@ -1,4 +1,4 @@
-"""Sound in: any file libsndfile knows becomes mono float32 samples at the rate a model expects."""
+"""Sound in: files that libsndfile or FFmpeg (extra `media`) reads become mono float32 samples at a model's rate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from penjing.data.channels import mix_down
+from penjing.data.containers import Container, demuxer_of
 from penjing.errors import DataError
 from penjing.values import FloatArray
 
@@ -42,13 +44,13 @@ class Sound(NamedTuple):
 
 
 def read_audio(source: str | Path | bytes, rate_hz: int = 16000, longest_s: float = LONGEST_S) -> FloatArray:
-    """Read a sound as mono float32 samples (n,) at `rate_hz`: channels are averaged, other rates resampled by soxr.
+    """Read a sound as mono float32 samples (n,) at `rate_hz`: channels are mixed down, other rates resampled by soxr.
 
     It is decoded block by block, so what it takes is the result, whatever its own rate and channels are.
     """
     found, resample = bytearray(), None
     for block, own_hz in _blocks(source, longest_s):
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        mono = mix_down(block, own_hz)
         if own_hz != rate_hz:
             resample = resample or soxr.ResampleStream(own_hz, rate_hz, 1, dtype="float32", quality="HQ")
             mono = resample.resample_chunk(np.ascontiguousarray(mono))
@@ -72,7 +74,7 @@ def read_sound(sound: Any, rate_hz: int) -> FloatArray:
     if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
         raise DataError(
             f"samples must be one row of floats, not {sound.dtype} {sound.shape}",
-            hint="average the channels; divide 16-bit samples by 32768; or give the file itself",
+            hint="mix the channels down; divide 16-bit samples by 32768; or give the file itself",
         )
     with np.errstate(over="ignore"):
         samples: FloatArray = sound.astype(np.float32, copy=False)
@@ -93,39 +95,79 @@ def decode_audio(source: str | Path | bytes, longest_s: float = LONGEST_S) -> So
 
 
 def _blocks(source: str | Path | bytes, longest_s: float) -> Iterator[Sound]:
-    """A sound as it is stored, block by block; at least one block."""
+    """A sound as it is stored, block by block, each of whole seconds but the last; at least one block."""
     name = _name(source)
     if not isinstance(source, bytes):
         _check_file(Path(source), name)
     count = 0
-    try:
-        with _Forwards(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)) as opened:
-            rate_hz, channels = int(opened.samplerate), int(opened.channels)
-            if rate_hz * channels > MOST_PER_S:
-                raise DataError(
-                    f"{name} has {channels} channels at {rate_hz} Hz; {MOST_PER_S:,} samples a second are read at most",
-                    hint="`ffmpeg -i FILE -ac 1 -ar 16000 out.wav` makes it smaller",
-                )
-            most = int(longest_s * rate_hz)
-            _check_length(name, opened.frames, rate_hz, most)
-            while len(block := opened.read(BLOCK // channels, dtype="float32", always_2d=True)):
-                count += len(block)
-                _check_length(name, count, rate_hz, most)
-                if not np.isfinite(block).all():
-                    hint = "the file is damaged: export it again"
-                    raise DataError(f"{name} has samples that are not finite numbers", hint=hint)
-                yield Sound(block, rate_hz)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{name} is not a sound that can be read",
-            hint="give WAV, FLAC, Ogg or MP3; `ffmpeg -i FILE out.wav` converts others",
-        ) from error
+    demuxer = demuxer_of(source)
+    opened = _sndfile_blocks(source, name) if demuxer is None else _container_blocks(source, demuxer, name)
+    for block, rate_hz, frames in opened:
+        most = int(longest_s * rate_hz)
+        count += len(block)
+        _check_length(name, max(frames, count), rate_hz, most)
+        if not np.isfinite(block).all():
+            hint = "the file is damaged: export it again"
+            raise DataError(f"{name} has samples that are not finite numbers", hint=hint)
+        if len(block):
+            yield Sound(block, rate_hz)
     if not count:
         raise DataError(f"{name} has no samples", hint="the recording is empty: leave it out")
 
 
+class _Block(NamedTuple):
+    """Samples (frames, channels), their rate, and the length that the header of their file claims."""
+
+    samples: FloatArray
+    rate_hz: int
+    file_frames: int
+
+
+def _sndfile_blocks(source: str | Path | bytes, name: str) -> Iterator[_Block]:
+    """Blocks of a file that libsndfile reads; the first is empty, so that the header can be judged before."""
+    try:
+        with _Forwards(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)) as opened:
+            rate_hz, channels = int(opened.samplerate), int(opened.channels)
+            _check_rate(name, rate_hz, channels)
+            yield _Block(np.zeros((0, channels), np.float32), rate_hz, int(opened.frames))
+            seconds = max(1, BLOCK // (channels * rate_hz))  # whole ones, so that channels are mixed as in one block
+            while len(block := opened.read(seconds * rate_hz, dtype="float32", always_2d=True)):
+                yield _Block(block, rate_hz, 0)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{name} is not a sound that can be read",
+            hint="give WAV, FLAC, Ogg, MP3, MP4, AAC or WebM; `ffmpeg -i FILE out.wav` converts others",
+        ) from error
+
+
+def _container_blocks(source: str | Path | bytes, demuxer: str, name: str) -> Iterator[_Block]:
+    """Blocks of a file that FFmpeg reads; the first is empty, as above."""
+    with Container(source, demuxer, name) as opened:
+        _check_rate(name, opened.rate_hz, opened.channels)
+        yield _Block(np.zeros((0, opened.channels), np.float32), opened.rate_hz, opened.frames)
+        for block in opened.blocks():
+            yield _Block(block, opened.rate_hz, 0)
+
+
+def _check_rate(name: str, rate_hz: int, channels: int) -> None:
+    if rate_hz < 1 or channels < 1:
+        raise DataError(f"{name} does not say its sampling rate or channels", hint="the file is damaged")
+    if rate_hz * channels > MOST_PER_S:
+        raise DataError(
+            f"{name} has {channels} channels at {rate_hz} Hz; {MOST_PER_S:,} samples a second are read at most",
+            hint="`ffmpeg -i FILE -ac 1 -ar 16000 out.wav` makes it smaller",
+        )
+
+
 def audio_length(source: str | Path | bytes) -> tuple[int, int]:
     """Read (frames, rate in Hz) from the header alone; (0, 0) where there is none to read."""
+    demuxer = demuxer_of(source)
+    if demuxer is not None:
+        try:
+            with Container(source, demuxer, _name(source)) as opened:
+                return opened.frames, opened.rate_hz
+        except DataError:
+            return 0, 0
     try:
         found = soundfile.info(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source))
     except (soundfile.LibsndfileError, RuntimeError, TypeError):

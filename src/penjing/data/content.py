@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import warnings
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -14,7 +12,9 @@ from PIL import Image
 
 from penjing.data.audio import audio_length, decode_audio
 from penjing.data.image import DAMAGED, read_image
+from penjing.data.image_files import open_image_file
 from penjing.data.row import PROVENANCE, Row
+from penjing.errors import DataError
 
 
 def content_key(row: Row) -> str:
@@ -47,9 +47,7 @@ def outline(row: Row) -> Hashable:
 def image_sides(source: Path | bytes) -> tuple[int, ...]:
     """Read the two sides of an image in pixels, shorter first, from its header; () where there is none to read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-                return tuple(sorted(opened.size))
-    except (*DAMAGED, Image.DecompressionBombError):
+        with open_image_file(source, "the image") as opened:
+            return tuple(sorted(opened.size))
+    except (*DAMAGED, DataError, Image.DecompressionBombError):
         return ()

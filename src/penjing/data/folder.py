@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from penjing.data.formats import ignored_note, is_readable, media_of
+from penjing.data.paths import list_files, resolve_inside
 from penjing.data.prose import load_texts, text_files
-from penjing.data.records import Record, read_records, utf8
+from penjing.data.records import Record, read_records
 from penjing.data.row import DataSet
-from penjing.data.rows import check_columns, data_set, media_of
+from penjing.data.rows import check_columns, data_set
+from penjing.data.text_files import encoding_note, read_text
 from penjing.errors import DataError
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -21,20 +25,29 @@ def load_folder(folder: Path) -> DataSet:
     (`a.ogg`, `a.txt`); one subfolder per class (`cat/1.png` has the label `cat`); files without any text; else passages
     of texts.
     """
-    tables = [folder / name for name in METADATA if (folder / name).is_file()]
+    tables = [_checked(folder / name, folder) for name in METADATA if (folder / name).is_file()]
     if len(tables) > 1:
         raise DataError(f"{folder} has both {' and '.join(METADATA)}", hint="keep one of them")
     name = folder.resolve().name
     if tables:
-        return data_set(name, _in_table(tables[0]), folder)
+        return replace(data_set(name, _in_table(tables[0]), folder), notes=_notes(encoding_note(tables)))
     beside, inside = _with_transcripts(folder), _in_classes(folder)
     if beside and inside:
         raise DataError(f"{folder} has files both beside and inside of its subfolders", hint="move one kind away")
     if not beside and not inside:
         if files := text_files(folder):
-            return load_texts(name, files, folder)
+            others = ignored_note(path for path in list_files(folder).files if path not in files)
+            return replace(load_texts(name, files, folder), notes=_notes(encoding_note(files), others))
         raise _nothing(folder)
-    return data_set(name, beside or inside, folder)
+    used = {folder / str(record.values["file_name"]) for record in beside or inside}
+    transcripts = {path.with_suffix(".txt") for path in used}
+    others = ignored_note(path for path in list_files(folder).files if path not in used | transcripts)
+    encodings = encoding_note(path for path in sorted(transcripts) if path.is_file())
+    return replace(data_set(name, beside or inside, folder), notes=_notes(encodings, others))
+
+
+def _notes(*notes: str | None) -> tuple[str, ...]:
+    return tuple(note for note in notes if note is not None)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -58,8 +71,14 @@ def _in_table(table: Path) -> list[Record]:
 
 
 def _media(folder: Path) -> list[Path]:
-    """List the images and sounds right inside a folder, by name."""
-    return [path for path in _entries(folder) if media_of(path) and path.is_file()]
+    """List the images and sounds right inside a folder, by name. A link that leads out of it is refused."""
+    return [
+        _checked(path, folder) for path in _entries(folder) if media_of(path) and is_readable(path) and path.is_file()
+    ]
+
+
+def _checked(path: Path, folder: Path) -> Path:
+    return resolve_inside(folder, path.name, str(folder))
 
 
 def _with_transcripts(folder: Path) -> list[Record]:
@@ -78,7 +97,7 @@ def _with_transcripts(folder: Path) -> list[Record]:
 def _transcript(path: Path, media: Path) -> str:
     if not path.is_file():
         raise DataError(f"{media.name} has no transcript {path.name}", hint="other files of the folder have one")
-    text = utf8(path.read_bytes(), path.name).removeprefix("\ufeff").strip()
+    text = read_text(_checked(path, path.parent), path.name).strip()
     if not text:
         raise DataError(f"{path.name} is empty", hint=f"write down what is said in {media.name}, or remove both")
     return text
@@ -86,7 +105,7 @@ def _transcript(path: Path, media: Path) -> str:
 
 def _in_classes(folder: Path) -> list[Record]:
     """Records of a folder with one subfolder per class."""
-    classes = [path for path in _entries(folder) if path.is_dir()]
+    classes = [_checked(path, folder) for path in _entries(folder) if path.is_dir() and _media(path)]
     return [
         Record(f"{label.name}/{path.name}", {"file_name": f"{label.name}/{path.name}", "label": label.name})
         for label in classes

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from penjing.data.paths import is_inside
 from penjing.data.records import Record, named
 from penjing.data.row import DataSet
 from penjing.data.rows import FILE_COLUMNS, check_columns, data_set
@@ -87,7 +89,25 @@ def _records(datasets: Any, opened: Any, place: str, limit: int | None) -> Itera
         size_bytes += sum(len(found.get("bytes") or b"") for found in media if isinstance(found, dict))
         if size_bytes > MOST_BYTES:
             raise DataError(f"{place} is larger than {MOST_BYTES // 10**9} GB", hint="give a folder with a part of it")
-        yield Record(f"{place}, row {number}", named(values, names))
+        yield Record(f"{place}, row {number}", named(_with_cached_files(datasets, values), names))
+
+
+def _with_cached_files(datasets: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace absolute paths that `datasets` gives of what it has downloaded by `Path`s; no other path is one."""
+    replaced = dict(values)
+    for column in FILE_COLUMNS:
+        media = values.get(column)
+        name = media.get("path") if isinstance(media, dict) and not media.get("bytes") else None
+        if isinstance(name, str) and any(is_inside(Path(name), root) for root in _caches(datasets)):
+            replaced[column] = Path(name)
+    return replaced
+
+
+def _caches(datasets: Any) -> Iterator[Path]:
+    """Folders that downloads are in."""
+    hub: Any = need("huggingface_hub.constants", "compress")
+    yield from map(Path, (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH))
+    yield Path(hub.HF_HUB_CACHE)
 
 
 def _reason(error: BaseException) -> str:

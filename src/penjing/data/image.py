@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import struct
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from penjing.data.image_files import check_complete, open_image_file
 from penjing.errors import DataError, ModelError
 from penjing.values import FloatArray
 
@@ -66,19 +65,20 @@ def open_image(source: str | Path | bytes) -> Iterator[Image.Image]:
 def _read(source: str | Path | bytes, held: contextlib.ExitStack) -> Image.Image:
     name = "image bytes" if isinstance(source, bytes) else str(source)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise _too_large(name, f"{opened.width} x {opened.height}")
-                if opened.width * opened.height > LARGE_PIXELS:
-                    held.enter_context(_ALONE)
-                _turn_upright(opened)
-                return to_rgb(opened)
+        with open_image_file(source, name) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise _too_large(name, f"{opened.width} x {opened.height}")
+            if opened.width * opened.height > LARGE_PIXELS:
+                held.enter_context(_ALONE)
+            check_complete(opened, name)
+            _turn_upright(opened)
+            return to_rgb(opened)
     except FileNotFoundError as error:
         raise DataError(f"no such image: {name}", hint="check the path, or the file_name column") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{name} is not an image", hint="give a JPEG, PNG, WebP, GIF, BMP or TIFF file") from error
+        raise DataError(
+            f"{name} is not an image", hint="give a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC file"
+        ) from error
     except Image.DecompressionBombError as error:
         raise _too_large(name, "hundreds of millions of pixels") from error
     except DAMAGED as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import posixpath
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from penjing.data.rows import media_of
+from penjing.data.formats import ignored_note, is_readable, media_of
+from penjing.data.paths import list_files, resolve_inside
+from penjing.data.text_files import encoding_note, read_text
 from penjing.errors import DataError
 
 HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$", re.MULTILINE)
 FENCE = re.compile(r"^(```|~~~).*?^\1[^\S\n]*$", re.MULTILINE | re.DOTALL)
-TEXTS = (".md", ".markdown", ".txt")
+MARKDOWN = (".md", ".markdown")
+TEXTS = (*MARKDOWN, ".txt", ".pdf")
 TABLES = (".csv", ".tsv")
 QUESTION, ANSWER, PICTURE = "question", "answer", "picture"
 SHOWN = re.compile(r"!\[([^\]]*)\]\(\s*<?([^)>\s]+)[^)]*\)")
@@ -56,33 +60,42 @@ def titled(title: str, text: str) -> str:
 def read_knowledge(folder: str | Path) -> list[Passage]:
     """All passages below a folder, by file and in order: sections of Markdown, paragraphs of text, rows of tables.
 
-    Tables have the columns `question` and `answer`, and may have `picture`. Files of other kinds are left out; a folder
-    without any passage, a file that is no UTF-8 or a table without these columns is a DataError.
+    Tables have the columns `question` and `answer`, and may have `picture`. Files of other kinds are left out
+    (`knowledge_notes` names them); a folder without any passage, a link out of the folder, a text in no known encoding
+    or a table without these columns is a DataError.
     """
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{folder} is not a folder", hint="give a folder of .md, .txt or .csv files")
-    found = [passage for path in sorted(root.rglob("*")) if path.is_file() for passage in passages_in(path, root)]
+    listing = list_files(root)
+    for path in listing.outside:
+        resolve_inside(root, path.relative_to(root).as_posix(), str(root))
+    found = [passage for path in listing.files for passage in passages_in(path, root)]
     if not found:
-        raise DataError(f"{folder} holds nothing to know", hint="put .md, .txt or .csv files there")
+        raise DataError(f"{folder} holds nothing to know", hint="put .md, .txt, .pdf or .csv files there")
     return [*_with_own_ids(found)]
+
+
+def knowledge_notes(folder: str | Path) -> list[str]:
+    """What of a folder of knowledge is not read, and which encodings were judged by their content: a line each."""
+    files = list_files(Path(folder)).files
+    texts = [path for path in files if path.suffix.lower() in (*TEXTS, *TABLES) and is_readable(path)]
+    others = [path for path in files if path not in texts and media_of(path) != "image"]
+    return [note for note in (ignored_note(others), encoding_note(texts)) if note is not None]
 
 
 def passages_in(path: Path, root: Path) -> Iterator[Passage]:
     """Passages of one file below a root; none of a file of another kind."""
     name, ending = path.relative_to(root).as_posix(), path.suffix.lower()
-    if ending not in (*TEXTS, *TABLES):
+    if ending not in (*TEXTS, *TABLES) or not is_readable(path):
         return
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}", hint="save it as UTF-8") from error
-    parts = _rows(text, path) if ending in TABLES else _sections(text) if ending != ".txt" else [("", text, "")]
+    text = read_text(path)
+    parts = _rows(text, path) if ending in TABLES else _sections(text) if ending in MARKDOWN else [("", text, "")]
     for title, body, picture in parts:
         for piece in _pieces(body):
             shown = [picture, *(unquote(match[2]) for match in SHOWN.finditer(piece))]
             here = [one for one in shown if media_of(one) == "image" and "://" not in one]
-            pictures = tuple((PurePosixPath(name).parent / one).as_posix() for one in here)
+            pictures = tuple(posixpath.normpath((PurePosixPath(name).parent / one).as_posix()) for one in here)
             yield Passage(f"{name}#{title}" if title else name, name, title, SHOWN.sub(_name_of, piece), pictures)
 
 

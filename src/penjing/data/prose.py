@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from penjing.data.records import Record, utf8
+from penjing.data.formats import is_readable
+from penjing.data.paths import list_files, resolve_inside
+from penjing.data.records import Record
 from penjing.data.row import DataSet
 from penjing.data.rows import data_set
+from penjing.data.text_files import read_text
 from penjing.errors import DataError
 
-TEXTS = (".txt", ".md")
+TEXTS = (".txt", ".md", ".pdf")
 PASSAGE = 1800
 """Letters of a passage, at least where its text has as many: some 400 tokens of English."""
 MANY_FILES = 5
@@ -18,9 +21,11 @@ MANY_FILES = 5
 
 
 def text_files(folder: Path) -> list[Path]:
-    """Texts in a folder and below it, by name; hidden ones do not count."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in TEXTS and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """Texts in a folder and below it, by name; hidden ones do not count, links out of the folder are refused."""
+    listing = list_files(folder)
+    for path in listing.outside:
+        resolve_inside(folder, path.relative_to(folder).as_posix(), str(folder))
+    return [path for path in listing.files if path.suffix.lower() in TEXTS and is_readable(path)]
 
 
 def load_texts(name: str, files: Sequence[Path], folder: Path) -> DataSet:
@@ -29,7 +34,7 @@ def load_texts(name: str, files: Sequence[Path], folder: Path) -> DataSet:
     records, seen = [], set[str]()
     for path in files:
         place = path.relative_to(folder).as_posix()
-        for number, passage in enumerate(passages(utf8(path.read_bytes(), place)), 1):
+        for number, passage in enumerate(passages(read_text(path, place)), 1):
             if passage not in seen:  # licences and headings stand in many files
                 records.append(Record(f"{place}, passage {number}", {"id": f"{place}{mark}{number}", "text": passage}))
             seen.add(passage)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penjing.data.text_files import read_text
 from penjing.errors import DataError
 from penjing.extras import need
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +27,15 @@ def read_records(path: Path) -> list[Record]:
     """Read a `.jsonl`, `.csv` or `.parquet` file; what cannot be read is named with its line."""
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path)
-    try:
-        content = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
-    except OSError as error:
-        raise DataError(
-            f"{path.name} cannot be read: {error.strerror}", hint="check the path and permissions"
-        ) from error
-    return _read_csv(path.name, content) if path.suffix.lower() == ".csv" else _read_jsonl(path.name, content)
+    text = read_text(path, path.name)
+    return _read_csv(path.name, text) if path.suffix.lower() == ".csv" else _read_jsonl(path.name, text)
 
 
-def utf8(content: bytes, place: str) -> str:
-    """Decode UTF-8; anything else is a DataError that names the place."""
-    try:
-        return content.decode("utf8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{place} is not UTF-8 (byte {error.start + 1})",
-            hint="save the file as UTF-8, for example with `iconv -f latin1 -t utf8`",
-        ) from error
-
-
-def _read_jsonl(name: str, content: bytes) -> list[Record]:
+def _read_jsonl(name: str, content: str) -> list[Record]:
     records = []
-    for number, line in enumerate(content.split(b"\n"), 1):
+    for number, line in enumerate(content.split("\n"), 1):
         place = f"{name}, line {number}"
-        text = utf8(line, place).strip()
+        text = line.strip()
         if not text:
             continue
         try:
@@ -69,10 +52,8 @@ def _read_jsonl(name: str, content: bytes) -> list[Record]:
     return records
 
 
-def _read_csv(name: str, content: bytes) -> list[Record]:
-    for number, line in enumerate(content.split(b"\n"), 1):
-        utf8(line, f"{name}, line {number}")
-    reader = csv.reader(io.StringIO(content.decode("utf8"), newline=""), strict=True)
+def _read_csv(name: str, content: str) -> list[Record]:
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     header: list[str] = []
     records = []
     first = 1

@@ -43,9 +43,10 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """Rows in a fixed order. `parts` maps a row's id to calibrate, select or judge where the set fixes its own
-    split.
+    split. `notes` say what its user should know: files that were left out, encodings that were judged.
     """
 
     name: str
     rows: tuple[Row, ...]
     parts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

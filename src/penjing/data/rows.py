@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from penjing.data.formats import media_of
+from penjing.data.paths import resolve_inside
 from penjing.data.records import Record
 from penjing.data.row import PROVENANCE, DataSet, Media, Row
 from penjing.errors import DataError, did_you_mean
@@ -22,8 +24,6 @@ SYNONYMS = {
 }
 """Names of columns in well-known sets, taken in this order where there is none of our name."""
 PARTS = ("calibrate", "select", "judge")
-IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
-SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".w64"}
 
 
 class _File(NamedTuple):
@@ -32,12 +32,6 @@ class _File(NamedTuple):
     media: Media | None
     file: Path | bytes | None
     title: str
-
-
-def media_of(name: str | Path) -> Media | None:
-    """Tell image from audio by the ending of a file name; None for anything else."""
-    ending = Path(name).suffix.lower()
-    return "image" if ending in IMAGES else "audio" if ending in SOUNDS else None
 
 
 def names_media(text: str) -> bool:
@@ -135,31 +129,49 @@ def _part(record: Record) -> str:
 
 
 def _file(record: Record, folder: Path | None) -> _File:
-    """Find the image or sound of a record: a path, or `{"bytes": …, "path": …}` as `datasets` stores media."""
+    """Find the image or sound of a record: a path, or `{"bytes": …, "path": …}` as `datasets` stores media.
+
+    A value that is a `Path` was checked by the reader of the records; every other one is relative to the folder.
+    """
     column = next((name for name in FILE_COLUMNS if record.values.get(name)), None)
     if column is None:
         return _File(None, None, "")
     value = record.values[column]
     kind: Media | None = "image" if column == "image" else "audio" if column == "audio" else None
-    if isinstance(value, Mapping) and value.get("bytes"):
-        return _File(kind, bytes(value["bytes"]), PurePosixPath(value.get("path") or "").name)
-    if isinstance(value, Mapping) and value.get("path"):
-        return _File(kind, Path(value["path"]), PurePosixPath(value["path"]).name)
-    if not isinstance(value, str) or folder is None:
+    if isinstance(value, Path):
+        return _File(kind or media_of(value), value, value.name)
+    path: object = value
+    if isinstance(value, Mapping):
+        content, path = value.get("bytes"), value.get("path")
+        if content:
+            return _embedded(record.place, column, content, path)
+    if not isinstance(path, str) or folder is None:
         raise DataError(f"{record.place}: {column} is not a file name", hint="give a path relative to the folder")
-    return _local(record.place, value, folder)
+    return _local(record.place, path, folder, kind)
 
 
-def _local(place: str, name: str, folder: Path) -> _File:
-    """Resolve a file name inside a folder."""
-    inside = PurePosixPath(name)
-    if inside.is_absolute() or ".." in inside.parts or "\0" in name:
-        raise DataError(f"{place}: {name} is outside of the folder", hint="give a path relative to the folder")
-    if not (folder / inside).is_file():
-        raise DataError(f"{place}: no such file: {name}", hint=f"it should be in {folder}")
-    media = media_of(name)
+def _embedded(source: str, column: str, content: object, path: object) -> _File:
+    """Check the encoded bytes of a record, and name them by its path."""
+    if not isinstance(content, (bytes, bytearray)):
+        kind = type(content).__name__
+        hint = "JSON holds no bytes: give the file's name, or a Parquet file"
+        raise DataError(f"{source}: the bytes of {column} are a {kind}", hint=hint)
+    title = PurePosixPath(path).name if isinstance(path, str) else ""
+    media: Media | None = "image" if column == "image" else "audio" if column == "audio" else media_of(title)
+    if media is None:
+        hint = "call the column image or audio"
+        raise DataError(f"{source}: {column} does not say whether it is an image or a sound", hint=hint)
+    return _File(media, bytes(content), title)
+
+
+def _local(source: str, name: str, folder: Path, kind: Media | None) -> _File:
+    """Resolve a file name inside a folder; `kind` is what its column says it is."""
+    path = resolve_inside(folder, name, source)
+    if not path.is_file():
+        raise DataError(f"{source}: no such file: {name}", hint=f"it should be in {folder}")
+    media = media_of(name) or kind
     if media is None:
         raise DataError(
-            f"{place}: {name} is neither an image nor a sound", hint="JPEG, PNG, WAV, FLAC, Ogg and MP3 work"
+            f"{source}: {name} is neither an image nor a sound", hint="JPEG, PNG, WAV, FLAC, Ogg and MP3 work"
         )
-    return _File(media, folder / inside, str(inside))
+    return _File(media, path, str(PurePosixPath(name)))

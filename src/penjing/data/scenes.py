@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from penjing.data.paths import resolve_inside
 from penjing.data.records import read_records
 from penjing.data.row import DataSet, Row
 
@@ -28,7 +29,7 @@ def load_scenes() -> DataSet:
     spoken = {_what(sound): sound for sound in _records("speech")}
     typed = Counter[str]()
     for record in _records("images"):
-        file = FOLDER / "images" / record["file_name"]
+        file = resolve_inside(FOLDER / "images", record["file_name"], "scenes")
         asked = record.get("question") is not None
         typed[file.stem] += asked
         told = None if asked else spoken[file.stem, "caption"]
@@ -55,4 +56,5 @@ def _row(name: str, file: Path, record: Mapping[str, Any], sound: Mapping[str, A
     found = {key: str(value) for source in (sound or {}, record) for key, value in source.items() if key in FIELDS}
     if name != file.stem and "text" in found:
         found["question"] = found.pop("text")
-    return Row(name, found, "image", file, FOLDER / "speech" / sound["file_name"] if sound else None)
+    spoken = resolve_inside(FOLDER / "speech", sound["file_name"], "scenes") if sound else None
+    return Row(name, found, "image", file, spoken)

@@ -13,6 +13,7 @@ from penjing.data.prose import TEXTS, load_texts
 from penjing.data.records import read_records
 from penjing.data.row import DataSet
 from penjing.data.rows import check_columns, data_set
+from penjing.data.text_files import encoding_note
 from penjing.errors import DataError, did_you_mean
 
 TABLES = (".jsonl", ".csv", ".parquet")
@@ -57,7 +58,7 @@ def limited(data: DataSet, limit: int | None) -> DataSet:
             places[row_id] = ((rank + 0.5) / len(ids), _draw(row_id))
     kept = set(sorted(places, key=places.__getitem__)[:limit])
     parts = {row_id: part for row_id, part in data.parts.items() if row_id in kept}
-    return DataSet(data.name, tuple(row for row in data.rows if row.id in kept), parts)
+    return replace(data, rows=tuple(row for row in data.rows if row.id in kept), parts=parts)
 
 
 def _draw(row_id: str) -> str:
@@ -67,14 +68,20 @@ def _draw(row_id: str) -> str:
 
 def _load_table(path: Path) -> DataSet:
     if path.suffix.lower() in TEXTS:
-        return load_texts(path.name, [path], path.parent)
+        return _noted(load_texts(path.name, [path], path.parent), path)
     if path.suffix.lower() not in TABLES:
         hint = f"files end in {', '.join(TABLES + TEXTS)}; images and sounds go into a folder"
         raise DataError(f"{path} is no data set", hint=hint)
     records = read_records(path)
     if records:
         check_columns(path.name, records)
-    return data_set(path.name, records, path.parent)
+    return _noted(data_set(path.name, records, path.parent), path)
+
+
+def _noted(data: DataSet, path: Path) -> DataSet:
+    """The set of one file, with a note where its encoding was judged."""
+    note = None if path.suffix.lower() == ".parquet" else encoding_note([path])
+    return data if note is None else replace(data, notes=(note,))
 
 
 def _speech() -> DataSet:

@@ -16,7 +16,7 @@ from penjing.data.knowledge import passages_in, titled
 from penjing.errors import DataError
 from penjing.index.catalog import Item
 from penjing.index.fields import fields_of
-from penjing.index.files import Found
+from penjing.index.files import Found, content_hash
 from penjing.index.store import Store
 from penjing.values import FloatArray, Tell
 
@@ -73,12 +73,15 @@ def opened_file(file: Found, embedder: Embedder) -> Opened:
     try:
         with Path(file.path).open("rb"):
             pass  # rights, disks and too many open files are no faults of its content
+        file = replace(file, content=content_hash(file.path))
         items = items_of(file)
         read = [embedder.read(_given(item), file.kind) for item in items]
     except (DataError, FileNotFoundError) as error:  # a name that cannot be written down leads nowhere
         return Opened(file, fault=str(error))
     except OSError as error:
-        return Opened(replace(file, modified_ns=NEVER), fault=f"{file.path} cannot be opened: {error.strerror}")
+        return Opened(
+            replace(file, modified_ns=NEVER, content=None), fault=f"{file.path} cannot be opened: {error.strerror}"
+        )
     return Opened(file, tuple(items), tuple(read))
 
 

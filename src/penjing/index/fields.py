@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penjing.data.folder import METADATA
+from penjing.data.paths import is_inside
 from penjing.data.records import read_records
 from penjing.errors import DataError
 
@@ -35,7 +36,9 @@ def broken_tables(paths: Iterable[Path]) -> dict[str, str]:
 def _tables(path: Path) -> Iterator[Path]:
     """Tables that may name a file, the nearest first."""
     for folder in path.parents[: ABOVE + 1]:
-        yield from (folder / name for name in METADATA if (folder / name).is_file())
+        yield from (
+            folder / name for name in METADATA if (folder / name).is_file() and is_inside(folder / name, folder)
+        )
 
 
 class Read(NamedTuple):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import ArtifactError
-from penjing.index.catalog import NAME, Catalog, Item
+from penjing.index.catalog import FORMAT, NAME, Catalog, Item
 from penjing.index.choice import Measured, Queries, Wanted, chosen
 from penjing.index.files import Found
 from penjing.index.specs import FLOAT16, Spec
@@ -28,7 +28,6 @@ from penjing.values import Array, FloatArray, Tell
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 2
 WAITING = "waiting.f16"
 MOST_QUERIES = 200
 """Items of the index that are looked for to measure a form."""
@@ -56,7 +55,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder, self.catalog = folder, Catalog(folder)
         found = self.catalog["format"]
-        if found not in (None, FORMAT):
+        if found not in (None, 2, FORMAT):
             hint = "make the index anew" if found < FORMAT else "pip install --upgrade penjing"
             raise ArtifactError(f"{folder} has format {found}, this penjing reads {FORMAT}", hint=hint)
 
@@ -98,9 +97,10 @@ class Store:
             self.check_model(model)
         with self.catalog as about:
             if anew:
-                about.drop_missing({})
+                about.clear()
                 about["generation"] = about["form"] = about["width"] = None
                 about["places"], about["waiting"] = [], 0
+                about["thresholds"], about["calibrated"] = {}, []
             about["format"], about["model"], about["artifact"] = FORMAT, model, artifact
         self._clean()
 
@@ -128,6 +128,10 @@ class Store:
         every = [*dict.fromkeys([*(self.catalog["places"] or []), *map(os.path.abspath, more)])]
         self.catalog["places"] = every
         return every
+
+    def drop_places(self, paths: Sequence[str]) -> None:
+        """Look into these folders and files no more."""
+        self.catalog["places"] = [path for path in self.catalog["places"] or [] if path not in paths]
 
     def put(self, files: Sequence[tuple[Found, Sequence[Item], str | None]], vectors: FloatArray) -> None:
         """Put in files with their items, or with the reason why they have none; all of it or nothing.

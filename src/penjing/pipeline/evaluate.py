@@ -56,7 +56,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     check_goals(held, against)
     chosen = choose_engine(engine, threads, cache=False)
     names = {"measures": model, **({"against": against} if against else {})}
-    rows = judge_rows(data)
+    rows = judge_rows(data, tell)
     with tempfile.TemporaryDirectory(prefix="penjing-") as scratch:
         opened = {key: open_any(name, chosen, Path(scratch) / key, tell) for key, name in names.items()}
         for key, one in opened.items():
@@ -119,9 +119,12 @@ def check_alone(task: str, rows: Sequence[Row], against: str | None) -> None:
         )
 
 
-def judge_rows(data: str) -> tuple[Row, ...]:
-    """The rows of a data set that judge."""
-    return judging_rows(load_dataset(data))
+def judge_rows(data: str, tell: Tell = silent) -> tuple[Row, ...]:
+    """The rows of a data set that judge; what of it was left out is told."""
+    dataset = load_dataset(data)
+    for note in dataset.notes:
+        tell(note, 0, 0)
+    return judging_rows(dataset)
 
 
 def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:

@@ -66,6 +66,8 @@ class Job:
     quick: bool = False
     own_calibration: bool = False
     """whether the user named a set to calibrate on, which then stands in for the built-in material"""
+    notes: tuple[str, ...] = ()
+    """what the user should know of the sets that were named: files that were left out"""
 
     @property
     def work(self) -> Path:
@@ -75,7 +77,12 @@ class Job:
 
 
 def with_data(job: Job, task: str | None, tell: Tell) -> Job:
-    """A job that learns and names no data takes the built-in set that fits the task, if there is one; it says so."""
+    """A job that learns and names no data takes the built-in set that fits the task, if there is one; it says so.
+
+    It also says what was left out of the sets that were named.
+    """
+    for note in job.notes:
+        tell(note, 0, 0)
     learns = job.recipe is not None and any(step.method.learns for step in job.recipe.steps)
     name = BUILTIN_OF.get(task or "")
     if job.parts is not None or not learns or name is None:
@@ -110,11 +117,13 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     check_out(place, overwrite=options.overwrite)
     data = options.data or (recipe.data if recipe else None)
     found = load_dataset(data) if data else None
-    parts = split_parts(found, load_dataset(options.calibration) if options.calibration else None)
+    calibration = load_dataset(options.calibration) if options.calibration else None
+    parts = split_parts(found, calibration)
+    notes = tuple(note for named_set in (found, calibration) if named_set is not None for note in named_set.notes)
     formats = tuple(name for name in FORMATS if name in options.formats)
     return Job(
         named, place, recipe, goals, formats, engine, options.seed, options.resume, found, parts, options.quick,
-        own_calibration=options.calibration is not None,
+        own_calibration=options.calibration is not None, notes=notes,
     )  # fmt: skip
 
 

@@ -13,8 +13,18 @@ from penjing.data.audio import read_sound
 from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd, tokens_in
+from penjing.data.word_coverage import WordCoverage
 from penjing.errors import DataError
-from penjing.runtimes.embedding import check_image, check_modality, check_text, listed, modality_of, pixels_of, unit
+from penjing.runtimes.embedding import (
+    check_image,
+    check_modality,
+    check_text,
+    embed_in_batches,
+    listed,
+    modality_of,
+    pixels_of,
+    unit,
+)
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.values import FloatArray
@@ -33,6 +43,7 @@ class DualRunner:
         self.media = "image" if settings.get("image") else "audio"
         self._graphs = graphs
         self._text = TextFrontEnd(tokenizer_path, settings["text"])
+        self.word_coverage = WordCoverage(self._text.tokenizer, self._text.lower)
         self._image = ImageFrontEnd(settings["image"]) if settings.get("image") else None
         self._mel: Any = None
         if self._image is None:
@@ -55,7 +66,9 @@ class DualRunner:
         modality = modality or modality_of(items, self.media)
         for item in items if modality == "image" else ():
             check_image(item)  # what is none is told before any is read
-        return self.embed_read([self.read(item, modality) for item in items], modality)
+        return embed_in_batches(
+            items, lambda batch: self.embed_read([self.read(item, modality) for item in batch], modality)
+        )
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Texts -> (texts, width) unit vectors."""
@@ -87,7 +100,10 @@ class DualRunner:
         return tokens_in(read)
 
     def embed_read(self, read: Sequence[Any], modality: str) -> FloatArray:
-        """Items that were read -> (items, width) unit vectors."""
+        """Items that were read -> (items, width) unit vectors; however many there are, few run at once."""
+        return embed_in_batches(read, lambda batch: self._embed_batch(batch, modality))
+
+    def _embed_batch(self, read: Sequence[Any], modality: str) -> FloatArray:
         if modality == "text":
             return self._run("text", self._text.together(read))
         if modality == "image":

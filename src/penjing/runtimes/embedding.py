@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,25 @@ def unit(embeds: FloatArray) -> FloatArray:
     """Scale rows (n, width) to length 1, so that their products are cosines."""
     scaled: FloatArray = embeds / np.maximum(np.linalg.norm(embeds, axis=-1, keepdims=True), 1e-12)
     return scaled
+
+
+ITEMS_PER_BATCH = 16
+"""Items that a runner reads and runs at once: memory is that of one batch, however many items are given."""
+Given = TypeVar("Given")
+
+
+def embed_in_batches(items: Sequence[Given], embed: Callable[[Sequence[Given]], FloatArray]) -> FloatArray:
+    """Embed items batch by batch.
+
+    Args:
+        items: n items, n ≥ 1.
+        embed: embeds at most `ITEMS_PER_BATCH` of them, (items, width).
+
+    Returns:
+        (n, width) in the order of the items.
+    """
+    starts = range(0, len(items), ITEMS_PER_BATCH)
+    return np.concatenate([embed(items[start : start + ITEMS_PER_BATCH]) for start in starts])
 
 
 def listed(items: Sequence[Any], what: str, verb: str = "embed") -> Sequence[Any]:

@@ -11,14 +11,14 @@ from tokenizers import Encoding
 
 from penjing.data.row import Row
 from penjing.data.text import TextFrontEnd, tokens_in
+from penjing.data.word_coverage import WordCoverage
 from penjing.errors import ArtifactError, DataError, did_you_mean
-from penjing.runtimes.embedding import check_modality, check_text, listed, unit
+from penjing.runtimes.embedding import check_modality, check_text, embed_in_batches, listed, unit
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.values import Array, FloatArray
 
 GRAPH = "model"
-TEXTS_AT_ONCE = 16
 ROUNDED = 8
 """Texts are padded to a multiple of so many tokens: an engine keeps what it prepared for every shape that it meets."""
 
@@ -60,11 +60,14 @@ class EncoderRunner:
         self._pool = POOLINGS[settings["pooling"]]
         self._graph = graph
         self._text = TextFrontEnd(tokenizer_path, settings["text"])
+        self.word_coverage = WordCoverage(self._text.tokenizer, self._text.lower)
 
     def embed(self, items: Sequence[str], modality: str | None = None) -> FloatArray:
         """Texts -> (texts, width) unit vectors; the only modality is text."""
-        read = [self.read(item, modality or "text") for item in listed(items, "items")]
-        return self.embed_read(read, "text")
+        return embed_in_batches(
+            listed(items, "items"),
+            lambda batch: self.embed_read([self.read(item, modality or "text") for item in batch], "text"),
+        )
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Texts -> (texts, width) unit vectors."""
@@ -81,8 +84,7 @@ class EncoderRunner:
 
     def embed_read(self, read: Sequence[Encoding], modality: str) -> FloatArray:
         """Texts that were read -> (texts, width) unit vectors."""
-        parts = [read[start : start + TEXTS_AT_ONCE] for start in range(0, len(read), TEXTS_AT_ONCE)]
-        return np.concatenate([self._embed(part) for part in parts])
+        return embed_in_batches(read, self._embed)
 
     def embed_rows(self, rows: Sequence[Row]) -> FloatArray:
         """The `text` of rows -> (rows, width) unit vectors."""

@@ -13,15 +13,24 @@ from typing import Any
 import numpy as np
 
 from penjing.data.audio import read_sound
+from penjing.data.formats import media_of
 from penjing.data.image import ImageFrontEnd
 from penjing.data.normal_mel import NormalMel
-from penjing.data.rows import media_of
 from penjing.data.speech_prompt import check_language
 from penjing.data.text import TextFrontEnd, check_plain, open_tokenizer, special_tokens
 from penjing.data.windows import windows
+from penjing.data.word_coverage import WordCoverage
 from penjing.errors import DataError, Silent
 from penjing.runtimes.decoding import Decoder, DecoderPool, greedy, written_tokens
-from penjing.runtimes.embedding import check_modality, check_text, listed, modality_of, pixels_of, unit
+from penjing.runtimes.embedding import (
+    check_modality,
+    check_text,
+    embed_in_batches,
+    listed,
+    modality_of,
+    pixels_of,
+    unit,
+)
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
@@ -56,6 +65,7 @@ class MultimodalRunner:
         self.graphs, self._decoders = graphs, DecoderPool(decoder)
         self._see, self._hear = ImageFrontEnd(settings["image"]), NormalMel(settings["audio"])
         self._read = TextFrontEnd(tokenizer_path, settings["text"])
+        self.word_coverage = WordCoverage(self._read.tokenizer, self._read.lower)
         self._words = open_tokenizer(tokenizer_path)
         self._voice: VoiceActivity | None = None
 
@@ -73,7 +83,9 @@ class MultimodalRunner:
         items = listed(items, "items")
         if modality is None:
             modality = modality_of(items, _media(items[0]))
-        return self.embed_read([self.read(item, modality) for item in items], modality)
+        return embed_in_batches(
+            items, lambda batch: self.embed_read([self.read(item, modality) for item in batch], modality)
+        )
 
     def read(self, item: Any, modality: str) -> dict[str, Array]:
         """An item as its tower takes it. Several threads may read at once."""

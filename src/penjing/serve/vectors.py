@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,8 +65,8 @@ def routes(desk: Desk) -> APIRouter:
         modality, read = await desk.aside(lambda: _read(served, asked.query, desk, "query"))
         (vector,) = await served.worker.embed([read], modality)
         only = Filter(None, asked.kind, asked.where, asked.path)  # by whole paths one could guess where files lie
-        hits = await desk.aside(lambda: searcher.near(vector, asked.k, only))
-        return {"object": "list", "data": [_told(hit) for hit in hits]}
+        hits = await desk.aside(lambda: searcher.near(vector, asked.k, only, modality))
+        return _results(hits, searcher.language_note(asked.query) if modality == "text" else None)
 
     @router.get("/v1/search/items/{number}")
     async def item(number: Annotated[int, Place(ge=-(2**63), lt=2**63)]) -> Response:
@@ -106,6 +107,13 @@ def _read(served: Served, given: str, desk: Desk, param: str = "input") -> tuple
         return modality, runner.read(samples(content, rate_hz, limits), "audio")
     except DataError as error:
         raise mistaken(error, param) from error
+
+
+def _results(hits: Sequence[Hit], note: str | None) -> dict[str, Any]:
+    """Hits that count as found, how many are merely near, and a note about the query."""
+    relevant = [hit for hit in hits if hit.relevant is not False]
+    below = len(hits) - len(relevant)
+    return {"object": "list", "data": [_told(hit) for hit in relevant], "below_threshold": below, "note": note or ""}
 
 
 def _told(hit: Hit) -> dict[str, Any]:

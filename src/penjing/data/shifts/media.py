@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from penjing.data.audio import decode_audio
+from penjing.data.channels import mix_down
 from penjing.data.image import open_image
 from penjing.data.row import Row
 from penjing.data.shifts.audio import is_silent
@@ -34,10 +35,9 @@ class Clip(NamedTuple):
 
 
 def read_clip(source: Path | bytes) -> Clip:
-    """Decode a sound at its own rate; channels are averaged."""
+    """Decode a sound at its own rate; channels are mixed down."""
     sound = decode_audio(source)
-    samples = sound.samples[:, 0] if sound.samples.shape[1] == 1 else sound.samples.mean(axis=1, dtype=np.float32)
-    return Clip(np.ascontiguousarray(samples), sound.rate_hz)
+    return Clip(np.ascontiguousarray(mix_down(sound.samples, sound.rate_hz)), sound.rate_hz)
 
 
 def write_clip(path: Path, clip: Clip) -> None:
