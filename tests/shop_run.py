@@ -42,7 +42,8 @@ def open_shop(speech: str, pictures: str, sounds_folder: str, pictures_folder: s
         import numpy as np
 
         runner = penjing.load(speech, warm_up=False)
-        assert runner.transcribe(np.zeros(16000, np.float32), "en").language == "en"
+        found = runner.transcribe(np.zeros(16000, np.float32), "en")
+        assert (found.text, found.language) == ("", "en")
     with step("embed"):
         runner = penjing.load(pictures)
         scores = runner.embed_images([f"{pictures_folder}/picture-000.png"]) @ runner.embed_texts(["a star"]).T

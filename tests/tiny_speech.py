@@ -11,6 +11,11 @@ import soundfile
 import torch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
+from penjing.data.audio import read_audio
+from penjing.data.scenes import FOLDER
+
+SPOKEN = FOLDER / "speech" / "scene-004-question.ogg"
+
 SPECIAL = (
     "<|endoftext|>",
     "<|startoftranscript|>",
@@ -90,6 +95,12 @@ def sound(seconds: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0, 0.02, len(time_s))
     hum = np.sin(2 * np.pi * (180 + 40 * seed) * time_s + 3 * np.sin(5 * time_s))
     return (0.3 * hum * np.sin(np.pi * time_s / seconds) + noise).astype(np.float32)
+
+
+def voice(seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:
+    """A sentence that penjing brings along, again and again: what a voice activity detector takes for speech."""
+    said = read_audio(SPOKEN, rate_hz)
+    return np.resize(said, int(seconds * rate_hz))
 
 
 def save_sounds(folder: Path, count: int = 12) -> Path:

@@ -15,7 +15,7 @@ import soundfile
 
 from penjing.apps.subtitles import WRITERS
 from penjing.runtimes.speech import Segment
-from tiny_speech import RATE_HZ, sound
+from tiny_speech import RATE_HZ, voice
 
 MEASURES = ["size_bytes", "p50_ms", "p95_ms", "peak_rss_bytes", "engine", "threads", "metrics"]
 TOWER = ["name", "role", "modality", "blocks", "parameters", "size_bytes", "macs", "p50_ms", "latency_share"]
@@ -126,7 +126,7 @@ def test_inspect_an_artifact(speech_artifact, whisper_folder, penjing):
 
 def test_transcribe(speech_artifact, tmp_path, penjing):
     for number in range(2):
-        soundfile.write(tmp_path / f"{number}.ogg", sound(1 + number), RATE_HZ)
+        soundfile.write(tmp_path / f"{number}.ogg", voice(1 + number), RATE_HZ)
     names = [str(tmp_path / f"{number}.ogg") for number in range(2)]
     found = penjing("transcribe", speech_artifact, *names, "--language", "de", "--threads", 1)
     assert found.code == 0, found.err
@@ -144,7 +144,7 @@ def test_transcribe(speech_artifact, tmp_path, penjing):
 def test_subtitles_of_a_folder(speech_artifact, tmp_path, penjing):
     (tmp_path / "calls" / "old").mkdir(parents=True)
     for name in ("a.ogg", "old/b.wav"):
-        soundfile.write(tmp_path / "calls" / name, sound(2), RATE_HZ)
+        soundfile.write(tmp_path / "calls" / name, voice(2), RATE_HZ)
     arguments = ("transcribe", speech_artifact, tmp_path / "calls", "--language", "de")
     found = penjing(*arguments, "--format", "vtt", "-o", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.vtt", "b.vtt"]
@@ -165,7 +165,7 @@ def test_subtitles_of_a_folder(speech_artifact, tmp_path, penjing):
 def test_documents_of_a_folder(speech_artifact, tmp_path, penjing):
     (tmp_path / "calls").mkdir()
     for name in ("a.ogg", "b.wav"):
-        soundfile.write(tmp_path / "calls" / name, sound(2), RATE_HZ)
+        soundfile.write(tmp_path / "calls" / name, voice(2), RATE_HZ)
     arguments = ("transcribe", speech_artifact, tmp_path / "calls", "--language", "de", "--times")
     found = penjing(*arguments, "--format", "json", "-o", tmp_path / "out", as_json=False)
     assert (found.code, found.out) == (0, "")
@@ -178,7 +178,7 @@ def test_documents_of_a_folder(speech_artifact, tmp_path, penjing):
 
 def test_two_sounds_of_one_name_have_no_room_in_one_folder(speech_artifact, tmp_path, penjing):
     for name in ("a.ogg", "a.wav"):
-        soundfile.write(tmp_path / name, sound(1), RATE_HZ)
+        soundfile.write(tmp_path / name, voice(1), RATE_HZ)
     out = ("--format", "srt", "-o", tmp_path / "out")
     message, hint = penjing("transcribe", speech_artifact, tmp_path / "a.ogg", tmp_path / "a.wav", *out).check_refused()
     assert message.endswith("would both become " + str(tmp_path / "out" / "a.srt"))
@@ -187,7 +187,7 @@ def test_two_sounds_of_one_name_have_no_room_in_one_folder(speech_artifact, tmp_
 
 
 def test_transcribe_a_stream(speech_artifact, monkeypatch, penjing):
-    samples = (sound(2.5) * 32767).astype("<i2").tobytes()
+    samples = (voice(2.5) * 32767).astype("<i2").tobytes()
     for as_json in (True, False):
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(samples)))
         found = penjing("transcribe", speech_artifact, "-", "--language", "de", as_json=as_json)
@@ -206,7 +206,7 @@ BAD_SOUNDS = {
     "no samples": (lambda path: soundfile.write(path, np.zeros(0), RATE_HZ), "has no samples", "leave it out"),
     "no bytes": (lambda path: path.write_bytes(b""), "is empty (0 bytes)", "leave it out"),
     "missing": (lambda path: None, "is not a file", "give sound files"),
-    "a folder": (lambda path: path.mkdir(), "holds no sound files", "wav, flac, ogg or mp3"),
+    "a folder": (lambda path: path.mkdir(), "holds no sound files", "wav, flac, ogg, mp3"),
 }
 
 

@@ -22,6 +22,7 @@ from penjing.runtimes.sampling import Style
 from penjing.scenes.scene import draw, imagine
 from penjing.serve.limits import Limits
 from penjing.serve.shelf import Goods, open_shelf
+from tiny_speech import voice
 
 
 def client(running, key: str = "none") -> openai.OpenAI:
@@ -40,8 +41,7 @@ def uri(content: bytes, kind: str = "image/png") -> str:
 
 def wav(seconds: float = 1.5, rate_hz: int = 8000) -> bytes:
     file = io.BytesIO()
-    times = np.arange(int(seconds * rate_hz)) / rate_hz
-    soundfile.write(file, 0.3 * np.sin(2 * np.pi * 300 * times), rate_hz, format="WAV")
+    soundfile.write(file, voice(seconds, rate_hz), rate_hz, format="WAV")
     return file.getvalue()
 
 

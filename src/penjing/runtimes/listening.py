@@ -76,7 +76,7 @@ class Listener:
         """A window as one segment; none where nobody speaks."""
         start_s, end_s = begin / self._rate_hz, end / self._rate_hz
         segments = (Segment(start_s, end_s, heard.text, heard.language),) if heard.has_speech else ()
-        return Transcription(heard.text, heard.language, end_s - start_s, segments)
+        return Transcription(heard.text, heard.language or self._spoken.given, end_s - start_s, segments)
 
     def _phrases(self, samples: FloatArray, begin: int, end: int) -> tuple[Transcription, int]:
         """A window in phrases, and where the next one begins: where the model left off.
@@ -89,7 +89,7 @@ class Listener:
         if self._filter.vad_filter:
             spans = self._runner.voice_spans(window)
         if not spans:
-            return Transcription("", None, window.size / self._rate_hz, ()), end
+            return Transcription("", self._spoken.given, window.size / self._rate_hz, ()), end
         lead = max(0, int((spans[0].start_s - LEAD_S) * self._rate_hz))
         heard, last = self._with_times(window[lead:], [_earlier(span, lead / self._rate_hz) for span in spans])
         next_begin = end if last is None else begin + lead + last

@@ -127,7 +127,8 @@ class Start:
 class Transcription:
     """What was said in a sound: the text, its language, length and segments.
 
-    The language is the one most is said in; None where the model knows but one, and where nobody speaks.
+    The language is the one most is said in; None where the model knows but one, and where nobody speaks and none is
+    given.
     """
 
     text: str
@@ -144,7 +145,7 @@ def joined(windows: Sequence[Transcription]) -> Transcription:
     for window in windows:
         if window.language is not None and window.text:
             seconds[window.language] += window.audio_seconds  # type: ignore[assignment]
-    language = max(seconds, key=lambda code: seconds[code]) if seconds else None
+    language = max(seconds, key=lambda code: seconds[code]) if seconds else windows[-1].language
     return Transcription(text, language, sum(window.audio_seconds for window in windows), segments)
 
 

@@ -17,13 +17,13 @@ class SpokenLanguage:
     """
 
     def __init__(self, language: str | None = None) -> None:
-        self._given = language
+        self.given = language
         self._evidence: Counter[str] = Counter()
 
     def of_window(self, probabilities: Mapping[str, float]) -> str | None:
         """The language of a window, from the probability of each code; None for a model of one language."""
-        if self._given is not None or not probabilities:
-            return self._given
+        if self.given is not None or not probabilities:
+            return self.given
         best = max(probabilities, key=lambda code: probabilities[code])
         if probabilities[best] >= DETECTION_THRESHOLD:
             return best
@@ -37,6 +37,6 @@ class SpokenLanguage:
 
     def copy(self) -> SpokenLanguage:
         """Another one that knows as much; what it learns stays its own."""
-        twin = SpokenLanguage(self._given)
+        twin = SpokenLanguage(self.given)
         twin._evidence.update(self._evidence)
         return twin
