@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 from engine_rack import EXACT, in_turns
 from penjing.artifact.manifest import read_manifest
 from penjing.calibrate.runner import reference_runner
+from penjing.data.chat import Message
 from penjing.data.vision_prompt import VisionPrompt
 from penjing.errors import DataError, ModelError
 from penjing.models.family import Model
@@ -61,8 +63,10 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray(dice.integers(0, 255, (height, width, 3), dtype=np.uint8))
 
 
-def by_processor(kind: str, folder: Path, image: Image.Image) -> dict[str, torch.Tensor]:
-    """What transformers' own processor makes of a picture and QUESTION."""
+def by_processor(
+    kind: str, folder: Path, image: Image.Image, turns: Sequence[str] = (QUESTION,)
+) -> dict[str, torch.Tensor]:
+    """What transformers' own processor makes of a picture and a question, or questions and answers in turns."""
     words = transformers.AutoTokenizer.from_pretrained(folder)
     eye = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     if kind.startswith("llava"):
@@ -71,11 +75,17 @@ def by_processor(kind: str, folder: Path, image: Image.Image) -> dict[str, torch
             eye, words, patch_size=8, vision_feature_select_strategy="default" if named else "full",
             image_token="<image>", num_additional_image_tokens=int(named),
         )  # fmt: skip
-        text = f"USER: <image>\n{QUESTION} ASSISTANT:"
+        text = f"USER: <image>\n{turns[0]} ASSISTANT:"
+        for answer, question in zip(turns[1::2], turns[2::2], strict=True):
+            text += f" {answer}</s>USER: {question} ASSISTANT:"
         return dict(made(images=image, text=text, return_tensors="pt").items())
     template = (folder / "chat_template.jinja").read_text()
     made = transformers.Idefics3Processor(eye, words, image_seq_len=4, chat_template=template)
-    said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
+    said: list[dict[str, Any]] = [
+        {"role": ("user", "assistant")[place % 2], "content": [{"type": "text", "text": turn}]}
+        for place, turn in enumerate(turns)
+    ]
+    said[0]["content"].insert(0, {"type": "image"})
     text = made.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
     found = made(images=[[image]], text=[text], return_tensors="pt", add_special_tokens=False)
     return {name: value for name, value in found.items() if name in READ}
@@ -211,3 +221,25 @@ def test_answers_that_are_consumed_in_turns_do_not_mix(engine, model, graphs):
     pictures = [picture(50, 40), picture(90, 60)]
     alone = [[*runner.asking(one, "what is this?", style)] for one in pictures]
     assert in_turns([runner.asking(one, "what is this?", style) for one in pictures]) == alone
+
+
+def test_a_follow_up_is_written_as_the_template_does(kind, model):
+    prompt = VisionPrompt(model.settings, model.folder / "tokenizer.json")
+    image, turns = picture(90, 50), [QUESTION, "three", "what color ?", "red and blue", "where ?"]
+    for count in (3, 5):
+        *before, last = [
+            Message("assistant" if place % 2 else "user", turn) for place, turn in enumerate(turns[:count])
+        ]
+        wanted = by_processor(kind, model.folder, image, turns[:count])["input_ids"][0]
+        assert [*prompt(image, last.text, before=before).tokens] == wanted.tolist()
+    with pytest.raises(DataError, match="come in turns"):
+        prompt(image, "what ?", before=before[:1])
+    with pytest.raises(DataError, match="a message holds </s>"):
+        prompt(image, "what ?", before=[Message("user", "a"), Message("assistant", "b</s>")])
+
+
+def test_a_follow_up_that_artifacts_of_before_do_not_know(model):
+    older = {**model.settings, "prompt": {**model.settings["prompt"], "turns": None}}
+    prompt = VisionPrompt(older, model.folder / "tokenizer.json")
+    with pytest.raises(DataError, match="no further question"):
+        prompt(picture(40, 40), "what ?", before=[Message("user", "a"), Message("assistant", "b")])

@@ -7,11 +7,14 @@ evaluated here. Settings (`prompt`):
 - `special`: whether the tokenizer puts its own tokens around the whole
 - `image`: `token`, `count` of them per tile, and what stands `around`, before the `whole` and before each `tile`
 - `caption`: what is asked for when a caption is wanted
+- `turns`: what stands between a question and its answer (`answer`), and between that and the next question (`again`);
+  None where the template writes no further turns, missing in artifacts of before
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
+from penjing.data.chat import Message
 from penjing.data.image import ImageFrontEnd
 from penjing.data.text import check_plain, open_tokenizer, special_tokens
 from penjing.data.tiles import TileFrontEnd, Tiles
@@ -62,15 +66,19 @@ class VisionPrompt:
         request: str = self._settings["caption"]
         return request
 
-    def __call__(self, image: Image.Image, question: str, answer: str = "") -> Prompt:
-        """The prompt of a question about an RGB picture, and the answer behind it where it is known."""
+    def __call__(self, image: Image.Image, question: str, answer: str = "", before: Sequence[Message] = ()) -> Prompt:
+        """The prompt of a question about an RGB picture, and the answer behind it where it is known.
+
+        `before` are questions about the same picture and their answers, in turns.
+        """
         question = question.strip()
         if not question:
             raise DataError("nothing to ask: an empty question", hint="write a question about the picture")
         check_plain(question, self._own, "the question")
+        first, rest = self._turns(question, before)
         found = self._see(image)
         seen = found if isinstance(found, Tiles) else Tiles(found[None])
-        text = self.text(question, seen.rows, seen.columns)
+        text = self.text(first, seen.rows, seen.columns, rest)
         if answer:
             text += answer if text[-1:].isspace() else f" {answer}"
         tokens = self.tokenizer.encode(text, add_special_tokens=self._settings["special"]).ids
@@ -83,9 +91,26 @@ class VisionPrompt:
             )
         return Prompt(tuple(tokens), seen.pixels)
 
-    def text(self, question: str, rows: int = 0, columns: int = 0) -> str:
-        """The prompt in words, for a picture of so many tiles."""
-        filled = {"image": self._image_text(rows, columns), "question": question}
+    def _turns(self, question: str, before: Sequence[Message]) -> tuple[str, str]:
+        """The first question of a conversation, and all that is said between it and the answer that is to come."""
+        if not before:
+            return question, ""
+        turns = self._settings.get("turns")
+        if turns is None:
+            hint = "ask one question about a picture, or compress the model anew: older artifacts know no turns"
+            raise DataError("the chat template of this model goes on with no further question", hint=hint)
+        if [message.role for message in before] != ["user", "assistant"] * (len(before) // 2):
+            raise DataError("questions about a picture and answers come in turns", hint="the first is a question")
+        for message in before:
+            check_plain(message.text, self._own, "a message")
+        texts = [message.text.strip() for message in before]
+        between = itertools.cycle([turns["answer"], turns["again"]])
+        said = (piece + text for piece, text in zip(between, [*texts[1:], question], strict=False))
+        return texts[0], "".join(said)
+
+    def text(self, question: str, rows: int = 0, columns: int = 0, rest: str = "") -> str:
+        """The prompt in words, for a picture of so many tiles; `rest` is what was said after the question."""
+        filled = {"image": self._image_text(rows, columns), "question": question + rest}
         return "".join(filled.get(kind, text) for kind, text in self._settings["segments"])
 
     def _image_text(self, rows: int, columns: int) -> str:

@@ -80,10 +80,10 @@ class VisionLanguageRunner:
         """A sentence about a picture: a path, encoded bytes or a PIL image."""
         return "".join(self.captioning(image, style)).strip()
 
-    def asking(self, image: Any, question: Any, style: Style = PLAIN) -> Iterator[str]:
-        """The answer piece by piece, as it is written."""
+    def asking(self, image: Any, question: Any, style: Style = PLAIN, before: Sequence[Message] = ()) -> Iterator[str]:
+        """The answer piece by piece, as it is written; `before` are questions about the same picture and answers."""
         question = check_asked(image, question)
-        return self._answer(as_image(image), question, style)
+        return self._answer(as_image(image), question, style, before)
 
     def captioning(self, image: Any, style: Style = PLAIN) -> Iterator[str]:
         """The sentence piece by piece."""
@@ -112,8 +112,8 @@ class VisionLanguageRunner:
         """Look at an arbitrary picture and write a few tokens, to measure memory."""
         "".join(self.asking(Image.new("RGB", (640, 480), (120, 90, 60)), "what is this?", Style(4)))
 
-    def _answer(self, image: Image.Image, question: str, style: Style) -> Iterator[str]:
-        prompt = self._prompt(image, question)
+    def _answer(self, image: Image.Image, question: str, style: Style, before: Sequence[Message] = ()) -> Iterator[str]:
+        prompt = self._prompt(image, question, before=before)
         return self._write(self._fed(prompt), len(prompt.tokens), style)
 
     def _write(self, fed: Fed, count: int, style: Style) -> Iterator[str]:

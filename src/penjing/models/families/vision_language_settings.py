@@ -29,8 +29,8 @@ from penjing.models.front_ends import TOKENIZER_FILES, front_end_file, open_fast
 from penjing.models.tower import Batch
 
 CAPTION_REQUEST = "Describe this image."
-ASKED = "\ue000question\ue001"
-"""Stands for the question while the template is written out; of letters that no template and no text has."""
+ASKED, ANSWERED, AGAIN = (f"\ue000{name}\ue001" for name in ("question", "answer", "again"))
+"""Stand for what is said while the template is written out; of letters that no template and no text has."""
 PLAIN = "USER: <image>\n" + ASKED + " ASSISTANT:"
 """The prompt of LLaVA 1.5, whose checkpoints have no template."""
 
@@ -91,7 +91,30 @@ def _prompt(net: Any, folder: Path | None) -> dict[str, Any] | None:
         "special": not (begins and text.startswith(begins)),
         "image": _expansion(net, tokenizer, token, tiled),
         "caption": CAPTION_REQUEST,
+        "turns": _turns(tokenizer, template, said, text),
     }
+
+
+def _turns(tokenizer: Any, template: str | None, said: list[dict[str, Any]], text: str) -> dict[str, str] | None:
+    """What the template writes between questions and answers; None where a longer conversation is written otherwise.
+
+    `text` is what it writes of the first question alone.
+    """
+    start, _, end = text.partition(ASKED)
+    if template is None:  # as LLaVA 1.5 was trained: the answer ends with the end of a text
+        return {"answer": f"{end} ", "again": f"{tokenizer.eos_token}USER: "}
+    told = [{"role": "assistant", "content": [{"type": "text", "text": ANSWERED}]},
+            {"role": "user", "content": [{"type": "text", "text": AGAIN}]}]  # fmt: skip
+    try:
+        whole = tokenizer.apply_chat_template(
+            [*said, *told], chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+    except Exception:  # a template raises what it likes
+        return None
+    parts = re.split(f"{ASKED}|{ANSWERED}|{AGAIN}", whole)
+    if len(parts) != 4 or parts[0] != start or parts[3] != end:
+        return None
+    return {"answer": parts[1], "again": parts[2]}
 
 
 def _segments(text: str, token: str) -> list[list[str]]:
