@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from penjing.errors import ModelError
+from penjing.errors import DataError, ModelError
 from penjing.values import Array
 
 Item = str | tuple[str, str]
@@ -49,6 +49,25 @@ class TextFrontEnd:
     def read(self, text: Item) -> Encoding:
         """Read one sentence, or a pair, for `together`; other threads run meanwhile."""
         (encoding,) = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])
+        return encoding
+
+    def read_tokens(self, token_ids: Sequence[int]) -> Encoding:
+        """Read a text of which this tokenizer's ids are given, with or without the special ones around it.
+
+        Raises:
+            DataError: Ids that this tokenizer does not give for any text, as those of another model's.
+        """
+        known = self.tokenizer.get_vocab_size()
+        text = self.tokenizer.decode([*token_ids]) if all(0 <= token_id < known for token_id in token_ids) else ""
+        encoding = self.read(text)
+        marks = zip(encoding.ids, encoding.special_tokens_mask, encoding.attention_mask, strict=True)
+        whole = [(token_id, special) for token_id, special, attended in marks if attended]
+        plain = [token_id for token_id, special in whole if not special]
+        given = [*token_ids]
+        cut = len(whole) == self._longest
+        if given != [token_id for token_id, _ in whole] and (given[: len(plain)] if cut else given) != plain:
+            hint = "they are of another tokenizer: send the text"
+            raise DataError("these token ids are none that this model's tokenizer gives", hint=hint)
         return encoding
 
     def together(self, read: Sequence[Encoding], multiple: int = 1) -> dict[str, Array]:

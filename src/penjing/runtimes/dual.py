@@ -82,6 +82,10 @@ class DualRunner:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
         return self._mel(read_sound(item, self.settings["audio"]["sampling_rate"]))
 
+    def read_tokens(self, token_ids: Sequence[int]) -> Encoding:
+        """A text as the encoder takes it, of which the model's own token ids are given."""
+        return self._text.read_tokens(token_ids)
+
     def count_read(self, read: Encoding) -> int:
         """Tokens of a text that was read."""
         return tokens_in(read)

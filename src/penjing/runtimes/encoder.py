@@ -75,6 +75,10 @@ class EncoderRunner:
         check_modality(modality, self.modalities)
         return self._text.read(check_text(item))
 
+    def read_tokens(self, token_ids: Sequence[int]) -> Encoding:
+        """A text as the encoder takes it, of which the model's own token ids are given."""
+        return self._text.read_tokens(token_ids)
+
     def count_read(self, read: Encoding) -> int:
         """Tokens of a text that was read."""
         return tokens_in(read)

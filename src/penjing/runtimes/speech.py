@@ -119,6 +119,13 @@ class SpeechRunner:
         return [*self.settings["generation"]["languages"]]
 
     @property
+    def tasks(self) -> list[str]:
+        """What it can do with what is said: `transcribe`, `translate` into English; a model of one language, nothing
+        else than write it down.
+        """
+        return [*self.settings["generation"]["tasks"]] if self.languages else ["transcribe"]
+
+    @property
     def tells_times(self) -> bool:
         """Whether the model can say when things are said."""
         return self.settings["generation"]["no_timestamps"] is not None
@@ -135,13 +142,13 @@ class SpeechRunner:
         return joined([*self.transcribing(samples, language, times=times)])
 
     def transcribing(
-        self, samples: FloatArray, language: str | None = None, *, times: bool = False
+        self, samples: FloatArray, language: str | None = None, *, times: bool = False, task: str = "transcribe"
     ) -> Iterator[Transcription]:
-        """The same window by window, as each is heard; of mono samples (n,)."""
+        """The same window by window, as each is heard; of mono samples (n,). The `task` is one of `tasks`."""
         self.check_language(language)
         longest_s = min(LONGEST_WINDOW_S, self.longest_s)
         for first, last in windows(samples, self.sampling_rate_hz, longest_s, longest_s * SHORTEST_WINDOW):
-            heard = self.hear(samples[first:last], language, times=times)
+            heard = self.hear(samples[first:last], language, times=times, task=task)
             language = heard.language
             begin_s, end_s = first / self.sampling_rate_hz, last / self.sampling_rate_hz
             found = [part.later(begin_s) for part in heard.segments] or [Segment(begin_s, end_s, heard.text)]
@@ -160,16 +167,18 @@ class SpeechRunner:
         self._decoder.start(self._with_silence(self._listen(samples, frames), frames))
         return self._guess_language()
 
-    def hear(self, samples: FloatArray, language: str | None = None, *, times: bool = False) -> Heard:
+    def hear(
+        self, samples: FloatArray, language: str | None = None, *, times: bool = False, task: str = "transcribe"
+    ) -> Heard:
         """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.
 
         A decoder that begins to loop, which it does now and then on little silence, hears the clip once more at the
         model's full length.
         """
         frames = frames_for(samples.size, self.settings)
-        heard, spelled = self._spell(samples, frames, language, times)
+        heard, spelled = self._spell(samples, frames, language, times, task)
         if spelled.looped and frames < self.settings["max_frames"]:
-            heard, spelled = self._spell(samples, self.settings["max_frames"], language, times)
+            heard, spelled = self._spell(samples, self.settings["max_frames"], language, times, task)
         clip_s = samples.size / self.sampling_rate_hz
         said = stretches(spelled.tokens, self._first_time, clip_s) if times else []
         segments = tuple(Segment(one.start_s, one.end_s, self._words(one.tokens)) for one in said)
@@ -186,13 +195,15 @@ class SpeechRunner:
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text.strip()
 
-    def _spell(self, samples: FloatArray, frames: int, language: str | None, times: bool) -> tuple[str | None, Spelled]:
+    def _spell(
+        self, samples: FloatArray, frames: int, language: str | None, times: bool, task: str
+    ) -> tuple[str | None, Spelled]:
         """Run encoder and decoder once; returns the language spoken, given or guessed, and what was spelled."""
         generation = self.settings["generation"]
         self._decoder.start(self._with_silence(self._listen(samples, frames), frames))
         if generation["languages"] and language is None:
             language = self._guess_language()
-        prompt = prompt_tokens(generation, language, times=times)
+        prompt = prompt_tokens(generation, language, task, times=times)
         limit = generation["max_tokens"] // 2 - len(prompt)
         seconds = samples.size / self.sampling_rate_hz
         limit = min(limit, max(MIN_TOKEN_LIMIT, int(seconds * MAX_TOKENS_PER_S)))

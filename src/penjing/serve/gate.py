@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from penjing.serve.budget import Budget, Load
+from penjing.serve.connection import too_large_head
 from penjing.serve.limits import Limits
+from penjing.serve.origins import Origins, single_headers
 from penjing.serve.refusals import Refusal, full, late
 from penjing.serve.watch import Watch, log
 from penjing.serve.wire import event
@@ -21,22 +23,34 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+TELLING = ("/health", "/metrics", "/openapi.json")
+"""Routes without a key that tell what is served."""
 GUARDED, EVENTS = "/v1/", b"text/event-stream"
+ANY_HOST = Origins()
 LEFT = 499
 """The status that is noted, to nobody, where the client hung up before there was an answer."""
 
 
 class Coming:
-    """What comes in with a request: its body, counted in bytes, and after it that the client has hung up."""
+    """What comes in with a request: its body, counted in bytes and seconds, and then that the client has hung up."""
 
-    def __init__(self, receive: Receive, check: Callable[[int], None], leave: Callable[[], None]) -> None:
-        self._receive, self._check, self._leave = receive, check, leave
+    def __init__(
+        self, receive: Receive, check: Callable[[bytes], None], leave: Callable[[], None], body_s: float
+    ) -> None:
+        self._receive, self._check, self._leave, self._body_s = receive, check, leave, body_s
+        self._end_s = asyncio.get_running_loop().time() + body_s
         self._listening: asyncio.Task[None] | None = None
 
     async def __call__(self) -> Message:
         """The next message, as an application is given it."""
-        message = await self._receive()
-        self._check(len(message.get("body", b"")))
+        if self._listening is not None:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._end_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refusal(408, f"the body was not complete within {self._body_s:g} s", code="timeout") from None
+        self._check(message.get("body", b""))
         if message["type"] == "http.request" and not message.get("more_body", False):
             self._listening = asyncio.create_task(self._listen())
         return message
@@ -55,14 +69,14 @@ class Coming:
 class Gate:
     """The outermost layer of the application; all that is refused here is answered as routes answer.
 
-    With a `key` requests must bring it. With `hosts` they must be for one of these: a page of another site, whose name
-    was led to this machine, is for another.
+    With a `key` requests must bring it. What they may be for, and which pages they may come from, `origins` say.
     """
 
     def __init__(
-        self, inside: Application, limits: Limits, watch: Watch, key: str | None, hosts: Sequence[str] = ()
+        self, inside: Application, limits: Limits, watch: Watch, key: str | None, origins: Origins = ANY_HOST
     ) -> None:
-        self._inside, self._limits, self._watch, self._key, self._hosts = inside, limits, watch, key, hosts
+        self._inside, self._limits, self._watch, self._key, self._origins = inside, limits, watch, key, origins
+        self._budget = Budget(limits)
         self._open = self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,14 +114,18 @@ class Gate:
 
     async def _let_in(self, scope: Scope, receive: Receive, told: Send, sent: dict[str, int]) -> None:
         """Hand a request on for as long as it may take; one whose client leaves before it is answered is given up."""
-        came = 0
+        came = values = 0
+        is_json = b"json" in dict(scope["headers"]).get(b"content-type", b"").lower()
 
-        def counted(count: int) -> None:
-            nonlocal came
-            came += count
-            self._held_bytes += count
+        def counted(body: bytes) -> None:
+            nonlocal came, values
+            came += len(body)
+            self._held_bytes += len(body)
             if came > self._limits.body_bytes:
                 raise self._too_large()
+            values += sum(map(body.count, b",[{")) if is_json else 0
+            if values > self._limits.json_values:
+                raise Refusal(413, f"a body has {self._limits.json_values:,} values at most", code="too_large")
             if self._held_bytes > self._limits.held_bytes:
                 raise full()
 
@@ -118,22 +136,26 @@ class Gate:
                     sent["status"] = LEFT
                     end.reschedule(asyncio.get_running_loop().time())
 
-            coming = Coming(receive, counted, leave)
+            coming = Coming(receive, counted, leave, self._limits.body_s)
+            load = Load(self._budget)
+            scope.setdefault("state", {})["load"] = load
             self._open += 1
             try:
                 await self._inside(scope, coming, told)
             finally:
+                load.let_go()
                 coming.close()
                 self._open -= 1
                 self._held_bytes -= came
 
     def _check(self, scope: Scope) -> None:
         """Refuse what is for another host, who has no key, what says that it is too large, and what is too much."""
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        host = headers.get(b"host", b"").decode("latin1")
-        if self._hosts and re.sub(r":\d*$", "", host) not in self._hosts:
-            raise Refusal(403, f"this server is not {host}", code="wrong_host")
+        sizes = [len(name) + len(value) for name, value in scope["headers"]]
+        if sum(sizes) + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > self._limits.head_bytes:
+            raise too_large_head(self._limits.head_bytes)
+        headers = single_headers(scope["headers"], scope["http_version"])
         guarded = scope["path"].startswith(GUARDED)
+        self._origins.check(headers, guarded=guarded or scope["path"] in TELLING)
         if self._key is not None and guarded:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
             if scheme.lower() != b"bearer" or not secrets.compare_digest(given, self._key.encode()):

@@ -10,10 +10,15 @@ from penjing.errors import UserError
 Made = TypeVar("Made")
 
 
+LONGEST = 1000
+"""Letters of a message: what was given is repeated in it, and may be a megabyte."""
+
+
 class Refusal(Exception):
     """A request is refused. `code` is a short word for programs, `param` the field that is at fault."""
 
     def __init__(self, status: int, message: str, *, code: str = "", param: str | None = None) -> None:
+        message = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
 
