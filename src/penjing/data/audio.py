@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +11,14 @@ import numpy as np
 import soundfile
 import soxr
 
+from penjing.data import streamed_wav
 from penjing.errors import DataError
 from penjing.values import FloatArray
 
 LONGEST_S = 4 * 3600.0
 """Longer recordings are refused before they are decoded: four hours at 16 kHz are already 0.9 GB of float32."""
+LEAST_HZ = 1000
+"""At 1 Hz a WAV of 3 kB lasts 28 minutes: 27 million samples at 16 kHz. Nothing is recorded at such rates."""
 MOST_PER_S = 768_000
 """Values of all channels in a second, 16 at 48 kHz or 4 at 192: a few kilobytes of FLAC can claim hundreds of times as
 many."""
@@ -99,8 +101,13 @@ def _blocks(source: str | Path | bytes, longest_s: float) -> Iterator[Sound]:
         _check_file(Path(source), name)
     count = 0
     try:
-        with _Forwards(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)) as opened:
+        with streamed_wav.opened(source) as file, _Forwards(file) as opened:
             rate_hz, channels = int(opened.samplerate), int(opened.channels)
+            if rate_hz < LEAST_HZ:
+                raise DataError(
+                    f"{name} has {rate_hz} samples a second; sounds have {LEAST_HZ:,} at least",
+                    hint="its header is damaged: record or export it again",
+                )
             if rate_hz * channels > MOST_PER_S:
                 raise DataError(
                     f"{name} has {channels} channels at {rate_hz} Hz; {MOST_PER_S:,} samples a second are read at most",
@@ -127,8 +134,9 @@ def _blocks(source: str | Path | bytes, longest_s: float) -> Iterator[Sound]:
 def audio_length(source: str | Path | bytes) -> tuple[int, int]:
     """Read (frames, rate in Hz) from the header alone; (0, 0) where there is none to read."""
     try:
-        found = soundfile.info(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source))
-    except (soundfile.LibsndfileError, RuntimeError, TypeError):
+        with streamed_wav.opened(source) as file:
+            found = soundfile.info(file)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError):
         return 0, 0
     return int(found.frames), int(found.samplerate)
 
