@@ -96,6 +96,12 @@ def tokens_in(read: Encoding) -> int:
     return sum(read.attention_mask)
 
 
+def count_tokens(tokenizer: Tokenizer, text: str) -> int:
+    """Tokens of a text without special ones around it and without padding, cut where the tokenizer cuts."""
+    (encoding,) = tokenizer.encode_batch([text], add_special_tokens=False)
+    return sum(encoding.attention_mask)
+
+
 def _lowered(item: Item) -> Item:
     return item.lower() if isinstance(item, str) else (item[0].lower(), item[1].lower())
 

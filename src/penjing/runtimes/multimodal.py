@@ -17,7 +17,7 @@ from penjing.data.image import ImageFrontEnd
 from penjing.data.normal_mel import NormalMel
 from penjing.data.rows import media_of
 from penjing.data.speech_prompt import check_language
-from penjing.data.text import TextFrontEnd, open_tokenizer
+from penjing.data.text import TextFrontEnd, count_tokens, open_tokenizer
 from penjing.data.windows import windows
 from penjing.errors import DataError, Silent
 from penjing.runtimes.decoding import Decoder, greedy, written_tokens
@@ -77,6 +77,10 @@ class MultimodalRunner:
         if not words["input_ids"].size:
             raise DataError(f"nothing to read in {item!r}: an empty text", hint="write something")
         return words
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones around it."""
+        return count_tokens(self._words, text)
 
     def count_read(self, read: Mapping[str, Array]) -> int:
         """Tokens of a text that was read."""

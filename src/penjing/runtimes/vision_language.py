@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from penjing.data.chat import Message
+from penjing.data.text import count_tokens
 from penjing.data.vision_prompt import Prompt, VisionPrompt
 from penjing.errors import ArtifactError
 from penjing.runtimes.decoding import Decoder, Fed, written_tokens
@@ -97,6 +98,10 @@ class VisionLanguageRunner:
         prompt = self._prompt(as_image(image), question, answer)
         self._reader.start({})
         return self._reader.read(self._fed(prompt)), prompt.tokens
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones around it."""
+        return count_tokens(self._words, text)
 
     def warm_up(self) -> None:
         """Run everything once: engines pay for what they see for the first time."""

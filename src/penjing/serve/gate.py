@@ -176,7 +176,7 @@ async def _refuse(refusal: Refusal, send: Send, *, begun: bool) -> None:
     if begun:
         return
     body = json.dumps(refusal.as_json()).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
     fields = [(name.lower().encode(), value.encode()) for name, value in {**headers, **refusal.headers}.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
