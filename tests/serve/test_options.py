@@ -235,6 +235,5 @@ def test_token_ids_and_their_text_have_the_same_vector(encoder_artifact):
             np.testing.assert_allclose(np.array([one.embedding for one in found.data]), wanted, atol=1e-6)
         single = create(model=name, input=plain[0]).data
         np.testing.assert_allclose(single[0].embedding, wanted[0], atol=1e-6)
-        for foreign in ([1_000_000], [*reversed(range(5, 60))]):
-            with pytest.raises(openai.BadRequestError, match="token ids"):
-                create(model=name, input=foreign)
+        with pytest.raises(openai.BadRequestError, match="token ids of this model"):
+            create(model=name, input=[1_000_000])

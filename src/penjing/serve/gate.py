@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from penjing.serve.budget import Budget, Load
@@ -27,6 +28,8 @@ TELLING = ("/health", "/metrics", "/openapi.json")
 """Routes without a key that tell what is served."""
 GUARDED, EVENTS = "/v1/", b"text/event-stream"
 ANY_HOST = Origins()
+SPOOLED_BYTES = 1 << 20
+"""Of an upload that are held in memory; Starlette writes more than that to a file."""
 LEFT = 499
 """The status that is noted, to nobody, where the client hung up before there was an answer."""
 
@@ -35,10 +38,10 @@ class Coming:
     """What comes in with a request: its body, counted in bytes and seconds, and then that the client has hung up."""
 
     def __init__(
-        self, receive: Receive, check: Callable[[bytes], None], leave: Callable[[], None], body_s: float
+        self, receive: Receive, check: Callable[[bytes], None], leave: Callable[[], None], limits: Limits
     ) -> None:
-        self._receive, self._check, self._leave, self._body_s = receive, check, leave, body_s
-        self._end_s = asyncio.get_running_loop().time() + body_s
+        self._receive, self._check, self._leave, self._limits = receive, check, leave, limits
+        self._end_s = asyncio.get_running_loop().time() + limits.body_s
         self._listening: asyncio.Task[None] | None = None
 
     async def __call__(self) -> Message:
@@ -49,9 +52,15 @@ class Coming:
             async with asyncio.timeout_at(self._end_s):
                 message = await self._receive()
         except TimeoutError:
-            raise Refusal(408, f"the body was not complete within {self._body_s:g} s", code="timeout") from None
-        self._check(message.get("body", b""))
-        if message["type"] == "http.request" and not message.get("more_body", False):
+            raise Refusal(408, f"the body was not complete within {self._limits.body_s:g} s", code="timeout") from None
+        is_more = bool(message.get("more_body", False))
+        try:
+            self._check(message.get("body", b""))
+        except Refusal:
+            if is_more:
+                await drain(self._receive, self._limits)
+            raise
+        if message["type"] == "http.request" and not is_more:
             self._listening = asyncio.create_task(self._listen())
         return message
 
@@ -96,7 +105,12 @@ class Gate:
             await send(message)
 
         try:
-            self._check(scope)
+            try:
+                self._check(scope)
+            except Refusal:
+                if (b"expect", b"100-continue") not in scope["headers"]:
+                    await drain(receive, self._limits)
+                raise
             await self._let_in(scope, receive, told, sent)
         except Refusal as refusal:
             await _refuse(refusal, told, begun=sent["status"] > 0)
@@ -114,15 +128,18 @@ class Gate:
 
     async def _let_in(self, scope: Scope, receive: Receive, told: Send, sent: dict[str, int]) -> None:
         """Hand a request on for as long as it may take; one whose client leaves before it is answered is given up."""
-        came = values = 0
-        is_json = b"json" in dict(scope["headers"]).get(b"content-type", b"").lower()
+        came = values = held = 0
+        is_json = _is_json(dict(scope["headers"]))
+        most = self._most_bytes(is_json)
 
         def counted(body: bytes) -> None:
-            nonlocal came, values
+            nonlocal came, values, held
             came += len(body)
-            self._held_bytes += len(body)
-            if came > self._limits.body_bytes:
-                raise self._too_large()
+            if came > most:
+                raise _too_large(most)
+            new = len(body) if is_json else min(len(body), SPOOLED_BYTES - held)
+            held += new
+            self._held_bytes += new
             values += sum(map(body.count, b",[{")) if is_json else 0
             if values > self._limits.json_values:
                 raise Refusal(413, f"a body has {self._limits.json_values:,} values at most", code="too_large")
@@ -136,7 +153,7 @@ class Gate:
                     sent["status"] = LEFT
                     end.reschedule(asyncio.get_running_loop().time())
 
-            coming = Coming(receive, counted, leave, self._limits.body_s)
+            coming = Coming(receive, counted, leave, self._limits)
             load = Load(self._budget)
             scope.setdefault("state", {})["load"] = load
             self._open += 1
@@ -146,7 +163,7 @@ class Gate:
                 load.let_go()
                 coming.close()
                 self._open -= 1
-                self._held_bytes -= came
+                self._held_bytes -= held
 
     def _check(self, scope: Scope) -> None:
         """Refuse what is for another host, who has no key, what says that it is too large, and what is too much."""
@@ -162,13 +179,37 @@ class Gate:
                 raise Refusal(401, "the API key is missing or wrong", code="invalid_api_key")
         told = headers.get(b"content-length", b"0")
         length = int(told) if told.isdigit() else 0
-        if length > self._limits.body_bytes:
-            raise self._too_large()
-        if guarded and (self._open >= self._limits.requests or self._held_bytes + length > self._limits.held_bytes):
+        is_json = _is_json(headers)
+        if length > self._most_bytes(is_json):
+            raise _too_large(self._most_bytes(is_json))
+        held = self._held_bytes + (length if is_json else min(length, SPOOLED_BYTES))
+        if guarded and (self._open >= self._limits.requests or held > self._limits.held_bytes):
             raise full()
 
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"a request has {self._limits.body_bytes:,} bytes at most", code="too_large")
+    def _most_bytes(self, is_json: bool) -> int:
+        return min(self._limits.json_bytes, self._limits.body_bytes) if is_json else self._limits.body_bytes
+
+
+def _is_json(headers: Mapping[bytes, bytes]) -> bool:
+    return b"json" in headers.get(b"content-type", b"").lower()
+
+
+def _too_large(most_bytes: int) -> Refusal:
+    return Refusal(413, f"a request of this kind has {most_bytes:,} bytes at most", code="too_large")
+
+
+async def drain(receive: Receive, limits: Limits) -> None:
+    """Read what is left of a body and throw it away, for a while: a connection that is closed before takes the answer
+    with it, since a client that is still sending is reset.
+    """
+    left_bytes = 2 * limits.body_bytes
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limits.drained_s):
+            while left_bytes > 0:
+                message = await receive()
+                left_bytes -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 async def _refuse(refusal: Refusal, send: Send, *, begun: bool) -> None:

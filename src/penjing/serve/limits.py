@@ -16,10 +16,14 @@ class Limits:
     connections: int = 1000
     """Open at a time. For one more, the one that has waited longest without a request is closed."""
     body_bytes: int = 25_000_000
+    json_bytes: int = 12_000_000
+    """Of a body of JSON: it is in memory three times while it is parsed. Forms wait on the disk."""
     body_s: float = 60.0
     """From complete headers until the body is complete."""
-    held_bytes: int = 50_000_000
-    """Bodies of all requests that are read or answered, together."""
+    held_bytes: int = 36_000_000
+    """Of bodies in memory, of all requests that are read or answered, together."""
+    drained_s: float = 5.0
+    """A body that is refused is read and thrown away for so long: most clients read no answer before all is sent."""
     json_values: int = 500_000
     """Values of a JSON body: a list of empty lists takes fifty times its bytes once it is parsed."""
     requests: int = 1000

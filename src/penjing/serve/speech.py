@@ -101,8 +101,8 @@ async def _written(desk: Desk, served: Served, file: UploadFile, order: Order, l
     """The answer to a sound."""
     order.check(served)
     runner = served.runner
-    content = await file.read()
-    waveform = await desk.aside(lambda: samples(content, runner.sampling_rate_hz, load))
+    # In the thread, so that no more uploads are in memory at a time than are decoded.
+    waveform = await desk.aside(lambda: samples(file.file.read(), runner.sampling_rate_hz, load))
     options: dict[str, Any] = {"times": True} if order.form in TIMED and runner.tells_times else {}
     if order.task != "transcribe":
         options["task"] = order.task
