@@ -53,7 +53,7 @@ def status_of(running, request: bytes) -> int:
 
 
 def test_a_head_that_is_never_complete_is_told_and_closed(serving):
-    running = serving(Slow(), head_s=0.4)
+    running = serving(Slow(), head_s=2)
     with plain(running) as half, plain(running) as silent, plain(running) as dribbling:
         half.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nX-A: ")
         start = time.perf_counter()
@@ -67,22 +67,22 @@ def test_a_head_that_is_never_complete_is_told_and_closed(serving):
             assert text.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
             assert json.loads(text.partition(b"\r\n\r\n")[2])["error"]["code"] == "timeout"
         assert answer(silent) == b""
-        assert 0.3 < time.perf_counter() - start < 5
+        assert 1.5 < time.perf_counter() - start < 9
 
 
 def test_the_next_head_of_a_connection_has_its_time_too(serving):
-    running = serving(Slow(0.0), head_s=0.4)
+    running = serving(Slow(0.0), head_s=1)
     with plain(running) as connection:
         for _ in range(2):
             connection.sendall(head() + b"\r\n\r\n" + EMBED)
             assert b" 200 " in connection.recv(4000)
-            time.sleep(0.5)  # between requests it may wait longer
+            time.sleep(1.3)  # between requests it may wait longer
         connection.sendall(b"POST /v1/em")
         assert b" 408 " in answer(connection)
 
 
 def test_a_request_that_takes_its_time_is_no_slow_head(serving):
-    running = serving(Slow(0.6), head_s=0.2)
+    running = serving(Slow(1.5), head_s=1)
     assert running.post("/v1/embeddings", EMBED).status == 200
 
 
