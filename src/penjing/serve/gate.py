@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets
 import time
@@ -34,14 +33,47 @@ LEFT = 499
 """The status that is noted, to nobody, where the client hung up before there was an answer."""
 
 
+class Drain:
+    """Reads what is left of refused bodies and throws it away, of few at a time and for a while.
+
+    A connection that is closed before takes the answer with it, since a client that is still sending is reset.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._open = limits, 0
+
+    async def __call__(self, receive: Receive) -> None:
+        """Read a body to its end, or up to a limit."""
+        if self._open >= self._limits.drained:
+            return
+        left_bytes = 2 * self._limits.body_bytes
+        self._open += 1
+        try:
+            async with asyncio.timeout(self._limits.drained_s):
+                while left_bytes > 0:
+                    message = await receive()
+                    left_bytes -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
+        finally:
+            self._open -= 1
+
+
 class Coming:
     """What comes in with a request: its body, counted in bytes and seconds, and then that the client has hung up."""
 
     def __init__(
-        self, receive: Receive, check: Callable[[bytes], None], leave: Callable[[], None], limits: Limits
+        self,
+        receive: Receive,
+        check: Callable[[bytes], None],
+        leave: Callable[[], None],
+        drain: Drain,
+        body_s: float,
     ) -> None:
-        self._receive, self._check, self._leave, self._limits = receive, check, leave, limits
-        self._end_s = asyncio.get_running_loop().time() + limits.body_s
+        self._receive, self._check, self._leave, self._drain, self._body_s = receive, check, leave, drain, body_s
+        self._end_s = asyncio.get_running_loop().time() + body_s
         self._listening: asyncio.Task[None] | None = None
 
     async def __call__(self) -> Message:
@@ -52,13 +84,13 @@ class Coming:
             async with asyncio.timeout_at(self._end_s):
                 message = await self._receive()
         except TimeoutError:
-            raise Refusal(408, f"the body was not complete within {self._limits.body_s:g} s", code="timeout") from None
+            raise Refusal(408, f"the body was not complete within {self._body_s:g} s", code="timeout") from None
         is_more = bool(message.get("more_body", False))
         try:
             self._check(message.get("body", b""))
         except Refusal:
             if is_more:
-                await drain(self._receive, self._limits)
+                await self._drain(self._receive)
             raise
         if message["type"] == "http.request" and not is_more:
             self._listening = asyncio.create_task(self._listen())
@@ -85,7 +117,7 @@ class Gate:
         self, inside: Application, limits: Limits, watch: Watch, key: str | None, origins: Origins = ANY_HOST
     ) -> None:
         self._inside, self._limits, self._watch, self._key, self._origins = inside, limits, watch, key, origins
-        self._budget = Budget(limits)
+        self._budget, self._drain = Budget(limits), Drain(limits)
         self._open = self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,7 +141,7 @@ class Gate:
                 self._check(scope)
             except Refusal:
                 if (b"expect", b"100-continue") not in scope["headers"]:
-                    await drain(receive, self._limits)
+                    await self._drain(receive)
                 raise
             await self._let_in(scope, receive, told, sent)
         except Refusal as refusal:
@@ -143,7 +175,7 @@ class Gate:
             values += sum(map(body.count, b",[{")) if is_json else 0
             if values > self._limits.json_values:
                 raise Refusal(413, f"a body has {self._limits.json_values:,} values at most", code="too_large")
-            if self._held_bytes > self._limits.held_bytes:
+            if self._held_bytes > self._limits.held_bytes and held > self._limits.small_bytes:
                 raise full()
 
         async with asyncio.timeout(self._limits.timeout_s) as end:
@@ -153,7 +185,7 @@ class Gate:
                     sent["status"] = LEFT
                     end.reschedule(asyncio.get_running_loop().time())
 
-            coming = Coming(receive, counted, leave, self._limits)
+            coming = Coming(receive, counted, leave, self._drain, self._limits.body_s)
             load = Load(self._budget)
             scope.setdefault("state", {})["load"] = load
             self._open += 1
@@ -182,8 +214,9 @@ class Gate:
         is_json = _is_json(headers)
         if length > self._most_bytes(is_json):
             raise _too_large(self._most_bytes(is_json))
-        held = self._held_bytes + (length if is_json else min(length, SPOOLED_BYTES))
-        if guarded and (self._open >= self._limits.requests or held > self._limits.held_bytes):
+        new = length if is_json else min(length, SPOOLED_BYTES)
+        no_room = new > self._limits.small_bytes and self._held_bytes + new > self._limits.held_bytes
+        if guarded and (no_room or self._open >= self._limits.requests):
             raise full()
 
     def _most_bytes(self, is_json: bool) -> int:
@@ -196,20 +229,6 @@ def _is_json(headers: Mapping[bytes, bytes]) -> bool:
 
 def _too_large(most_bytes: int) -> Refusal:
     return Refusal(413, f"a request of this kind has {most_bytes:,} bytes at most", code="too_large")
-
-
-async def drain(receive: Receive, limits: Limits) -> None:
-    """Read what is left of a body and throw it away, for a while: a connection that is closed before takes the answer
-    with it, since a client that is still sending is reset.
-    """
-    left_bytes = 2 * limits.body_bytes
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limits.drained_s):
-            while left_bytes > 0:
-                message = await receive()
-                left_bytes -= len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
 
 
 async def _refuse(refusal: Refusal, send: Send, *, begun: bool) -> None:

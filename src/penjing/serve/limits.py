@@ -20,8 +20,12 @@ class Limits:
     """Of a body of JSON: it is in memory three times while it is parsed. Forms wait on the disk."""
     body_s: float = 60.0
     """From complete headers until the body is complete."""
-    held_bytes: int = 36_000_000
+    held_bytes: int = 24_000_000
     """Of bodies in memory, of all requests that are read or answered, together."""
+    small_bytes: int = 32_768
+    """A body of no more than this is taken even where others hold all there is: large ones do not lock it out."""
+    drained: int = 8
+    """Refused bodies that are read and thrown away at a time; the connections of others are closed at once."""
     drained_s: float = 5.0
     """A body that is refused is read and thrown away for so long: most clients read no answer before all is sent."""
     json_values: int = 500_000
