@@ -17,6 +17,7 @@ import uvicorn
 
 from penjing.serve.app import application
 from penjing.serve.limits import Limits
+from penjing.serve.run import configured
 from penjing.serve.shelf import Goods, Served, Shelf, open_shelf
 from penjing.serve.worker import Worker
 
@@ -63,9 +64,10 @@ class Running:
 
 
 @contextmanager
-def listening(shelf: Shelf, limits: Limits, key: str | None = None, hosts: Sequence[str] = ()) -> Iterator[Running]:
-    config = uvicorn.Config(application(shelf, limits, key, hosts), port=0, log_config=None, access_log=False,
-                            timeout_graceful_shutdown=20)  # fmt: skip
+def listening(
+    shelf: Shelf, limits: Limits, key: str | None = None, hosts: Sequence[str] = (), origins: Sequence[str] = ()
+) -> Iterator[Running]:
+    config = configured(application(shelf, limits, key, hosts, origins), limits, port=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -88,9 +90,11 @@ def serving() -> Iterator[Callable[..., Running]]:
     """Serve a runner; whatever was begun is ended."""
     open_ones = []
 
-    def begin(runner: Any, key: str | None = None, hosts: Sequence[str] = (), **limits: Any) -> Running:
+    def begin(
+        runner: Any, key: str | None = None, hosts: Sequence[str] = (), origins: Sequence[str] = (), **limits: Any
+    ) -> Running:
         granted = Limits(**limits)
-        server = listening(shelf_of(runner, granted), granted, key, hosts)
+        server = listening(shelf_of(runner, granted), granted, key, hosts, origins)
         open_ones.append(server)
         return server.__enter__()
 

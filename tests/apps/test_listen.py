@@ -167,3 +167,15 @@ def test_a_text_is_no_samples():
 def test_files_are_no_samples(head):
     with pytest.raises(DataError, match="is a file, not samples"):
         next(listen(Echo(), io.BytesIO(head + bytes(64_000))))
+
+
+@pytest.mark.parametrize("length", [70_000, 200_001])
+def test_chunks_before_the_samples_are_skipped_whatever_their_length(length):
+    values = (sound(1.0) * 32767).astype("<i2").tobytes()
+    large = b"LIST" + struct.pack("<I", length) + b"INFO" + bytes(length - 4 + length % 2)
+    header = b"RIFF" + struct.pack("<I", 0xFFFFFFFF) + b"WAVEfmt "
+    header += struct.pack("<IHHIIHH", 16, 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16) + large
+    echo = Echo()
+    [*listen(echo, io.BytesIO(header + b"data" + struct.pack("<I", 0xFFFFFFFF) + values), early=False)]
+    heard = np.concatenate([samples for samples, _ in echo.heard])
+    np.testing.assert_allclose(heard, np.frombuffer(values, "<i2") / 32768, atol=1e-6)

@@ -124,6 +124,10 @@ def test_filters(catalog):
     assert catalog.matching(None, None, {}, "*2024*") == []
     assert catalog.matching(None, None, {'x") OR 1=1 --': "cat"}) == []
     assert [*catalog.some_media(2)] == ["/photos/2024/a.png", "/photos/2025/c.png"]
+    for patterns in (("*" * 60_000, None), (None, "*" * 60_000)):
+        with pytest.raises(DataError, match="a pattern of 60,000 letters is too long"):
+            catalog.matching(patterns[0], None, {}, patterns[1])
+    assert catalog.matching("*" * 4000, None, {}) == [1, 2, 3]
 
 
 def test_a_file_that_is_no_catalogue(tmp_path):

@@ -101,7 +101,7 @@ def settled(running, status: int) -> int:
 def test_bodies_that_are_read_take_so_much_together(serving):
     running = serving(Colours(), body_bytes=50_000, held_bytes=80_000)
     slow = half(running, 50_000)
-    whole = json.dumps({**EMBED, "pad": "x" * 40_000}).encode()
+    whole = json.dumps({**EMBED, "user": "x" * 40_000}).encode()
     deadline = time.perf_counter() + 10
     while (answer := running.post("/v1/embeddings", whole)).status == 200 and time.perf_counter() < deadline:
         time.sleep(0.02)

@@ -52,6 +52,13 @@ def test_where_files_lie_cannot_be_guessed(pattern, running):
     assert names(running, path=pattern) == []
 
 
+@pytest.mark.parametrize("length", [256, 60_000])
+def test_a_pattern_is_no_longer_than_a_name(length, running):
+    answer = running.post("/v1/search", {"query": "200 0 0", "path": "*" * length})
+    assert (answer.status, answer.json["error"]["param"]) == (400, "path")
+    assert names(running, path="*" * 255) == ["red-1.png", "red-2.png", "blue.png"]
+
+
 def test_a_pattern_of_folders_is_refused(running):
     answer = running.post("/v1/search", {"query": "200 0 0", "path": "*/hidden/*"})
     assert (answer.status, answer.json["error"]["param"]) == (400, "path")

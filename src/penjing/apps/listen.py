@@ -101,6 +101,10 @@ def _heard(stream: BinaryIO, rate_hz: int) -> Iterator[FloatArray]:
         yield resample.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
+CHUNK_BYTES = 1 << 16
+"""Of a chunk beside the samples that are read at a time."""
+
+
 def _is_text(read: bytes) -> bool:
     """Whether bytes are plain words: samples of 16 bits would have to be loud to the last, and never near 0."""
     return len(read) >= FEWEST_LETTERS and all(byte in LETTERS for byte in read)
@@ -119,7 +123,10 @@ def _header(stream: BinaryIO) -> tuple[int, int, int | None]:
         if name == DATA:
             samples_bytes = length if 0 < length < OPEN_END else None
             break
-        body = stream.read(min(length + length % 2, 1 << 16))
+        body = stream.read(min(length + length % 2, CHUNK_BYTES))
+        left = length + length % 2 - len(body)
+        while left and (skipped := stream.read(min(left, CHUNK_BYTES))):  # a cover, a list of cues
+            left -= len(skipped)
         told = struct.unpack("<HHIIHH", body[:16]) if name == b"fmt " and len(body) >= 16 else told
     if not told or told[0] != PCM or told[5] != 8 * SAMPLE.itemsize or not told[1] or not told[2]:
         raise DataError("the stream is no 16-bit WAV", hint="pipe 16-bit PCM, as `arecord -f S16_LE -r 16000` gives it")

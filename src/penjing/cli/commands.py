@@ -325,6 +325,10 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of the contract
     knowledge: Annotated[str | None, typer.Option(help="Folder that the model `assistant` answers from.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin whose pages may use it in a browser (CORS), as https://example.org; * for all."),
+    ] = None,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -337,7 +341,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of the contract
     from penjing.cli.offer import offer
 
     goods = {"artifacts": artifacts or [], "index": index, "knowledge": knowledge, "engine": engine, "threads": threads}
-    offer(goods, host, port, as_json=json)
+    offer(goods, host, port, allow_origin or (), as_json=json)
 
 
 @app.command()

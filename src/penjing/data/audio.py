@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from penjing.data import streamed_wav
 from penjing.data.channels import mix_down
 from penjing.data.containers import Container, demuxer_of
 from penjing.errors import DataError
@@ -19,6 +19,8 @@ from penjing.values import FloatArray
 
 LONGEST_S = 4 * 3600.0
 """Longer recordings are refused before they are decoded: four hours at 16 kHz are already 0.9 GB of float32."""
+LEAST_HZ = 1000
+"""At 1 Hz a WAV of 3 kB lasts 28 minutes: 27 million samples at 16 kHz. Nothing is recorded at such rates."""
 MOST_PER_S = 768_000
 """Values of all channels in a second, 16 at 48 kHz or 4 at 192: a few kilobytes of FLAC can claim hundreds of times as
 many."""
@@ -126,7 +128,7 @@ class _Block(NamedTuple):
 def _sndfile_blocks(source: str | Path | bytes, name: str) -> Iterator[_Block]:
     """Blocks of a file that libsndfile reads; the first is empty, so that the header can be judged before."""
     try:
-        with _Forwards(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)) as opened:
+        with streamed_wav.opened(source) as file, _Forwards(file) as opened:
             rate_hz, channels = int(opened.samplerate), int(opened.channels)
             _check_rate(name, rate_hz, channels)
             yield _Block(np.zeros((0, channels), np.float32), rate_hz, int(opened.frames))
@@ -152,6 +154,11 @@ def _container_blocks(source: str | Path | bytes, demuxer: str, name: str) -> It
 def _check_rate(name: str, rate_hz: int, channels: int) -> None:
     if rate_hz < 1 or channels < 1:
         raise DataError(f"{name} does not say its sampling rate or channels", hint="the file is damaged")
+    if rate_hz < LEAST_HZ:
+        raise DataError(
+            f"{name} has {rate_hz} samples a second; sounds have {LEAST_HZ:,} at least",
+            hint="its header is damaged: record or export it again",
+        )
     if rate_hz * channels > MOST_PER_S:
         raise DataError(
             f"{name} has {channels} channels at {rate_hz} Hz; {MOST_PER_S:,} samples a second are read at most",
@@ -169,8 +176,9 @@ def audio_length(source: str | Path | bytes) -> tuple[int, int]:
         except DataError:
             return 0, 0
     try:
-        found = soundfile.info(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source))
-    except (soundfile.LibsndfileError, RuntimeError, TypeError):
+        with streamed_wav.opened(source) as file:
+            found = soundfile.info(file)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError):
         return 0, 0
     return int(found.frames), int(found.samplerate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,25 @@ from penjing.values import Array
 Item = str | tuple[str, str]
 """A text, or a pair of texts that are read as one."""
 TEXT_SETTINGS = ("inputs", "max_length", "padding", "pad_id", "pad_token", "pad_side", "lower")
+
+
+class TokenIds:
+    """A text as token ids, in the form that the tokenizers library gives texts in."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.ids = [*ids]
+        self.attention_mask = [1] * len(self.ids)
+        self.type_ids = [0] * len(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def pad(self, length: int, *, direction: str, pad_id: int, pad_token: str) -> None:
+        """Pad to a length, on the left or on the right."""
+        missing = max(length - len(self.ids), 0)
+        for column, value in ((self.ids, pad_id), (self.attention_mask, 0), (self.type_ids, 0)):
+            padding = [value] * missing
+            column[:] = [*padding, *column] if direction == "left" else [*column, *padding]
 
 
 class TextFrontEnd:
@@ -51,7 +71,34 @@ class TextFrontEnd:
         (encoding,) = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])
         return encoding
 
-    def together(self, read: Sequence[Encoding], multiple: int = 1) -> dict[str, Array]:
+    def read_tokens(self, token_ids: Sequence[int]) -> TokenIds:
+        """Read a text of which this tokenizer's ids are given, with or without the special ones around it; cut as a
+        text is.
+
+        Raises:
+            DataError: Ids that this tokenizer does not have.
+        """
+        known = self.tokenizer.get_vocab_size()
+        if not all(0 <= token_id < known for token_id in token_ids):
+            hint = "they are of another tokenizer: send the text"
+            raise DataError(f"token ids of this model are 0 to {known - 1}", hint=hint)
+        before, after = self._special_ids()
+        plain = [*token_ids]
+        end = len(plain) - len(after)
+        if end >= len(before) and plain[: len(before)] == before and plain[end:] == after:
+            plain = plain[len(before) : end]
+        return TokenIds([*before, *plain[: self._longest - len(before) - len(after)], *after])
+
+    def _special_ids(self) -> tuple[list[int], list[int]]:
+        """Ids of the special tokens before and after a text."""
+        (probe,) = self.tokenizer.encode_batch(["a"])
+        marks = zip(probe.ids, probe.special_tokens_mask, probe.attention_mask, strict=True)
+        read = [(token_id, special) for token_id, special, attended in marks if attended]
+        before = [token_id for token_id, _ in itertools.takewhile(lambda token: token[1], read)]
+        after = [token_id for token_id, _ in itertools.takewhile(lambda token: token[1], reversed(read))]
+        return before, after[::-1] if len(before) < len(read) else []
+
+    def together(self, read: Sequence[Encoding | TokenIds], multiple: int = 1) -> dict[str, Array]:
         """Return the inputs of n that were read; padded to a multiple of so many tokens, if the model takes as many.
 
         Not where padding stands in front: it would move the words.
@@ -63,7 +110,7 @@ class TextFrontEnd:
             encoding.pad(length, **self._padding)
         return self._arrays(read)
 
-    def _arrays(self, encodings: Sequence[Encoding]) -> dict[str, Array]:
+    def _arrays(self, encodings: Sequence[Encoding | TokenIds]) -> dict[str, Array]:
         columns = {
             "input_ids": [encoding.ids for encoding in encodings],
             "attention_mask": [encoding.attention_mask for encoding in encodings],
@@ -72,9 +119,15 @@ class TextFrontEnd:
         return {name: np.asarray(columns[name], dtype=np.int64).reshape(len(encodings), -1) for name in self.inputs}
 
 
-def tokens_in(read: Encoding) -> int:
+def tokens_in(read: Encoding | TokenIds) -> int:
     """Tokens of a text as it is read: cut, those around it counted, padding not."""
     return sum(read.attention_mask)
+
+
+def count_tokens(tokenizer: Tokenizer, text: str) -> int:
+    """Tokens of a text without special ones around it and without padding, cut where the tokenizer cuts."""
+    (encoding,) = tokenizer.encode_batch([text], add_special_tokens=False)
+    return sum(encoding.attention_mask)
 
 
 def _lowered(item: Item) -> Item:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penjing.errors import ArtifactError
+from penjing.errors import ArtifactError, DataError
 from penjing.index.files import Found
 
 NAME = "catalog.sqlite"
+LONGEST_PATTERN = 4096
+"""Bytes of a pattern, as of the longest path of Linux; SQLite raises beyond 50,000."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS file (
@@ -236,5 +238,9 @@ class Catalog:
             return None
         values = [one for _, some in asked for one in some]
         where = " AND ".join(test for test, _ in asked)
+        for pattern in (path, name):
+            if pattern is not None and len(pattern.encode()) > LONGEST_PATTERN:
+                hint = f"give at most {LONGEST_PATTERN:,} bytes"
+                raise DataError(f"a pattern of {len(pattern):,} letters is too long", hint=hint)
         rows = self._base.execute(f"SELECT id FROM item JOIN file USING (path) WHERE {where} ORDER BY id", values)
         return [number for (number,) in rows]

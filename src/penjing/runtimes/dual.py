@@ -12,7 +12,7 @@ from tokenizers import Encoding
 from penjing.data.audio import read_sound
 from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
-from penjing.data.text import TextFrontEnd, tokens_in
+from penjing.data.text import TextFrontEnd, TokenIds, tokens_in
 from penjing.data.word_coverage import WordCoverage
 from penjing.errors import DataError
 from penjing.runtimes.embedding import (
@@ -95,7 +95,11 @@ class DualRunner:
             raise DataError("this model sees, it does not hear", hint="give it pictures")
         return self._mel(read_sound(item, self.settings["audio"]["sampling_rate"]))
 
-    def count_read(self, read: Encoding) -> int:
+    def read_tokens(self, token_ids: Sequence[int]) -> TokenIds:
+        """A text as the encoder takes it, of which the model's own token ids are given."""
+        return self._text.read_tokens(token_ids)
+
+    def count_read(self, read: Encoding | TokenIds) -> int:
         """Tokens of a text that was read."""
         return tokens_in(read)
 

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Encoding
 
 from penjing.data.row import Row
-from penjing.data.text import TextFrontEnd, tokens_in
+from penjing.data.text import TextFrontEnd, TokenIds, tokens_in
 from penjing.data.word_coverage import WordCoverage
 from penjing.errors import ArtifactError, DataError, did_you_mean
 from penjing.runtimes.embedding import check_modality, check_text, embed_in_batches, listed, unit
@@ -78,11 +78,15 @@ class EncoderRunner:
         check_modality(modality, self.modalities)
         return self._text.read(check_text(item))
 
-    def count_read(self, read: Encoding) -> int:
+    def read_tokens(self, token_ids: Sequence[int]) -> TokenIds:
+        """A text as the encoder takes it, of which the model's own token ids are given."""
+        return self._text.read_tokens(token_ids)
+
+    def count_read(self, read: Encoding | TokenIds) -> int:
         """Tokens of a text that was read."""
         return tokens_in(read)
 
-    def embed_read(self, read: Sequence[Encoding], modality: str) -> FloatArray:
+    def embed_read(self, read: Sequence[Encoding | TokenIds], modality: str) -> FloatArray:
         """Texts that were read -> (texts, width) unit vectors."""
         return embed_in_batches(read, self._embed)
 
@@ -97,7 +101,7 @@ class EncoderRunner:
         """Embed a sentence, to measure memory."""
         self.embed_texts(["a red bus stands in front of the old station and nobody gets on"])
 
-    def _embed(self, read: Sequence[Encoding]) -> FloatArray:
+    def _embed(self, read: Sequence[Encoding | TokenIds]) -> FloatArray:
         inputs = self._text.together(read, ROUNDED)
         hidden = self._graph(inputs)["last_hidden_state"]
         return unit(self._pool(hidden, inputs["attention_mask"]))

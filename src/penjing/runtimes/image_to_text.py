@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from penjing.data.image import ImageFrontEnd
-from penjing.data.text import TextFrontEnd, check_plain, special_tokens
+from penjing.data.text import TextFrontEnd, check_plain, count_tokens, special_tokens
 from penjing.errors import DataError
 from penjing.runtimes.decoding import Decoder, DecoderPool, written_tokens
 from penjing.runtimes.embedding import check_asked, pixels_of
@@ -35,6 +35,10 @@ class _Describer:
         self._front_end = ImageFrontEnd(settings["image"])
         self._read = TextFrontEnd(tokenizer_path, settings["text"])
         self._words = self._read.tokenizer
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones around it."""
+        return count_tokens(self._words, text)
 
     def warm_up(self) -> None:
         """Run everything once: engines pay for what they see for the first time."""

@@ -44,9 +44,10 @@ class Listener:
         *,
         times: bool = False,
         speech_filter: SpeechFilter = SPEECH_FILTER,
+        task: str = "transcribe",
     ) -> None:
         runner.check_language(language)
-        self._runner, self._filter, self._times = runner, speech_filter, times
+        self._runner, self._filter, self._times, self._task = runner, speech_filter, times, task
         self._spoken = SpokenLanguage(language)
         self._rate_hz = runner.sampling_rate_hz
 
@@ -56,7 +57,7 @@ class Listener:
         What is not settled will be heard again and has no say in the language of what comes next.
         """
         spoken = self._spoken if settled else self._spoken.copy()
-        return self._runner.hear(samples, spoken, speech_filter=self._filter)
+        return self._runner.hear(samples, spoken, speech_filter=self._filter, task=self._task)
 
     def whole(self, samples: FloatArray) -> Iterator[Transcription]:
         """Hear all of a recording (n,): one transcription per window."""
@@ -104,13 +105,13 @@ class Listener:
     def _with_times(self, window: FloatArray, spans: list[Span]) -> tuple[Heard, int | None]:
         """What is said in a window, and the sample at which the model left off; None where it went to the end."""
         asked = NO_FILTER if self._filter.vad_filter else self._filter
-        heard = self._runner.hear(window, self._spoken, times=True, speech_filter=asked)
+        heard = self._runner.hear(window, self._spoken, times=True, speech_filter=asked, task=self._task)
         end = heard.left_off
         if end is None or speech_after(spans, end.time_s) < (MIN_BEGUN_S if end.begun else MIN_UNWRITTEN_S):
             return heard, None
         if end.time_s >= MIN_PROGRESS_S and heard.text:
             return heard, int(end.time_s * self._rate_hz)
-        again = self._runner.hear(window, self._spoken, speech_filter=asked)
+        again = self._runner.hear(window, self._spoken, speech_filter=asked, task=self._task)
         if not again.has_speech:
             return NOTHING, None
         whole = Segment(spans[0].start_s, spans[-1].end_s, again.text, again.language)

@@ -17,7 +17,7 @@ from penjing.data.formats import media_of
 from penjing.data.image import ImageFrontEnd
 from penjing.data.normal_mel import NormalMel
 from penjing.data.speech_prompt import check_language
-from penjing.data.text import TextFrontEnd, check_plain, open_tokenizer, special_tokens
+from penjing.data.text import TextFrontEnd, check_plain, count_tokens, open_tokenizer, special_tokens
 from penjing.data.windows import windows
 from penjing.data.word_coverage import WordCoverage
 from penjing.errors import DataError, Silent
@@ -98,6 +98,10 @@ class MultimodalRunner:
         if not words["input_ids"].size:
             raise DataError(f"nothing to read in {item!r}: an empty text", hint="write something")
         return words
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones around it."""
+        return count_tokens(self._words, text)
 
     def count_read(self, read: Mapping[str, Array]) -> int:
         """Tokens of a text that was read."""

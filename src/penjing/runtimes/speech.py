@@ -188,6 +188,13 @@ class SpeechRunner:
         return [*self.settings["generation"]["languages"]]
 
     @property
+    def tasks(self) -> list[str]:
+        """What it can do with what is said: `transcribe`, `translate` into English; a model of one language, nothing
+        else than write it down.
+        """
+        return [*self.settings["generation"]["tasks"]] if self.languages else ["transcribe"]
+
+    @property
     def tells_times(self) -> bool:
         """Whether the model can say when things are said."""
         return self.settings["generation"]["no_timestamps"] is not None
@@ -216,11 +223,12 @@ class SpeechRunner:
         *,
         times: bool = False,
         speech_filter: SpeechFilter = SPEECH_FILTER,
+        task: str = "transcribe",
     ) -> Iterator[Transcription]:
-        """The same window by window, as each is heard; of mono samples (n,)."""
+        """The same window by window, as each is heard; of mono samples (n,). The `task` is one of `tasks`."""
         from penjing.runtimes.listening import Listener
 
-        return Listener(self, language, times=times, speech_filter=speech_filter).whole(samples)
+        return Listener(self, language, times=times, speech_filter=speech_filter, task=task).whole(samples)
 
     def listener(self, language: str | None = None, *, speech_filter: SpeechFilter = SPEECH_FILTER) -> Listener:
         """What hears a stream of windows."""
@@ -254,6 +262,7 @@ class SpeechRunner:
         *,
         times: bool = False,
         speech_filter: SpeechFilter = SPEECH_FILTER,
+        task: str = "transcribe",
     ) -> Heard:
         """Transcribe one window of mono samples at `sampling_rate_hz`; without a language the model guesses it.
 
@@ -267,7 +276,7 @@ class SpeechRunner:
             if voiced is False:
                 return NOTHING
             code = spoken.of_window(start.languages)
-            spelled = self._spell(samples, code, times)
+            spelled = self._spell(samples, code, times, task)
             if not spelled.looped:
                 break
         if voiced is None and speech_filter.rejects(start.no_speech, spelled.mean_log_likelihood):
@@ -321,11 +330,11 @@ class SpeechRunner:
         shares = np.exp(among - log_sum_exp(among)) if codes else among
         return Start(no_speech, dict(zip(codes, shares.tolist(), strict=True)))
 
-    def _spell(self, samples: FloatArray, language: str | None, times: bool) -> Spelled:
+    def _spell(self, samples: FloatArray, language: str | None, times: bool, task: str) -> Spelled:
         """Write down the window that the decoder attends to."""
         generation = self.settings["generation"]
         self._decoder.rewind()
-        prompt = prompt_tokens(generation, language, times=times)
+        prompt = prompt_tokens(generation, language, task, times=times)
         limit = generation["max_tokens"] // 2 - len(prompt)
         seconds = samples.size / self.sampling_rate_hz
         limit = min(limit, max(MIN_TOKEN_LIMIT, int(seconds * MAX_TOKENS_PER_S)))

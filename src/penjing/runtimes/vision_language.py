@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from penjing.data.chat import Message
+from penjing.data.text import count_tokens
 from penjing.data.vision_prompt import Prompt, VisionPrompt
 from penjing.errors import ArtifactError
 from penjing.runtimes.decoding import Decoder, DecoderPool, Fed, written_tokens
@@ -103,6 +104,10 @@ class VisionLanguageRunner:
         with self._readers.started({}) as reader:
             logits = reader.read(self._fed(prompt))
             return logits.copy(), prompt.tokens  # OpenVINO returns memory that its next run overwrites
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones around it."""
+        return count_tokens(self._words, text)
 
     def warm_up(self) -> None:
         """Run everything once: engines pay for what they see for the first time."""

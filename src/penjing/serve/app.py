@@ -5,24 +5,36 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from penjing.serve import chat, page, speech, vectors
 from penjing.serve.desk import Desk
-from penjing.serve.gate import Gate
+from penjing.serve.gate import Application, Gate
 from penjing.serve.limits import Limits
+from penjing.serve.origins import Origins
 from penjing.serve.refusals import Refusal
 from penjing.serve.shelf import Shelf
 from penjing.serve.watch import Watch
 
+SOURCES = ("body", "path", "query", "header", "cookie")
+"""Where parameters of a request come from, as validation errors name it."""
 
-def application(shelf: Shelf, limits: Limits, key: str | None = None, hosts: Sequence[str] = ()) -> Gate:
-    """What an ASGI server runs; see `Gate` for keys and hosts."""
+
+def application(
+    shelf: Shelf,
+    limits: Limits,
+    key: str | None = None,
+    hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
+) -> Application:
+    """What an ASGI server runs; see `Gate` for keys, `Origins` for hosts and for pages of other sites."""
     desk, watch = Desk(shelf, limits), Watch(shelf)
 
     @contextlib.asynccontextmanager
@@ -59,7 +71,20 @@ def application(shelf: Shelf, limits: Limits, key: str | None = None, hosts: Seq
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _broken)
-    return Gate(app, limits, watch, key, hosts)
+    gate = Gate(app, limits, watch, key, Origins(hosts, origins))
+    return gate if not origins else _shared(gate, origins)
+
+
+def _shared(gate: Gate, origins: Sequence[str]) -> Application:
+    """The same for pages of these origins: browsers ask beforehand, without a key, and are told that they may."""
+    return CORSMiddleware(
+        cast(ASGIApp, gate),
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        allow_private_network=True,
+        expose_headers=["x-penjing-ms", "retry-after"],
+    )
 
 
 def _answer(refusal: Refusal) -> JSONResponse:
@@ -77,8 +102,27 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return _answer(Refusal(400, f"the body is no JSON: {first['ctx']['error']}", code="invalid"))
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    return _answer(Refusal(400, f"{place or 'the body'}: {first['msg']}", code="invalid", param=place or None))
+    param = given_path(first["loc"], error.body, is_missing=first["type"] == "missing")
+    message = first["msg"].removeprefix("Value error, ")
+    return _answer(Refusal(400, f"{param or 'the body'}: {message}", code="invalid", param=param or None))
+
+
+def given_path(location: Sequence[str | int], body: Any, *, is_missing: bool) -> str:
+    """Where in a request something is wrong, as `messages.0.content`.
+
+    Validation names the types that it tried on the way, too; those are no part of a request and are left out. The last
+    name of a field that `is_missing` is one, although the body does not have it.
+    """
+    path: list[str] = []
+    inside, names = body, location[1:] if location[:1] and location[0] in SOURCES else location
+    for depth, part in enumerate(names):
+        try:
+            inside = inside[part]
+        except (KeyError, IndexError, TypeError):
+            if depth and not (is_missing and depth == len(names) - 1):
+                continue
+        path.append(str(part))
+    return ".".join(path)
 
 
 async def _broken(request: Request, error: Exception) -> JSONResponse:

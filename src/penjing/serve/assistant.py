@@ -27,6 +27,8 @@ class Guarded:
         found = getattr(self._runner, name)
         if name == "generate":
             return partial(self._generate, found)
+        if name == "count_tokens":  # no graph runs, so nobody is waited for
+            return found
         return partial(self._call, found) if callable(found) else found
 
     def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -47,6 +49,11 @@ class DeskRunner:
         self._desk = desk
         self.settings: dict[str, Any] = {}
         self.sampling_rate_hz = getattr(desk.tools.hears, "sampling_rate_hz", 16000)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, of the model that writes; none where the desk quotes."""
+        writer = self._desk.tools.writes
+        return int(writer.count_tokens(text)) if writer is not None else 0
 
     def reply(self, messages: Sequence[Message], sound: Any = None, picture: Any = None) -> Reply:
         """Answer the last message; those before are what was said."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from penjing.apps.assistant import Reply
 from penjing.apps.look import trimmed
 from penjing.data.chat import Message
 from penjing.errors import UserError
+from penjing.runtimes.language import check_prompt
 from penjing.runtimes.pieces import Ending
 from penjing.runtimes.sampling import PLAIN, Sampling, Style
 from penjing.serve.assistant import about, told
+from penjing.serve.budget import Load
 from penjing.serve.desk import Desk
+from penjing.serve.limits import Limits
 from penjing.serve.media import decoded, from_base64, picture, samples
+from penjing.serve.options import check_chat
 from penjing.serve.refusals import Refusal, checked, mistaken, wrong_model
 from penjing.serve.shelf import Served
 from penjing.serve.wire import Chat, Document, Said, event, texts_of
@@ -57,13 +61,17 @@ def routes(desk: Desk) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/chat/completions", response_model=None)
-    async def chat(asked: Chat) -> StreamingResponse | dict[str, Any]:
+    async def chat(asked: Chat, request: Request) -> StreamingResponse | dict[str, Any]:
         """Answer."""
         served = desk.shelf[asked.model]
+        check_chat(asked)
+        load: Load = request.state.load
         heard = heard_in(asked.messages)
-        begin = await desk.aside(lambda: answering(served, heard, asked, desk))
+        check_letters(heard.messages, desk.limits)
+        begin = await desk.aside(lambda: answering(served, heard, asked, load))
+        read_tokens = await desk.aside(lambda: tokens_read(served, heard))
         outcome = Outcome()
-        turn = Turn(served, heard, asked, outcome)
+        turn = Turn(served, asked, outcome, read_tokens)
         pieces = checked(served.worker.stream(lambda: outcome.watched(begin)), "messages")
         if not asked.stream:
             return turn.whole("".join([piece async for piece in pieces]))
@@ -97,24 +105,51 @@ def heard_in(messages: list[Said]) -> Heard:
     return found
 
 
-def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable[[Outcome], Iterable[str]]:
+def check_letters(messages: Sequence[Message], limits: Limits) -> None:
+    """Refuse (413) a conversation that is longer than any model here reads, before a tokenizer sees it."""
+    letters = sum(len(message.text) for message in messages)
+    if letters > limits.chat_letters:
+        message = f"the conversation has {letters:,} letters; {limits.chat_letters:,} are read at most"
+        raise Refusal(413, message, code="too_large", param="messages")
+
+
+def tokens_read(served: Served, heard: Heard) -> int:
+    """Tokens of the text that a model is asked; a conversation that its context has no room for is refused (400).
+
+    Pictures and sounds are not text. A model that counts none, as a desk that quotes, reads none.
+    """
+    runner = served.runner
+    if "chat" not in served.abilities or heard.pictures:
+        count = getattr(runner, "count_tokens", None)
+        return sum(count(message.text) for message in heard.messages) if count is not None else 0
+    try:
+        tokens = runner.prompt_tokens(heard.messages)
+        context_tokens = getattr(runner, "context_tokens", None)
+        if context_tokens is not None:
+            check_prompt(tokens, context_tokens)
+    except UserError as error:
+        raise mistaken(error, "messages") from error
+    return len(tokens)
+
+
+def answering(served: Served, heard: Heard, asked: Chat, load: Load) -> Callable[[Outcome], Iterable[str]]:
     """What begins to answer, once the model is free."""
     runner, can = served.runner, served.abilities
     try:
         sampling = Sampling(asked.temperature or 0.0, asked.top_p or 1.0, asked.seed)
-        style = Style(_most(asked, desk, PLAIN.max_tokens), sampling, texts_of(asked.stop))
+        style = Style(_most(asked, load.limits, PLAIN.max_tokens), sampling, texts_of(asked.stop))
         if "assist" in can:
-            return _replying(served, heard, desk)
+            return _replying(served, heard, load)
         if heard.pictures:
             if "ask" not in can and "caption" not in can:
                 raise wrong_model(served.name, "see")
             if len(heard.pictures) > 1 or len([one for one in heard.messages if one.role == "user"]) > 1:
                 raise Refusal(400, "one picture and one question about it are answered", param="messages")
-            seen, question = picture(heard.pictures[0], desk.limits), heard.messages[-1].text.strip()
+            seen, question = picture(heard.pictures[0], load), heard.messages[-1].text.strip()
             if heard.sounds and not question:
                 if "ask" not in can or "transcribe" not in can:
                     raise wrong_model(served.name, "answer spoken questions")
-                spoken = samples(heard.sounds[0], runner.sampling_rate_hz, desk.limits)
+                spoken = samples(heard.sounds[0], runner.sampling_rate_hz, load, "messages")
                 return lambda _: trimmed(runner.asking(seen, spoken, style))
             if not question:
                 if "caption" not in can:
@@ -129,16 +164,16 @@ def answering(served: Served, heard: Heard, asked: Chat, desk: Desk) -> Callable
             raise wrong_model(served.name, "chat")
     except UserError as error:
         raise mistaken(error, "messages") from error
-    return lambda _: runner.generate(heard.messages, replace(style, max_tokens=_most(asked, desk)))
+    return lambda _: runner.generate(heard.messages, replace(style, max_tokens=_most(asked, load.limits)))
 
 
-def _replying(served: Served, heard: Heard, desk: Desk) -> Callable[[Outcome], Iterable[str]]:
+def _replying(served: Served, heard: Heard, load: Load) -> Callable[[Outcome], Iterable[str]]:
     """A desk's answer to the last message, and to what is shown or spoken in that one."""
     shown, spoken = heard.pictures[heard.before[0] :], heard.sounds[heard.before[1] :]
     if max(len(shown), len(spoken)) > 1:
         raise Refusal(400, "one picture and one sound at a time are answered", param="messages")
-    seen = picture(shown[0], desk.limits) if shown else None
-    said = samples(spoken[0], served.runner.sampling_rate_hz, desk.limits) if spoken else None
+    seen = picture(shown[0], load) if shown else None
+    said = samples(spoken[0], served.runner.sampling_rate_hz, load, "messages") if spoken else None
 
     def reply(outcome: Outcome) -> Iterator[str]:
         outcome.reply = served.runner.reply(heard.messages, said, seen)
@@ -147,9 +182,9 @@ def _replying(served: Served, heard: Heard, desk: Desk) -> Callable[[Outcome], I
     return reply
 
 
-def _most(asked: Chat, desk: Desk, unasked: int | None = None) -> int:
+def _most(asked: Chat, limits: Limits, unasked: int | None = None) -> int:
     """Most tokens to write: what is asked for, else so many, and never more than the server grants."""
-    granted = desk.limits.tokens
+    granted = limits.tokens
     return min(asked.max_completion_tokens or asked.max_tokens or unasked or granted, granted)
 
 
@@ -158,9 +193,9 @@ class Turn:
     """An answer as it is told, at once or in events."""
 
     served: Served
-    heard: Heard
     asked: Chat
     outcome: Outcome
+    read_tokens: int
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -168,7 +203,7 @@ class Turn:
         """The document of an answer."""
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": self._reason}
-        return {**self._head("chat.completion"), "choices": [choice], **self._usage(text), **self._about}
+        return {**self._head("chat.completion"), "choices": [choice], "usage": self._usage(text), **self._about}
 
     async def events(self, first: str | None, rest: AsyncIterator[str]) -> AsyncIterator[str]:
         """Server-sent events, as the OpenAI API has them."""
@@ -185,7 +220,7 @@ class Turn:
             return
         yield self._event({}, self._reason)
         if self.asked.stream_options is not None and self.asked.stream_options.include_usage:
-            yield event({**self._head("chat.completion.chunk"), "choices": [], **self._usage(text)})
+            yield event({**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage(text)})
         yield "data: [DONE]\n\n"
 
     def _event(self, delta: dict[str, Any], reason: str | None = None) -> str:
@@ -206,9 +241,11 @@ class Turn:
         return {"penjing": about(self.outcome.reply)} if self.outcome.reply is not None else {}
 
     def _usage(self, text: str) -> Document:
-        """Tokens read and written, of models that can count them."""
-        if "chat" not in self.served.abilities or self.heard.pictures:
-            return {}
-        runner = self.served.runner
-        read, written = len(runner.prompt_tokens(self.heard.messages)), runner.count_tokens(text)
-        return {"usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}
+        """Tokens read and written; none are written where no model counts them, as by a desk that quotes."""
+        count = getattr(self.served.runner, "count_tokens", None)
+        written = count(text) if count is not None else 0
+        return {
+            "prompt_tokens": self.read_tokens,
+            "completion_tokens": written,
+            "total_tokens": self.read_tokens + written,
+        }

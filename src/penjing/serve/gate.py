@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from penjing.serve.budget import Budget, Load
+from penjing.serve.connection import too_large_head
 from penjing.serve.limits import Limits
+from penjing.serve.origins import Origins, single_headers
 from penjing.serve.refusals import Refusal, full, late
 from penjing.serve.watch import Watch, log
 from penjing.serve.wire import event
@@ -21,23 +23,76 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+TELLING = ("/health", "/metrics", "/openapi.json")
+"""Routes without a key that tell what is served."""
 GUARDED, EVENTS = "/v1/", b"text/event-stream"
+ANY_HOST = Origins()
+SPOOLED_BYTES = 1 << 20
+"""Of an upload that are held in memory; Starlette writes more than that to a file."""
 LEFT = 499
 """The status that is noted, to nobody, where the client hung up before there was an answer."""
 
 
-class Coming:
-    """What comes in with a request: its body, counted in bytes, and after it that the client has hung up."""
+class Drain:
+    """Reads what is left of refused bodies and throws it away, of few at a time and for a while.
 
-    def __init__(self, receive: Receive, check: Callable[[int], None], leave: Callable[[], None]) -> None:
-        self._receive, self._check, self._leave = receive, check, leave
+    A connection that is closed before takes the answer with it, since a client that is still sending is reset.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._open = limits, 0
+
+    async def __call__(self, receive: Receive) -> None:
+        """Read a body to its end, or up to a limit."""
+        if self._open >= self._limits.drained:
+            return
+        left_bytes = 2 * self._limits.body_bytes
+        self._open += 1
+        try:
+            async with asyncio.timeout(self._limits.drained_s):
+                while left_bytes > 0:
+                    message = await receive()
+                    left_bytes -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
+        finally:
+            self._open -= 1
+
+
+class Coming:
+    """What comes in with a request: its body, counted in bytes and seconds, and then that the client has hung up."""
+
+    def __init__(
+        self,
+        receive: Receive,
+        check: Callable[[bytes], None],
+        leave: Callable[[], None],
+        drain: Drain,
+        body_s: float,
+    ) -> None:
+        self._receive, self._check, self._leave, self._drain, self._body_s = receive, check, leave, drain, body_s
+        self._end_s = asyncio.get_running_loop().time() + body_s
         self._listening: asyncio.Task[None] | None = None
 
     async def __call__(self) -> Message:
         """The next message, as an application is given it."""
-        message = await self._receive()
-        self._check(len(message.get("body", b"")))
-        if message["type"] == "http.request" and not message.get("more_body", False):
+        if self._listening is not None:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._end_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refusal(408, f"the body was not complete within {self._body_s:g} s", code="timeout") from None
+        is_more = bool(message.get("more_body", False))
+        try:
+            self._check(message.get("body", b""))
+        except Refusal:
+            if is_more:
+                await self._drain(self._receive)
+            raise
+        if message["type"] == "http.request" and not is_more:
             self._listening = asyncio.create_task(self._listen())
         return message
 
@@ -55,14 +110,14 @@ class Coming:
 class Gate:
     """The outermost layer of the application; all that is refused here is answered as routes answer.
 
-    With a `key` requests must bring it. With `hosts` they must be for one of these: a page of another site, whose name
-    was led to this machine, is for another.
+    With a `key` requests must bring it. What they may be for, and which pages they may come from, `origins` say.
     """
 
     def __init__(
-        self, inside: Application, limits: Limits, watch: Watch, key: str | None, hosts: Sequence[str] = ()
+        self, inside: Application, limits: Limits, watch: Watch, key: str | None, origins: Origins = ANY_HOST
     ) -> None:
-        self._inside, self._limits, self._watch, self._key, self._hosts = inside, limits, watch, key, hosts
+        self._inside, self._limits, self._watch, self._key, self._origins = inside, limits, watch, key, origins
+        self._budget, self._drain = Budget(limits), Drain(limits)
         self._open = self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +137,12 @@ class Gate:
             await send(message)
 
         try:
-            self._check(scope)
+            try:
+                self._check(scope)
+            except Refusal:
+                if (b"expect", b"100-continue") not in scope["headers"]:
+                    await self._drain(receive)
+                raise
             await self._let_in(scope, receive, told, sent)
         except Refusal as refusal:
             await _refuse(refusal, told, begun=sent["status"] > 0)
@@ -100,15 +160,22 @@ class Gate:
 
     async def _let_in(self, scope: Scope, receive: Receive, told: Send, sent: dict[str, int]) -> None:
         """Hand a request on for as long as it may take; one whose client leaves before it is answered is given up."""
-        came = 0
+        came = values = held = 0
+        is_json = _is_json(dict(scope["headers"]))
+        most = self._most_bytes(is_json)
 
-        def counted(count: int) -> None:
-            nonlocal came
-            came += count
-            self._held_bytes += count
-            if came > self._limits.body_bytes:
-                raise self._too_large()
-            if self._held_bytes > self._limits.held_bytes:
+        def counted(body: bytes) -> None:
+            nonlocal came, values, held
+            came += len(body)
+            if came > most:
+                raise _too_large(most)
+            new = len(body) if is_json else min(len(body), SPOOLED_BYTES - held)
+            held += new
+            self._held_bytes += new
+            values += sum(map(body.count, b",[{")) if is_json else 0
+            if values > self._limits.json_values:
+                raise Refusal(413, f"a body has {self._limits.json_values:,} values at most", code="too_large")
+            if self._held_bytes > self._limits.held_bytes and held > self._limits.small_bytes:
                 raise full()
 
         async with asyncio.timeout(self._limits.timeout_s) as end:
@@ -118,35 +185,50 @@ class Gate:
                     sent["status"] = LEFT
                     end.reschedule(asyncio.get_running_loop().time())
 
-            coming = Coming(receive, counted, leave)
+            coming = Coming(receive, counted, leave, self._drain, self._limits.body_s)
+            load = Load(self._budget)
+            scope.setdefault("state", {})["load"] = load
             self._open += 1
             try:
                 await self._inside(scope, coming, told)
             finally:
+                load.let_go()
                 coming.close()
                 self._open -= 1
-                self._held_bytes -= came
+                self._held_bytes -= held
 
     def _check(self, scope: Scope) -> None:
         """Refuse what is for another host, who has no key, what says that it is too large, and what is too much."""
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        host = headers.get(b"host", b"").decode("latin1")
-        if self._hosts and re.sub(r":\d*$", "", host) not in self._hosts:
-            raise Refusal(403, f"this server is not {host}", code="wrong_host")
+        sizes = [len(name) + len(value) for name, value in scope["headers"]]
+        if sum(sizes) + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > self._limits.head_bytes:
+            raise too_large_head(self._limits.head_bytes)
+        headers = single_headers(scope["headers"], scope["http_version"])
         guarded = scope["path"].startswith(GUARDED)
+        self._origins.check(headers, guarded=guarded or scope["path"] in TELLING)
         if self._key is not None and guarded:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
             if scheme.lower() != b"bearer" or not secrets.compare_digest(given, self._key.encode()):
                 raise Refusal(401, "the API key is missing or wrong", code="invalid_api_key")
         told = headers.get(b"content-length", b"0")
         length = int(told) if told.isdigit() else 0
-        if length > self._limits.body_bytes:
-            raise self._too_large()
-        if guarded and (self._open >= self._limits.requests or self._held_bytes + length > self._limits.held_bytes):
+        is_json = _is_json(headers)
+        if length > self._most_bytes(is_json):
+            raise _too_large(self._most_bytes(is_json))
+        new = length if is_json else min(length, SPOOLED_BYTES)
+        no_room = new > self._limits.small_bytes and self._held_bytes + new > self._limits.held_bytes
+        if guarded and (no_room or self._open >= self._limits.requests):
             raise full()
 
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"a request has {self._limits.body_bytes:,} bytes at most", code="too_large")
+    def _most_bytes(self, is_json: bool) -> int:
+        return min(self._limits.json_bytes, self._limits.body_bytes) if is_json else self._limits.body_bytes
+
+
+def _is_json(headers: Mapping[bytes, bytes]) -> bool:
+    return b"json" in headers.get(b"content-type", b"").lower()
+
+
+def _too_large(most_bytes: int) -> Refusal:
+    return Refusal(413, f"a request of this kind has {most_bytes:,} bytes at most", code="too_large")
 
 
 async def _refuse(refusal: Refusal, send: Send, *, begun: bool) -> None:
@@ -154,7 +236,7 @@ async def _refuse(refusal: Refusal, send: Send, *, begun: bool) -> None:
     if begun:
         return
     body = json.dumps(refusal.as_json()).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
     fields = [(name.lower().encode(), value.encode()) for name, value in {**headers, **refusal.headers}.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": fields})
     await send({"type": "http.response.body", "body": body})

@@ -11,7 +11,7 @@ from penjing.data.audio import audio_length, read_audio
 from penjing.data.content import image_sides
 from penjing.data.image import read_image
 from penjing.errors import DataError
-from penjing.serve.limits import Limits
+from penjing.serve.budget import Load
 from penjing.serve.refusals import Refusal, mistaken
 from penjing.values import FloatArray
 
@@ -40,22 +40,31 @@ def from_base64(text: str, param: str) -> bytes:
         raise Refusal(400, "what should be a picture or a sound is no base64", param=param) from error
 
 
-def picture(content: bytes, limits: Limits) -> Any:
-    """An RGB picture of encoded bytes."""
-    sides = image_sides(content)
+def picture(content: bytes, load: Load) -> Any:
+    """An RGB picture of encoded bytes. What it takes is known from its header, and counted before it is decoded."""
+    limits, sides = load.limits, image_sides(content)
     if sides and sides[0] * sides[1] > limits.image_pixels:
-        said = f"the picture has {sides[0] * sides[1]:,} pixels; {limits.image_pixels:,} are read at most"
-        raise Refusal(413, said, code="too_large")
+        message = f"the picture has {sides[0] * sides[1]:,} pixels; {limits.image_pixels:,} are read at most"
+        raise Refusal(413, message, code="too_large")
+    if sides and sides[1] > limits.image_side:
+        message = f"a side of the picture has {sides[1]:,} pixels; {limits.image_side:,} are read at most"
+        raise Refusal(413, message, code="too_large")
+    if sides:
+        load.take("pixels", sides[0] * sides[1])
     return read_image(content)
 
 
-def samples(content: bytes, rate_hz: int, limits: Limits) -> FloatArray:
-    """Mono samples of encoded bytes."""
-    frames, own_hz = audio_length(content)
+def samples(content: bytes, rate_hz: int, load: Load, param: str = "file") -> FloatArray:
+    """Mono samples (n,) of encoded bytes at `rate_hz`.
+
+    Their length is known from the header, and counted before they are decoded; decoding stops where the header lied.
+    """
+    limits, (frames, own_hz) = load.limits, audio_length(content)
     if own_hz and frames / own_hz > limits.audio_s:
-        said = f"the sound lasts {frames / own_hz:.0f} s; {limits.audio_s:.0f} s are heard at most"
-        raise Refusal(413, said, code="too_large")
+        message = f"the sound lasts {frames / own_hz:.0f} s; {limits.audio_s:.0f} s are heard at most"
+        raise Refusal(413, message, code="too_large")
+    load.take("audio_s", frames / own_hz if own_hz else 0)
     try:
         return read_audio(content, rate_hz, limits.audio_s)
     except DataError as error:
-        raise mistaken(error, "file") from error
+        raise mistaken(error, param) from error

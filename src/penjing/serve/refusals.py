@@ -10,19 +10,31 @@ from penjing.errors import UserError
 Made = TypeVar("Made")
 
 
+LONGEST = 1000
+"""Letters of a message: what was given is repeated in it, and may be a megabyte."""
+
+
+HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    408: {"Connection": "close"},
+    413: {"Connection": "close"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "5"},
+}
+
+
 class Refusal(Exception):
     """A request is refused. `code` is a short word for programs, `param` the field that is at fault."""
 
     def __init__(self, status: int, message: str, *, code: str = "", param: str | None = None) -> None:
+        message = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to come back, where that is known; how to say who one is."""
-        return {429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}, 401: {"WWW-Authenticate": "Bearer"}}.get(
-            self.status, {}
-        )
+        """When to come back, where that is known; how to say who one is; that what is left of a body is not read."""
+        return HEADERS.get(self.status, {})
 
     def as_json(self) -> dict[str, Any]:
         """Return the error document."""

@@ -36,7 +36,7 @@ class Served:
 
     @property
     def abilities(self) -> list[str]:
-        """What it can do: embed, ask, caption, chat, transcribe, assist."""
+        """What it can do: embed, ask, caption, chat, transcribe, translate, assist."""
         runner = self.runner
         found = {
             "embed": hasattr(runner, "embed_read"),
@@ -44,6 +44,7 @@ class Served:
             "caption": hasattr(runner, "caption"),
             "chat": hasattr(runner, "generate") and bool(runner.settings.get("chat")),
             "transcribe": runner.task in HEARING,
+            "translate": "translate" in getattr(runner, "tasks", ()),
             "assist": runner.task == TASK,
         }
         return [name for name, is_there in found.items() if is_there]

@@ -2,59 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
-from collections.abc import Sequence
-from functools import partial
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi import Path as Place
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from penjing.apps.search import Filter, Hit
 from penjing.data.image import read_image
 from penjing.errors import DataError
+from penjing.serve.budget import Load
 from penjing.serve.desk import Desk
 from penjing.serve.media import decoded, is_data, picture, samples
+from penjing.serve.options import EMBEDDINGS, SEARCH
 from penjing.serve.refusals import Refusal, mistaken, wrong_model
 from penjing.serve.shelf import Served
 from penjing.serve.wire import Embeddings, Search
 
 THUMBNAIL = 384
+PARTS_AT_ONCE = 16
+"""Vectors that are written as JSON before other requests are served."""
 
 
 def routes(desk: Desk) -> APIRouter:
     """The routes."""
     router = APIRouter()
 
-    @router.post("/v1/embeddings")
-    async def embed(asked: Embeddings) -> dict[str, Any]:
+    @router.post("/v1/embeddings", response_model=None)
+    async def embed(asked: Embeddings, request: Request) -> Response:
         """Vectors of texts, or of pictures and sounds as data URIs."""
-        served = desk.shelf[asked.model]
+        served, load = desk.shelf[asked.model], request.state.load
+        EMBEDDINGS.check(asked.undeclared)
         if "embed" not in served.abilities:
             raise wrong_model(asked.model, "embed")
-        given = [asked.input] if isinstance(asked.input, str) else asked.input
+        given = inputs_of(asked.input)
         if not 0 < len(given) <= desk.limits.texts:
             raise Refusal(400, f"{len(given)} inputs; 1 to {desk.limits.texts} are taken", param="input")
-        read = [await desk.aside(partial(_read, served, one, desk)) for one in given]
-        found: list[Any] = [None] * len(read)
-        for modality in dict.fromkeys(modality for modality, _ in read):
-            places = [place for place, (other, _) in enumerate(read) if other == modality]
-            vectors = await served.worker.embed([read[place][1] for place in places], modality)
-            for place, vector in zip(places, vectors, strict=True):
-                found[place] = _shortened(vector, asked.dimensions)
-        data = [{"object": "embedding", "index": place, "embedding": _written(vector, asked.encoding_format)}
-                for place, vector in enumerate(found)]  # fmt: skip
-        count = sum(served.runner.count_read(one) for modality, one in read if modality == "text")
-        return {"object": "list", "data": data, "model": asked.model,
-                "usage": {"prompt_tokens": count, "total_tokens": count}}  # fmt: skip
+        vectors: list[Any] = []
+        read_tokens = 0
+        size = 2 * desk.limits.together  # the next ones are read while these go through the model with those of others
+        for first in range(0, len(given), size):
+            part = given[first : first + size]
+            read = await desk.aside(lambda part=part: [_read(served, given_input, load) for given_input in part])  # type: ignore[misc]
+            load.let_go()
+            read_tokens += sum(served.runner.count_read(text) for modality, text in read if modality == "text")
+            vectors += await _embedded(served, read)
+        if asked.dimensions is not None:
+            vectors = [_shortened(vector, asked.dimensions) for vector in vectors]
+        parts = _document(vectors, asked, read_tokens)
+        if len(vectors) <= size:
+            return Response("".join(parts), media_type="application/json")
+        return StreamingResponse(_between_others(parts), media_type="application/json")
 
     @router.post("/v1/search")
-    async def search(asked: Search) -> dict[str, Any]:
+    async def search(asked: Search, request: Request) -> dict[str, Any]:
         """What of the index is nearest to a text, a picture or a sound."""
+        SEARCH.check(asked.undeclared)
         searcher, served = desk.shelf.searcher, desk.shelf.searched_by
         if searcher is None or served is None:
             raise Refusal(404, "this server has no index: start it with --index", code="no_index")
@@ -62,7 +73,7 @@ def routes(desk: Desk) -> APIRouter:
             raise Refusal(400, "nothing to search for: an empty query", param="query")
         if asked.path is not None and "/" in asked.path:
             raise Refusal(400, "folders are not told: give a pattern of file names, like *.png", param="path")
-        modality, read = await desk.aside(lambda: _read(served, asked.query, desk, "query"))
+        modality, read = await desk.aside(lambda: _read(served, asked.query, request.state.load, "query"))
         (vector,) = await served.worker.embed([read], modality)
         only = Filter(None, asked.kind, asked.where, asked.path)  # by whole paths one could guess where files lie
         hits = await desk.aside(lambda: searcher.near(vector, asked.k, only, modality))
@@ -86,10 +97,32 @@ def routes(desk: Desk) -> APIRouter:
     return router
 
 
-def _read(served: Served, given: str, desk: Desk, param: str = "input") -> tuple[str, Any]:
+def inputs_of(given: str | list[Any]) -> list[str | list[int]]:
+    """The inputs of a request, each a text or the token ids of one."""
+    if isinstance(given, str):
+        return [given]
+    if given and all(isinstance(token_id, int) for token_id in given):
+        return [given]
+    return given
+
+
+async def _embedded(served: Served, read: Sequence[tuple[str, Any]]) -> list[Any]:
+    """Vectors of what was read, in its order; each modality goes through the model by itself."""
+    vectors: list[Any] = [None] * len(read)
+    for modality in dict.fromkeys(modality for modality, _ in read):
+        indices = [index for index, (other, _) in enumerate(read) if other == modality]
+        embedded = await served.worker.embed([read[index][1] for index in indices], modality)
+        for index, vector in zip(indices, embedded, strict=True):
+            vectors[index] = vector
+    return vectors
+
+
+def _read(served: Served, given: str | list[int], load: Load, param: str = "input") -> tuple[str, Any]:
     """What an input is, and itself as the model takes it."""
-    runner, limits = served.runner, desk.limits
+    runner, limits = served.runner, load.limits
     try:
+        if not isinstance(given, str):
+            return "text", _read_tokens(served, given, param)
         if not is_data(given):
             if len(given) > limits.text_letters:
                 raise Refusal(413, f"a text has more than {limits.text_letters} letters", code="too_large", param=param)
@@ -97,14 +130,15 @@ def _read(served: Served, given: str, desk: Desk, param: str = "input") -> tuple
                 raise wrong_model(served.name, "embed texts")
             if not given.strip():
                 raise Refusal(400, "an empty text has no vector", param=param)
+            load.take("letters", len(given))
             return "text", runner.read(given, "text")
         modality, content = decoded(given, param)
         if modality not in runner.modalities:
             raise wrong_model(served.name, f"embed {modality}s")
         if modality == "image":
-            return modality, runner.read(picture(content, limits), "image")
+            return modality, runner.read(picture(content, load), "image")
         rate_hz = runner.settings["audio"]["sampling_rate"]
-        return modality, runner.read(samples(content, rate_hz, limits), "audio")
+        return modality, runner.read(samples(content, rate_hz, load, param), "audio")
     except DataError as error:
         raise mistaken(error, param) from error
 
@@ -114,6 +148,16 @@ def _results(hits: Sequence[Hit], note: str | None) -> dict[str, Any]:
     relevant = [hit for hit in hits if hit.relevant is not False]
     below = len(hits) - len(relevant)
     return {"object": "list", "data": [_told(hit) for hit in relevant], "below_threshold": below, "note": note or ""}
+
+
+def _read_tokens(served: Served, token_ids: list[int], param: str) -> Any:
+    """A text of which the token ids are given, of the model's own tokenizer."""
+    read_tokens = getattr(served.runner, "read_tokens", None)
+    if read_tokens is None:
+        raise wrong_model(served.name, "embed token ids: send texts")
+    if not token_ids:
+        raise Refusal(400, "an empty text has no vector", param=param)
+    return read_tokens(token_ids)
 
 
 def _told(hit: Hit) -> dict[str, Any]:
@@ -128,6 +172,23 @@ def _shortened(vector: Any, dimensions: int | None) -> Any:
     if dimensions > len(vector):
         raise Refusal(400, f"the model's vectors have {len(vector)} numbers", param="dimensions")
     return vector[:dimensions] / max(float(np.linalg.norm(vector[:dimensions])), 1e-12)
+
+
+def _document(vectors: Sequence[Any], asked: Embeddings, read_tokens: int) -> Iterator[str]:
+    """The answer as JSON, piece by piece: numbers of thousands of vectors at once would hold up other requests."""
+    yield '{"object": "list", "data": ['
+    for index, vector in enumerate(vectors):
+        document = {"object": "embedding", "index": index, "embedding": _written(vector, asked.encoding_format)}
+        yield f"{', ' if index else ''}{json.dumps(document)}"
+    usage = {"prompt_tokens": read_tokens, "total_tokens": read_tokens}
+    yield f'], "model": {json.dumps(asked.model)}, "usage": {json.dumps(usage)}}}'
+
+
+async def _between_others(parts: Iterator[str]) -> AsyncIterator[str]:
+    """Parts of an answer, some at a time; other requests are served between them."""
+    while some := "".join(itertools.islice(parts, PARTS_AT_ONCE)):
+        yield some
+        await asyncio.sleep(0)
 
 
 def _written(vector: Any, form: str) -> Any:

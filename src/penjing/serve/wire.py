@@ -1,11 +1,12 @@
-"""Requests as the OpenAI API has them. Fields that are not known are ignored, as other servers do."""
+"""Requests as the OpenAI API has them. What becomes of fields that are not declared here is in `options`."""
 
 from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from typing_extensions import TypeAliasType
 
 
 def whole(text: str) -> str:
@@ -20,19 +21,41 @@ def whole(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(whole)]
+TokenId = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+Texts = TypeAliasType("Texts", Annotated[list[Text], FailFast()])
+"""Without `FailFast`, half a million wrong values are half a million errors of a kilobyte each."""
+TokenIds = TypeAliasType("TokenIds", Annotated[list[TokenId], FailFast()])
+ListsOfTokenIds = TypeAliasType("ListsOfTokenIds", Annotated[list[TokenIds], FailFast()])
+Stops = TypeAliasType("Stops", Annotated[list[Text], FailFast(), Field(max_length=16)])
+
+
+MOST_FIELDS = 32
+"""Fields that a search may be narrowed by."""
+
+
+def _few(fields: Any) -> Any:
+    """Refuse too many fields before each of them is looked at."""
+    if isinstance(fields, dict) and len(fields) > MOST_FIELDS:
+        raise ValueError(f"more than {MOST_FIELDS} fields")
+    return fields
 
 
 class Request(BaseModel):
-    """What every request has in common."""
+    """What every request has in common: undeclared fields are kept, to be refused or ignored by name."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def undeclared(self) -> dict[str, Any]:
+        """Fields that are not declared, with their values."""
+        return self.model_extra or {}
 
 
 class Embeddings(Request):
-    """Texts, or data URIs of pictures and sounds, to embed."""
+    """Texts, data URIs of pictures and sounds, or token ids of texts, to embed."""
 
     model: Text
-    input: Text | list[Text]
+    input: Text | Texts | TokenIds | ListsOfTokenIds
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1)
 
@@ -59,14 +82,17 @@ class Part(BaseModel):
     input_audio: Sound | None = None
 
 
-class Said(BaseModel):
+Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast(), Field(max_length=1000)])
+
+
+class Said(Request):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[Part] | None = None
+    content: Text | Parts | None = None
 
 
-class Streaming(BaseModel):
+class Streaming(Request):
     """What a stream tells beside its text."""
 
     include_usage: bool = False
@@ -76,14 +102,14 @@ class Chat(Request):
     """A conversation to answer."""
 
     model: Text
-    messages: list[Said] = Field(min_length=1, max_length=1000)
+    messages: Annotated[list[Said], FailFast()] = Field(min_length=1, max_length=1000)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     n: Literal[1] | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
-    stop: Text | list[Text] | None = None
+    stop: Text | Stops | None = None
     stream: bool | None = None
     stream_options: Streaming | None = None
 
@@ -93,9 +119,9 @@ class Search(Request):
 
     query: Text
     k: int = Field(10, ge=1, le=1000)
-    path: Text | None = None
+    path: Text | None = Field(None, max_length=255)
     kind: Literal["image", "audio", "text"] | None = None
-    where: dict[Text, Text] = Field(default_factory=dict, max_length=32)
+    where: Annotated[dict[Text, Text], BeforeValidator(_few)] = Field(default_factory=dict)
 
 
 def event(document: Document) -> str:

@@ -48,7 +48,7 @@ class Worker:
         return len(self._items) + self._embedded + len(self._calls)
 
     async def embed(self, read: Sequence[Any], modality: str) -> list[Any]:
-        """Vectors of items that were read; who finds a place in the line brings all of them."""
+        """Vectors of items that were read; who finds room in the line brings all of them."""
         if self.waiting >= self._limits.waiting:
             raise full()
         loop = asyncio.get_running_loop()
