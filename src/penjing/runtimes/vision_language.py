@@ -73,6 +73,11 @@ class VisionLanguageRunner:
         self._words = self._prompt.tokenizer
         self._ends = frozenset(settings["generation"]["eos"])
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it answers further questions about the same picture; artifacts of before do not."""
+        return self.settings["prompt"].get("turns") is not None
+
     def ask(self, image: Any, question: Any, style: Style = PLAIN) -> str:
         """The answer to a typed question about a picture: a path, encoded bytes or a PIL image."""
         return "".join(self.asking(image, question, style)).strip()

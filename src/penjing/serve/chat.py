@@ -33,13 +33,15 @@ from penjing.serve.wire import Chat, Document, Said, event, texts_of
 class Heard:
     """What a conversation holds: its messages as texts, pictures as bytes, sounds as bytes.
 
-    So many of the pictures and of the sounds were `before` the last message.
+    So many of the pictures and of the sounds were `before` the last message. The first picture is in the message number
+    `shown_at`.
     """
 
     messages: list[Message]
     pictures: list[bytes] = field(default_factory=list)
     sounds: list[bytes] = field(default_factory=list)
     before: tuple[int, int] = (0, 0)
+    shown_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -96,6 +98,8 @@ def heard_in(messages: list[Said]) -> Heard:
                 texts.append(part.text or "")
             elif part.image_url is not None:
                 kind, content = decoded(part.image_url.url, "messages")
+                if kind == "image" and found.shown_at is None:
+                    found = replace(found, shown_at=len(found.messages))
                 (found.pictures if kind == "image" else found.sounds).append(content)
             elif part.input_audio is not None:
                 found.sounds.append(from_base64(part.input_audio.data, "messages"))
@@ -143,8 +147,7 @@ def answering(served: Served, heard: Heard, asked: Chat, load: Load) -> Callable
         if heard.pictures:
             if "ask" not in can and "caption" not in can:
                 raise wrong_model(served.name, "see")
-            if len(heard.pictures) > 1 or len([one for one in heard.messages if one.role == "user"]) > 1:
-                raise Refusal(400, "one picture and one question about it are answered", param="messages")
+            before = said_before(served, heard)
             seen, question = picture(heard.pictures[0], load), heard.messages[-1].text.strip()
             if heard.sounds and not question:
                 if "ask" not in can or "transcribe" not in can:
@@ -157,7 +160,8 @@ def answering(served: Served, heard: Heard, asked: Chat, load: Load) -> Callable
                 return lambda _: trimmed(runner.captioning(seen, style))
             if "ask" not in can:
                 raise wrong_model(served.name, "answer questions")
-            return lambda _: trimmed(runner.asking(seen, question, style))
+            turns = {"before": before} if before else {}
+            return lambda _: trimmed(runner.asking(seen, question, style, **turns))
         if heard.sounds:
             raise Refusal(400, "sounds are heard beside a picture, or at /v1/audio/transcriptions", param="messages")
         if "chat" not in can:
@@ -165,6 +169,18 @@ def answering(served: Served, heard: Heard, asked: Chat, load: Load) -> Callable
     except UserError as error:
         raise mistaken(error, "messages") from error
     return lambda _: runner.generate(heard.messages, replace(style, max_tokens=_most(asked, load.limits)))
+
+
+def said_before(served: Served, heard: Heard) -> list[Message]:
+    """Questions about a picture, and answers, before the last question; what a model cannot go on from is refused."""
+    *before, last = heard.messages
+    if len(heard.pictures) > 1 or (before and not getattr(served.runner, "takes_turns", False)):
+        raise Refusal(400, "one picture and one question about it are answered", param="messages")
+    roles = [message.role for message in before]
+    if heard.shown_at != 0 or last.role != "user" or roles != ["user", "assistant"] * (len(before) // 2):
+        reason = "a picture stands in the first of the user's messages; questions and answers follow in turns"
+        raise Refusal(400, reason, param="messages")
+    return before
 
 
 def _replying(served: Served, heard: Heard, load: Load) -> Callable[[Outcome], Iterable[str]]:

@@ -88,7 +88,7 @@ Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast(), Field(max_lengt
 class Said(Request):
     """One message of a conversation."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | Parts | None = None
 
 
