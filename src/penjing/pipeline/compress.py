@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from penjing.artifact.publish import publish, staging
 from penjing.data.content import content_key
 from penjing.data.shifts.media import check_calibration_media
 from penjing.data.split import Parts, check_disjoint
-from penjing.errors import GoalNotMet
+from penjing.errors import GoalNotMet, RecipeError
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.tolerance import OUT_OF_RANGE
 from penjing.judge.footprint import forget_peak, own_peak_bytes
@@ -32,6 +33,7 @@ from penjing.pipeline.coverage import coverage_table, source_sites, tower_parame
 from penjing.pipeline.engines import judge_engines, other_engines, scores_on_rows
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
+from penjing.pipeline.in_memory import checkpoint_of
 from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job, with_data
 from penjing.pipeline.judging import judging_plan
 from penjing.pipeline.material import RangeRows, range_material, validation_material
@@ -56,6 +58,27 @@ from penjing.report.numbers import bytes_text, seconds_text
 from penjing.runtimes.engine import Engine
 from penjing.teach.rows import is_training_set, rows_to_learn
 from penjing.values import Tell, silent
+
+
+def compress_any(model: Any, out: Any, options: Options, *, tell: Tell = silent) -> dict[str, Any]:
+    """`compress` for programs, which may hold the model in memory: a `PreTrainedModel` is saved beside `out` first.
+
+    Raises:
+        RecipeError: no `out` to write to.
+        ModelError: something that is no model.
+    """
+    if not isinstance(out, (str, os.PathLike)):
+        if isinstance(model, torch.nn.Module):
+            raise RecipeError(
+                "neither batches nor a folder to write to",
+                hint="a module in memory needs batches=[…]; a PreTrainedModel may have out, a folder, instead",
+            )
+        what = "no folder to write to" if out is None else f"out is a {type(out).__name__}, not a folder"
+        raise RecipeError(what, hint="give out, the folder of the artifact")
+    if model is None:
+        return compress(None, out, options, tell=tell)
+    with checkpoint_of(model, "compress", Path(os.path.abspath(out)).parent) as name:
+        return compress(name, out, options, tell=tell)
 
 
 def compress(

@@ -38,7 +38,7 @@ class Opened(NamedTuple):
 
 def evaluate(  # noqa: PLR0913 - the options of the command
     model: str,
-    data: str,
+    data: Any,
     *,
     against: str | None = None,
     task: str | None = None,
@@ -119,7 +119,7 @@ def check_alone(task: str, rows: Sequence[Row], against: str | None) -> None:
         )
 
 
-def judge_rows(data: str) -> tuple[Row, ...]:
+def judge_rows(data: Any) -> tuple[Row, ...]:
     """The rows of a data set that judge."""
     return judging_rows(load_dataset(data))
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from penjing.artifact.publish import check_out
 from penjing.data.audio import audio_length, decode_audio
@@ -17,7 +17,7 @@ from penjing.data.source import load_dataset
 from penjing.data.split import Parts, split, split_with_calibration
 from penjing.errors import RecipeError, did_you_mean
 from penjing.evaluate.goals import Goal, parse_goals
-from penjing.recipe import Recipe, read_recipe
+from penjing.recipe import Recipe, recipe_of
 from penjing.runtimes.engine import Engine, choose_engine
 from penjing.train.launch import processes, rank
 from penjing.values import Tell
@@ -35,9 +35,11 @@ FORMATS: tuple[Format, ...] = ("onnx", "checkpoint")
 class Options:
     """Options of `compress`, as the command line names them."""
 
-    data: str | None = None
-    calibration: str | None = None
-    recipe: str | None = None
+    data: Any = None
+    """a name, a folder or a file; from Python a `datasets.Dataset`, too. `calibration` likewise"""
+    calibration: Any = None
+    recipe: Any = None
+    """a file or a built-in name; from Python a list of steps, too"""
     goals: Sequence[str] = ()
     formats: Sequence[str] = ()
     engine: str = "auto"
@@ -97,7 +99,7 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
             "--resume with several processes: only the first of them kept what was learned",
             hint="go on in one process, without the launcher",
         )
-    recipe = read_recipe(options.recipe) if options.recipe else None
+    recipe = None if options.recipe is None else recipe_of(options.recipe)
     goals = parse_goals(options.goals)
     for name in options.formats:
         if name not in FORMATS:
@@ -108,9 +110,9 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     engine = choose_engine(options.engine, options.threads, cache=False)
     place = Path(os.path.abspath(out))
     check_out(place, overwrite=options.overwrite)
-    data = options.data or (recipe.data if recipe else None)
-    found = load_dataset(data) if data else None
-    parts = split_parts(found, load_dataset(options.calibration) if options.calibration else None)
+    data = options.data if options.data is not None else (recipe.data if recipe else None)
+    found = None if data is None else load_dataset(data)
+    parts = split_parts(found, None if options.calibration is None else load_dataset(options.calibration))
     formats = tuple(name for name in FORMATS if name in options.formats)
     return Job(
         named, place, recipe, goals, formats, engine, options.seed, options.resume, found, parts, options.quick,
