@@ -129,7 +129,7 @@ def model_around(net: nn.Module, example: Batch) -> Model:
     return Model(type(net).__name__, net, None, Path(), family, tuple(family.towers(net)), {}, source)
 
 
-def batches_of(net: nn.Module, batches: Any) -> list[dict[str, Any]]:
+def batches_of(net: nn.Module, batches: Any) -> list[Batch]:
     """Every batch by the names that the module's forward gives its inputs.
 
     Args:

@@ -22,7 +22,7 @@ from penjing.data.split import Parts, check_disjoint
 from penjing.errors import GoalNotMet, RecipeError
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.tolerance import OUT_OF_RANGE
-from penjing.judge.footprint import forget_peak, own_peak_bytes
+from penjing.judge.footprint import forget_peak, own_peak_bytes, trim_heap
 from penjing.judge.tasks import task_of
 from penjing.methods.base import RangeCalibrated, RoundsActivations
 from penjing.models.family import Model
@@ -76,9 +76,9 @@ def compress_any(model: Any, out: Any, options: Options, *, tell: Tell = silent)
         what = "no folder to write to" if out is None else f"out is a {type(out).__name__}, not a folder"
         raise RecipeError(what, hint="give out, the folder of the artifact")
     if model is None:
-        return compress(None, out, options, tell=tell)
+        return compress(None, Path(out), options, tell=tell)
     with checkpoint_of(model, "compress", Path(os.path.abspath(out)).parent) as name:
-        return compress(name, out, options, tell=tell)
+        return compress(name, Path(out), options, tell=tell)
 
 
 def compress(
@@ -221,6 +221,7 @@ def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
         folder.mkdir()
         export_graphs(model, folder, "source", tell)
         runnable(model, folder)
+        trim_heap()
     return exported(model, folder, None if choices.rows else choices.recipe.seed)
 
 
@@ -229,6 +230,7 @@ def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -
     if "onnx" in formats:
         export_graphs(model, folder, "result", tell)
         runnable(model, folder)
+        trim_heap()
     if "checkpoint" not in formats:
         return None
     tell("write checkpoint", 0, 0)

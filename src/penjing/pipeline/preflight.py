@@ -47,7 +47,7 @@ def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
     for step in recipe.steps:
         seconds += step.method.takes()
         for tower in step.targets(model.towers):
-            weights = sum(site.weight.numel() for site in step.method.chosen(tower))
+            weights = sum(site.weight_count for site in step.method.chosen(tower))
             extra_bytes = max(extra_bytes, _largest_site(tower))
             if step.method.needs_data and calibration.batches:
                 batches = calibration.batches
@@ -98,7 +98,7 @@ def _moments(tower: Tower, method: Method) -> int:
 
 def _largest_site(tower: Tower) -> int:
     """Bytes of rounding the largest site: a few copies of it in float."""
-    return max((3 * 4 * site.weight.numel() for site in tower.sites.values()), default=0)
+    return max((3 * 4 * site.weight_count for site in tower.sites.values()), default=0)
 
 
 def _bytes(value: Any) -> int:
