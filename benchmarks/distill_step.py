@@ -84,7 +84,7 @@ def measure(optimizer: str, steps: int, batch: int) -> dict[str, Any]:
     ]
     turns = Turns(net, batches, batch)
     recipe = [
-        {"method": "magnitude", "sparsity": 0.5},
+        {"method": "magnitude"},
         {"method": "distill", "steps": steps, "optimizer": optimizer, "batch": batch, "check_every": steps + 1},
     ]
     inputs = [{"input": images, "labels": labels} for images, labels in batches]

@@ -25,13 +25,13 @@ __version__: str
 import_module("penjing.evaluate")  # the room, now, or it would later take the name of the function below
 
 
-def inspect(model: str | Path | Module, *, threads: int | None = None) -> dict[str, Any]:
+def inspect(model: str | Path | Module, *, threads: int | None = None, tell: Tell | None = None) -> dict[str, Any]:
     """Towers, parameters, bytes, operations and measured milliseconds of a model or an artifact.
 
     Returns the document of `penjing inspect --json`.
     """
     with _call("pipeline.in_memory:checkpoint_of", model, "inspect") as name:
-        document: dict[str, Any] = _call("pipeline.inspect:inspect", name, threads=threads)
+        document: dict[str, Any] = _call("pipeline.inspect:inspect", name, threads=threads, **_told(tell))
     return document
 
 

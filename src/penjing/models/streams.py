@@ -7,7 +7,6 @@ any model here.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from penjing.models.attempt import attempt
 from penjing.models.capture import call
 from penjing.models.family import Model
 from penjing.models.inner import Inner, Leaf, Run, inner_of, is_depthwise, is_plain, reach, watched
@@ -77,12 +77,10 @@ def find_streams(model: Model, batch: Batch) -> list[Stream]:
     ports = Ports(model.net)
     sites = [*ports.sites.values()]
     whole: Callable[[Batch], Any] = partial(call, model.net)
-    starts = [*(tower.run for tower in model.towers if tower.blocks), whole]
-    for start in starts:
+    starts = [*((f"tower {tower.name}", tower.run) for tower in model.towers if tower.blocks), ("forward", whole)]
+    for name, start in starts:
         with watched(model.net, sites, 0) as run:
-            output = None
-            with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
-                output = start(batch)
+            output = attempt(model, name, start, batch)
             names = _names(model.net, run, ports)
             for site, values in run.entered.items():
                 port = Port("in", site.name)

@@ -99,6 +99,8 @@ def compress(
     opened = open_model(job.model)
     job = with_data(job, opened.family.task, tell)
     choices = choose(job, opened)
+    if choices.no_graphs:
+        tell(choices.no_graphs, 0, 0)
     counted = (source_sites(opened), tower_parameters(opened))
     with staging(job.out, job.work, fresh=not job.resume) as folder:
         calibration = calibration_of(job, opened, choices.recipe, tell)
@@ -132,7 +134,12 @@ def compress(
             "seconds": time.perf_counter() - start,
             "checkpoint": layout._asdict() if layout else None,
             "graphs": sorted(f"onnx/{path.name}" for path in folder.glob("onnx/*.onnx")),
-            "warnings": [*document["warnings"], *layout_warnings(layout), *levels],
+            "warnings": [
+                *filter(None, [choices.no_graphs]),
+                *document["warnings"],
+                *layout_warnings(layout),
+                *levels,
+            ],
         }
         if not verdict.published:
             raise refusal(job, document, verdict)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penjing.apps.search import Embedding, Kept, artifact_of
-from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
+from penjing.artifact.manifest import how_to_open, is_artifact, model_bytes, read_manifest
 from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
@@ -132,7 +132,9 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
     artifact = is_artifact(folder)
     if artifact and engine.name != "torch":
         if not (folder / "onnx").is_dir():
-            raise EngineError(f"{folder} holds a checkpoint and no graphs", hint="give --engine torch")
+            raise EngineError(
+                f"{folder} holds a checkpoint and no graphs", hint=how_to_open(folder, read_manifest(folder))
+            )
         return Opened(open_runner(folder, read_manifest(folder), engine), folder, model_bytes(folder))
     import torch
 
@@ -146,7 +148,7 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
     if model.family.task is None:
         raise EngineError(
             f"{type(model.net).__name__} has no task that can be judged yet",
-            hint="`penjing compress` compares its outputs",
+            hint=how_to_open(folder, read_manifest(folder)) if artifact else "`penjing compress` compares its outputs",
         )
     check_front_end(model)
     size_bytes = model_bytes(folder) if artifact else 4 * int(model.source["parameters"])

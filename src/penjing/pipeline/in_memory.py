@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from penjing.artifact.checkpoint import copy_configuration
 from penjing.errors import ModelError, PenjingError
-
-COPIED = ("*.json", "*.txt", "*.model", "*.jinja", "[0-9]_*/config.json")
-"""Files beside the weights: tokenizer, preprocessor, chat template, the stages of sentence-transformers."""
+from penjing.models.hub import locate
 
 
 @contextlib.contextmanager
@@ -41,8 +39,8 @@ def checkpoint_of(model: Any, verb: str, beside: Path | None = None) -> Iterator
     origin = str(getattr(model, "name_or_path", "") or "")
     with tempfile.TemporaryDirectory(prefix=".penjing-", dir=beside) as scratch:
         folder = Path(scratch) / (Path(origin).name or type(model).__name__)
-        model.save_pretrained(folder)
         _copy_tokenizer(origin, folder)
+        model.save_pretrained(folder)  # last: its configuration counts, not that of the folder
         try:
             yield str(folder)
         except ModelError as error:
@@ -56,17 +54,11 @@ def checkpoint_of(model: Any, verb: str, beside: Path | None = None) -> Iterator
 
 def _copy_tokenizer(origin: str, folder: Path) -> None:
     """Copy what reads a model's inputs from where the model was loaded, if that still is there."""
-    from penjing.models.hub import locate
-
     if not origin:
         return
     try:
         source = locate(origin).folder
     except PenjingError:  # a model made in memory has a name that is on no disk
         return
-    for pattern in COPIED:
-        for path in source.glob(pattern) if source.is_dir() else ():
-            copy = folder / path.relative_to(source)
-            if not copy.exists() and not path.name.endswith(".index.json"):
-                copy.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, copy)
+    if source.is_dir():
+        copy_configuration(source, folder)

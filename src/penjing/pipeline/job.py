@@ -16,6 +16,7 @@ from penjing.data.row import DataSet, Row
 from penjing.data.source import load_dataset
 from penjing.data.split import Parts, split, split_with_calibration
 from penjing.errors import RecipeError, did_you_mean
+from penjing.evaluate.catalogue import RESOURCES, SHIFTED
 from penjing.evaluate.goals import Goal, parse_goals
 from penjing.recipe import Recipe, recipe_of
 from penjing.runtimes.engine import Engine, choose_engine
@@ -28,6 +29,9 @@ BUILTIN_OF = {
     "encoder": "text",
 }  # fmt: skip
 """The built-in set of a task."""
+TIMED = ("p50_ms", "p95_ms")
+WITHOUT_DATA = ("cosine", "logit_kl", *(name for name in RESOURCES if name not in TIMED))
+"""What is measured where no data judges: likeness of outputs, bytes, memory."""
 FORMATS: tuple[Format, ...] = ("onnx", "checkpoint")
 
 
@@ -112,12 +116,28 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     check_out(place, overwrite=options.overwrite)
     data = options.data if options.data is not None else (recipe.data if recipe else None)
     found = None if data is None else load_dataset(data)
+    learns = recipe is not None and any(step.method.learns for step in recipe.steps)
+    if data is None and not learns:  # what learns takes a built-in set of the task, which is known later
+        check_goals_without_data(goals or (recipe.goals if recipe else ()))
     parts = split_parts(found, None if options.calibration is None else load_dataset(options.calibration))
     formats = tuple(name for name in FORMATS if name in options.formats)
     return Job(
         named, place, recipe, goals, formats, engine, options.seed, options.resume, found, parts, options.quick,
         own_calibration=options.calibration is not None,
     )  # fmt: skip
+
+
+def check_goals_without_data(goals: Iterable[Goal]) -> None:
+    """Refuse goals on what only rows of data measure: the task's metrics, shift and milliseconds.
+
+    Raises:
+        RecipeError: there is such a goal.
+    """
+    for goal in goals:
+        name = goal.metric.rpartition("/")[2]
+        if goal.metric.startswith(SHIFTED) or name not in WITHOUT_DATA:
+            reason = "items are timed on data" if name in TIMED else "it is measured on data"
+            raise RecipeError(f"goal {goal.text!r} cannot be measured: {reason}", hint="give --data")
 
 
 def split_parts(data: DataSet | None, calibration: DataSet | None) -> Parts | None:
