@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A model or artifact ready to run: its runner, the folder of its graphs where it has any, its bytes."""
+    """A model or artifact ready to run: its runner, the folder of its graphs where it has any, its bytes.
+
+    `checkpoint_bytes` are those of its weight files on disk where `size_bytes` counts four a parameter.
+    """
 
     runner: Any
     folder: Path | None
     size_bytes: int
+    checkpoint_bytes: int | None = None
 
 
 def evaluate(  # noqa: PLR0913 - the options of the command
@@ -135,7 +139,8 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
             raise EngineError(
                 f"{folder} holds a checkpoint and no graphs", hint=how_to_open(folder, read_manifest(folder))
             )
-        return Opened(open_runner(folder, read_manifest(folder), engine), folder, model_bytes(folder))
+        size_bytes = model_bytes(folder)
+        return Opened(open_runner(folder, read_manifest(folder), engine), folder, size_bytes, size_bytes)
     import torch
 
     from penjing.calibrate.runner import reference_runner
@@ -152,11 +157,12 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
         )
     check_front_end(model)
     size_bytes = model_bytes(folder) if artifact else 4 * int(model.source["parameters"])
+    on_disk = size_bytes if artifact else model.source.get("size_bytes")
     if engine.name == "torch":
-        return Opened(reference_runner(model), None, size_bytes)
+        return Opened(reference_runner(model), None, size_bytes, on_disk)
     export_graphs(model, scratch, name, tell)
     runnable(model, scratch)
-    return Opened(open_runner(scratch, read_manifest(scratch), engine), scratch, size_bytes)
+    return Opened(open_runner(scratch, read_manifest(scratch), engine), scratch, size_bytes, on_disk)
 
 
 def _indexed(folder: Path, engine: Engine, scratch: Path, tell: Tell) -> Opened:
@@ -191,4 +197,5 @@ def _measures(one: Opened, engine: Engine, speed: Latency, scores: Any) -> Measu
         speed.p95_ms,
         peak_rss_bytes(one.folder, engine) if one.folder else None,
         measure_all(scores),
+        one.checkpoint_bytes,
     )
