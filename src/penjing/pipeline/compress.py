@@ -54,7 +54,6 @@ from penjing.pipeline.stages import are_shown, watcher
 from penjing.pipeline.steps import Bench, Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
-from penjing.report.numbers import bytes_text, seconds_text
 from penjing.runtimes.engine import Engine
 from penjing.teach.rows import is_training_set, rows_to_learn
 from penjing.values import Tell, silent
@@ -99,8 +98,9 @@ def compress(
     opened = open_model(job.model)
     job = with_data(job, opened.family.task, tell)
     choices = choose(job, opened)
-    if choices.no_graphs:
-        tell(choices.no_graphs, 0, 0)
+    no_graphs = [choices.no_graphs] if choices.no_graphs else []
+    for line in no_graphs:
+        tell(line, 0, 0)
     counted = (source_sites(opened), tower_parameters(opened))
     with staging(job.out, job.work, fresh=not job.resume) as folder:
         calibration = calibration_of(job, opened, choices.recipe, tell)
@@ -109,11 +109,7 @@ def compress(
         check_disk(opened, choices.recipe, calibration, job.work)
         expected = expect(opened, choices.recipe, calibration)
         forget_peak()
-        tell(
-            f"the steps will take about {seconds_text(expected.seconds)} and {bytes_text(expected.peak_rss_bytes)}",
-            0,
-            0,
-        )
+        tell(expected.as_text(), 0, 0)
         watch = watcher(job.parts.select, job.engine, tell) if shown(job, choices) and job.parts else None
         first = watch(opened, "source") if watch else None
         bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
@@ -134,12 +130,7 @@ def compress(
             "seconds": time.perf_counter() - start,
             "checkpoint": layout._asdict() if layout else None,
             "graphs": sorted(f"onnx/{path.name}" for path in folder.glob("onnx/*.onnx")),
-            "warnings": [
-                *filter(None, [choices.no_graphs]),
-                *document["warnings"],
-                *layout_warnings(layout),
-                *levels,
-            ],
+            "warnings": [*no_graphs, *document["warnings"], *layout_warnings(layout), *levels],
         }
         if not verdict.published:
             raise refusal(job, document, verdict)

@@ -19,6 +19,7 @@ from penjing.models.family import Model
 from penjing.models.tower import Batch, Tower
 from penjing.pipeline.steps import Calibration
 from penjing.recipe import Recipe
+from penjing.report.numbers import bytes_text, seconds_text
 from penjing.teach.cache import check_room
 
 ROUNDING_S_PER_WEIGHT = 0.3e-6
@@ -33,6 +34,10 @@ class Expected:
 
     seconds: float
     peak_rss_bytes: int
+
+    def as_text(self) -> str:
+        """The two in a sentence."""
+        return f"the steps will take about {seconds_text(self.seconds)} and {bytes_text(self.peak_rss_bytes)}"
 
     def as_json(self) -> dict[str, float]:
         """As the report keeps it, beside what the steps took."""
