@@ -7,6 +7,7 @@ artifacts). Importing the package loads none of the machine-learning libraries.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from penjing.extras import workshop
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from torch.nn import Module
 
     from penjing.values import Tell
@@ -23,24 +25,25 @@ __version__: str
 import_module("penjing.evaluate")  # the room, now, or it would later take the name of the function below
 
 
-def inspect(model: str | Path, *, threads: int | None = None) -> dict[str, Any]:
+def inspect(model: str | Path | Module, *, threads: int | None = None, tell: Tell | None = None) -> dict[str, Any]:
     """Towers, parameters, bytes, operations and measured milliseconds of a model or an artifact.
 
     Returns the document of `penjing inspect --json`.
     """
-    found: dict[str, Any] = _call("pipeline.inspect:inspect", str(model), threads=threads)
-    return found
+    with _call("pipeline.in_memory:checkpoint_of", model, "inspect") as name:
+        document: dict[str, Any] = _call("pipeline.inspect:inspect", name, threads=threads, **_told(tell))
+    return document
 
 
 def compress(  # noqa: PLR0913 - the options of the command
     model: str | Path | Module | None,
-    out: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    out: str | Path | Sequence[Mapping[str, Any] | str] | None = None,
     *,
-    data: str | Path | None = None,
-    calibration: str | Path | None = None,
-    recipe: str | Path | None = None,
-    goals: Sequence[str] = (),
-    formats: Sequence[str] = (),
+    data: str | Path | Dataset | None = None,
+    calibration: str | Path | Dataset | None = None,
+    recipe: str | Path | Sequence[Mapping[str, Any] | str] | Mapping[str, Any] | None = None,
+    goals: str | Sequence[str] = (),
+    formats: str | Sequence[str] = (),
     engine: str = "auto",
     threads: int | None = None,
     seed: int | None = None,
@@ -53,6 +56,9 @@ def compress(  # noqa: PLR0913 - the options of the command
 ) -> Any:
     """Compress a model folder or hub id into the artifact `out`; the arguments are those of `penjing compress`.
 
+    A `PreTrainedModel` is saved beside `out` first; its tokenizer is taken from where it was loaded. `data` and
+    `calibration` may be a `datasets.Dataset`, and `recipe` a list of steps.
+
     Returns the document of `penjing compress --json`. Raises `penjing.errors.GoalNotMet`, with that document as its
     `document`, when the gate refuses; nothing is published then.
 
@@ -61,22 +67,28 @@ def compress(  # noqa: PLR0913 - the options of the command
     `penjing.pipeline.modules.Compressed`.
     """
     if batches is not None or metric is not None:
-        options = {"batches": batches or (), "metric": metric}
-        return _call("pipeline.modules:compress_module", model, recipe or out, **options, **_told(tell))
-    if out is None:
-        raise TypeError("compress() needs out: the folder of the artifact")
-    given = [_text(name) for name in (data, calibration, recipe)]
-    choices = _call("pipeline.job:Options", *given, goals, formats, engine, threads, seed, resume, overwrite, quick)
-    return _call("pipeline.compress:compress", _text(model), out, choices, **_told(tell))
+        steps = out if recipe is None else recipe
+        unread = {
+            "data": data, "calibration": calibration, "goals": goals, "formats": formats, "threads": threads,
+            "seed": seed, "resume": resume, "overwrite": overwrite, "quick": quick,
+        }  # fmt: skip
+        _call("pipeline.modules:check_options", unread)
+        options = {"batches": () if batches is None else batches, "metric": metric}
+        return _call("pipeline.modules:compress_module", model, steps, **options, **_told(tell))
+    choices = _call(
+        "pipeline.job:Options", _path(data), _path(calibration), _path(recipe), _list(goals), _list(formats), engine,
+        threads, seed, resume, overwrite, quick,
+    )  # fmt: skip
+    return _call("pipeline.compress:compress_any", model, out, choices, **_told(tell))
 
 
 def evaluate(  # noqa: PLR0913 - the options of the command
-    model: str | Path,
-    data: str | Path,
+    model: str | Path | Module,
+    data: str | Path | Dataset,
     *,
-    against: str | Path | None = None,
+    against: str | Path | Module | None = None,
     task: str | None = None,
-    goals: Sequence[str] = (),
+    goals: str | Sequence[str] = (),
     engine: str = "auto",
     threads: int | None = None,
     tell: Tell | None = None,
@@ -86,9 +98,16 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     Returns the document of `penjing evaluate --json`. Raises `penjing.errors.GoalNotMet`, with that document as its
     `document`, where a goal was missed.
     """
-    options = {"against": _text(against), "task": task, "goals": goals, "engine": engine, "threads": threads}
-    found: dict[str, Any] = _call("pipeline.evaluate:evaluate", str(model), str(data), **options, **_told(tell))
-    return found
+    options = {"task": task, "goals": _list(goals), "engine": engine, "threads": threads}
+    with ExitStack() as stack:
+        name, other = (
+            None if given is None else stack.enter_context(_call("pipeline.in_memory:checkpoint_of", given, "evaluate"))
+            for given in (model, against)
+        )
+        document: dict[str, Any] = _call(
+            "pipeline.evaluate:evaluate", name, _path(data), against=other, **options, **_told(tell)
+        )
+    return document
 
 
 def load(
@@ -101,8 +120,14 @@ def load(
     return _call("pipeline.use:load", path, engine, threads, exact=exact, warm_up=warm_up)
 
 
-def _text(name: object) -> str | None:
-    return None if name is None else str(name)
+def _path(given: Any) -> Any:
+    """A path as the text that the command line gives; anything else as it is."""
+    return str(given) if isinstance(given, Path) else given
+
+
+def _list(given: str | Sequence[str]) -> Sequence[str]:
+    """One text as a list of one: its letters are meant by nobody."""
+    return (given,) if isinstance(given, str) else given
 
 
 def _told(tell: Tell | None) -> dict[str, Any]:

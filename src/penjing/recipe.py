@@ -14,7 +14,7 @@ goals: ["wer<=+0.01", "size_bytes<=30%"]
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +24,7 @@ import yaml
 
 from penjing.errors import Diverged, RecipeError, did_you_mean
 from penjing.evaluate.goals import Goal, parse_goals
-from penjing.methods import Method, make
+from penjing.methods import Method, known_methods, make
 from penjing.models.family import Model
 from penjing.models.tower import Tower
 
@@ -164,15 +164,37 @@ def _check_globs(step: Step, towers: Sequence[Tower]) -> None:
             raise RecipeError(f"step {step.method.name}: no site matches {glob!r}", hint=hint)
 
 
-def recipe_of(wanted: Any) -> Recipe:
-    """A recipe from a list of steps as a file would have them, from a file, or from a built-in name."""
-    if isinstance(wanted, Recipe):
-        return wanted
-    if isinstance(wanted, (str, Path)):
-        return read_recipe(str(wanted))
-    if isinstance(wanted, Mapping):
-        return parse_recipe(yaml.safe_dump({"version": 1, **wanted}), "recipe")
-    return parse_recipe(yaml.safe_dump({"version": 1, "steps": [dict(step) for step in wanted]}), "recipe")
+def recipe_of(given: Any) -> Recipe:
+    """A recipe from steps (mappings, or names of methods), from a document, a file, or a built-in name.
+
+    Raises:
+        RecipeError: it is none of these.
+    """
+    if isinstance(given, Recipe):
+        return given
+    if isinstance(given, (str, Path)):
+        return read_recipe(str(given))
+    if isinstance(given, Mapping):
+        document = {"version": 1, **({"steps": [given]} if "method" in given else given)}
+    elif isinstance(given, Iterable):
+        document = {"version": 1, "steps": list(given)}
+    else:
+        raise RecipeError(f"a recipe is no {type(given).__name__}", hint='give steps: [{"method": "rtn", "bits": 8}]')
+    steps = document.get("steps")
+    if isinstance(steps, list):
+        document["steps"] = [_step_document(step) for step in steps]
+    return recipe_from(document, "recipe")
+
+
+def _step_document(step: Any) -> Any:
+    """A step as a recipe file has it: the name of a method or a method stands for a step with its settings."""
+    if isinstance(step, str):
+        return {"method": step}
+    if isinstance(step, Method):
+        return {"method": step.name, **step.model_dump(mode="json")}
+    if not isinstance(step, Mapping):
+        return step
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in step.items()}
 
 
 def read_recipe(name: str) -> Recipe:
@@ -186,7 +208,9 @@ def read_recipe(name: str) -> Recipe:
         return parse_recipe(text, path.name)
     known = builtin_recipes()
     if name not in known:
-        raise RecipeError(f"no recipe called {name!r}", hint=did_you_mean(name, [*known]))
+        is_method = name in known_methods()
+        hint = f"{name} is a method: write steps: [{{method: {name}}}]" if is_method else did_you_mean(name, [*known])
+        raise RecipeError(f"no recipe called {name!r}", hint=hint)
     return parse_recipe(known[name], name)
 
 
@@ -213,6 +237,11 @@ def parse_recipe(text: str, name: str) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise RecipeError(f"{name} is not YAML{line}", hint="look for a wrong indent or a missing colon") from error
+    return recipe_from(document, name)
+
+
+def recipe_from(document: Any, name: str) -> Recipe:
+    """Validate a recipe as YAML or Python has it; every mistake is a RecipeError that names the key."""
     if not isinstance(document, dict):
         raise RecipeError(f"{name} is not a recipe", hint="start with `version: 1` and `steps:`")
     for key in document:

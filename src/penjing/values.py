@@ -60,11 +60,15 @@ class Measures:
     p95_ms: float | None = None
     peak_rss_bytes: int | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    checkpoint_bytes: int | None = None
+    """Bytes of a source's weight files on disk, two a parameter of a 16-bit checkpoint, where `size_bytes` counts four;
+    of a result, its `size_bytes` once more, so that goals compare the two."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the `measures` document of design section 6."""
         return {
             "size_bytes": self.size_bytes,
+            "checkpoint_bytes": self.checkpoint_bytes,
             "p50_ms": self.p50_ms,
             "p95_ms": self.p95_ms,
             "peak_rss_bytes": self.peak_rss_bytes,

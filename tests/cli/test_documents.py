@@ -17,7 +17,7 @@ from penjing.apps.subtitles import WRITERS
 from penjing.runtimes.speech import Segment
 from tiny_speech import RATE_HZ, voice
 
-MEASURES = ["size_bytes", "p50_ms", "p95_ms", "peak_rss_bytes", "engine", "threads", "metrics"]
+MEASURES = ["size_bytes", "checkpoint_bytes", "p50_ms", "p95_ms", "peak_rss_bytes", "engine", "threads", "metrics"]
 TOWER = ["name", "role", "modality", "blocks", "parameters", "size_bytes", "macs", "p50_ms", "latency_share"]
 INSPECTION = ["family", "architecture", "parameters", "size_bytes", "tied", "towers"]
 RECIPE = {"version": 1, "seed": 0}

@@ -120,3 +120,12 @@ def test_what_is_not_settled_never_wraps(hear, monkeypatch):
 )
 def test_a_text_that_fits_a_line(text, columns, start, end):
     assert (fitted(text, columns), fitted(text, columns, end=True)) == (start, end)
+
+
+@pytest.mark.parametrize(
+    ("threads", "workers", "files", "counts"),
+    [(4, 2, 9, [2, 2]), (5, 2, 9, [3, 2]), (8, 8, 2, [4, 4]), (1, 4, 9, [1, 1, 1, 1]), (4, 1, 9, [4]), (3, 8, 1, [3])],
+)
+def test_workers_share_the_threads_and_none_idles(threads, workers, files, counts):
+    wanted = Wanted("artifact", None, "text", None, False, "auto", threads, False, workers)
+    assert wanted.thread_counts(files) == counts

@@ -175,3 +175,12 @@ def test_the_worst_part_is_named_where_a_goal_is_missed():
     assert missed.shortfall == "accuracy>=0.9 is 0.5, limit 0.9"
     part = Goal.parse("encoder_model/cosine>=0.99").check(Measures("onnxruntime", 1, 100), result)
     assert (part.met, part.worst) == (True, "")
+
+
+def test_a_goal_on_the_checkpoint_compares_with_its_bytes_on_disk():
+    source = Measures("onnxruntime", 2, size_bytes=400, checkpoint_bytes=200)
+    result = Measures("onnxruntime", 2, size_bytes=110, checkpoint_bytes=110)
+    assert Goal.parse("size_bytes<=30%").check(source, result).met
+    missed = Goal.parse("checkpoint_bytes<=50%").check(source, result)
+    assert (missed.met, missed.limit, missed.value) == (False, 100.0, 110)
+    assert Goal.parse("checkpoint_bytes<=60%").check(source, result).met

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable, block_of
+from penjing.layers.weight_only import (
+    IntConv,
+    IntEmbedding,
+    IntLinear,
+    IntTable,
+    block_of,
+    floats_of_one_layer,
+    release_floats,
+)
 from penjing.tensor.grid import quantize
 
 CASES = [(8, 0, True), (8, 32, False), (4, 0, True), (4, 64, False), (3, 32, True), (3, 0, False), (2, 32, True)]
@@ -98,3 +106,19 @@ def test_new_codes_replace_the_dense_copy():
 )
 def test_a_channel_is_cut_into_blocks_that_engines_read(width, group, block):
     assert block_of(width, group) == block
+
+
+def test_one_layer_at_a_time_holds_its_floats():
+    first, second = (IntLinear(a_table(4, 32, True, rows=80)[0], None) for _ in range(2))
+    net = nn.Sequential(first, second)
+    values: torch.Tensor = torch.ones(2, 80)
+    held: list[torch.Tensor | None] = []
+    second.register_forward_pre_hook(lambda layer, inputs: held.append(first.table._dense))
+    with floats_of_one_layer(net):
+        apart = net(values)
+    assert held == [None]
+    assert second.table._dense is None
+    assert torch.equal(net(values), apart)
+    assert first.table._dense is not None  # kept again, for what generates tokens
+    release_floats(net)
+    assert first.table._dense is second.table._dense is None

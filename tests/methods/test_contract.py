@@ -65,13 +65,14 @@ def run_method(method: Method, model: Model, scratch: Path) -> list[Note]:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, folder_of) -> dict[tuple[str, str], Done]:
-    """Every method on every model, once."""
+def done(tmp_path_factory: pytest.TempPathFactory, folder_of, request) -> dict[tuple[str, str], Done]:
+    """Every method that tests were chosen of (`-k`) on every model, once."""
     from penjing.models.open import open_model
 
     root = tmp_path_factory.mktemp("compressed")
     found = {}
-    for name, model_name in CASES:
+    chosen = {one.callspec.params.get("case") for one in request.session.items if hasattr(one, "callspec")}
+    for name, model_name in [case for case in CASES if case in chosen or case == ("rtn", "clip")]:
         model = open_model(str(folder_of(model_name)))
         method = known_methods()[name](**SETTINGS.get(name, {}))
         inputs, hooks = whole_inputs(model), count_hooks(model.net)

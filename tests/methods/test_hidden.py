@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from penjing.errors import RecipeError
+from penjing.errors import ModelError, RecipeError
 from penjing.methods import Aids, make
-from penjing.methods.hidden import CHANGED, UNPROVEN, plan_hidden
-from penjing.models.blind import computes_the_rest
+from penjing.methods.hidden import CHANGED, plan_hidden
+from penjing.models.blind import UNLIKE, why_unproven
 from penjing.models.family import Model
 from penjing.models.open import open_model, refreshed
 from penjing.models.outputs import flat_output
@@ -87,11 +87,22 @@ def test_the_narrow_network_says_what_the_wide_one_says_of_the_channels_that_sta
     wide = {name: values.clone() for name, values in model.net.state_dict().items()}
     small = refreshed(model, resized(model.net, plan.resize, keep))
     probe = probes(model, 1)[0]
-    assert computes_the_rest(model, small, plan.resize, keep, probe)
+    assert why_unproven(model, small, plan.resize, keep, probe) == ""
     assert all(torch.equal(values, wide[name]) for name, values in model.net.state_dict().items())
     with torch.no_grad():
         next(values for name, values in small.net.named_parameters() if "attn" in name or "attention" in name).mul_(3)
-    assert not computes_the_rest(model, small, plan.resize, keep, probe)
+    assert why_unproven(model, small, plan.resize, keep, probe) == UNLIKE
+    broken = small.towers[0].blocks[0].register_forward_pre_hook(fails)
+    assert why_unproven(model, small, plan.resize, keep, probe).endswith("fails: RuntimeError: out of paper")
+    broken.remove()
+    model.towers[0].blocks[0].register_forward_pre_hook(fails)
+    with pytest.raises(ModelError, match=r"fails on inputs that it is made for: RuntimeError: out of paper"):
+        why_unproven(model, small, plan.resize, keep, probe)
+
+
+def fails(module: torch.nn.Module, inputs: object) -> None:
+    """A hook of a block that breaks."""
+    raise RuntimeError("out of\npaper")
 
 
 def test_layers_take_over_from_the_wide_ones(fresh, tmp_path):
@@ -186,7 +197,7 @@ def test_what_depends_on_the_width_otherwise_is_left_as_it_is(fresh, tmp_path):
     before = {name: values.clone() for name, values in model.net.state_dict().items()}
     names = " ".join(tower.name for tower in model.towers if tower.blocks)
     notes = narrow(model, names, tmp_path, hidden=0.5)
-    assert {note.skipped for note in notes if note.skipped} >= {UNPROVEN}
+    assert {note.skipped for note in notes if note.skipped} >= {UNLIKE}
     assert all(torch.equal(values, before[name]) for name, values in model.net.state_dict().items())
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from penjing.errors import RecipeError
 from penjing.layers.static import StaticLinear
-from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear
+from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
 from penjing.methods import Aids, make
 from penjing.models.family import Model
 from penjing.models.tower import Site, Tower
@@ -24,6 +24,19 @@ def compress(model: Model, tmp_path, **settings) -> list[Note]:
 
 def site_of(model: Model, name: str):
     return next(tower.sites[name] for tower in model.towers if name in tower.sites)
+
+
+@pytest.mark.parametrize("method", ["rtn", "hqq"])
+def test_no_float_copy_of_the_codes_is_kept(method, fresh, tmp_path):
+    model = fresh("llama")
+    for tower in model.towers:
+        make(method, {}).run(tower, [], Aids(model, [], 0, tmp_path))
+    tables = [module for module in model.net.modules() if isinstance(module, IntTable)]
+    assert tables
+    sites = [site for tower in model.towers for site in tower.sites.values()]
+    counts = [site.weight_count for site in sites]
+    assert all(table._dense is None for table in tables)
+    assert counts == [site.weight.numel() for site in sites]
 
 
 @pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "asymmetric"])

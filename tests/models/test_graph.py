@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from penjing.errors import ModelError
 from penjing.models.family import Model
 from penjing.models.graph import Feed, feeds
 from penjing.models.outputs import flat_output
@@ -70,3 +71,18 @@ def test_a_norm_that_something_else_reads_is_no_feed(fresh):
         if tower.blocks:
             found = feeds(model, tower, model.family.probe(model.net, 0))
             assert found == [], "a post-norm block adds what its norm gives to what comes after"
+
+
+def test_a_tower_that_fails_is_told_and_one_without_inputs_is_not(fresh):
+    model = fresh("clip")
+    whole = model.family.probe(model.net, 0)
+    image = {"pixel_values": whole["pixel_values"]}
+    tower = tower_of(model, "image")
+    assert feeds(model, tower, image)  # of texts there is none to run the other tower on
+
+    def fails(module: torch.nn.Module, inputs: object) -> None:
+        raise RuntimeError("out of paper")
+
+    tower_of(model, "text").blocks[0].register_forward_pre_hook(fails)
+    with pytest.raises(ModelError, match=r"tower text of .* made for: RuntimeError: out of paper"):
+        feeds(model, tower, whole)

@@ -67,6 +67,17 @@ def test_no_job_leaves_a_trace(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("goal", ["wer<=+0.01", "vqa/accuracy>=-0.01", "shifted/wer<=+0.02", "p50_ms<=50%"])
+def test_a_goal_on_data_is_refused_before_the_model_is_opened(goal, tmp_path):
+    with pytest.raises(RecipeError, match="cannot be measured") as refused:
+        plan_job("no/such-model", tmp_path / "out", Options(goals=[goal]))
+    assert refused.value.hint == "give --data"
+    for fine in ("cosine>=0.9", "image/cosine>=0.9", "size_bytes<=50%", "peak_rss_bytes<=50%"):
+        assert plan_job("no/such-model", tmp_path / "out", Options(goals=[fine])).goals
+    learning = Options(goals=["wer<=+0.01"], recipe="whisper-half")  # learns and is judged by a built-in set
+    assert plan_job("no/such-model", tmp_path / "out", learning).goals
+
+
 def test_calibration_alone_judges_nothing(tmp_path, sound_folder):
     parts = plan_job("model", tmp_path / "out", Options(calibration=str(sound_folder))).parts
     assert parts is not None

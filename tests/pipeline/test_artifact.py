@@ -126,7 +126,10 @@ def test_a_checkpoint_alone_runs_in_no_engine(speech_artifact, sound_folder, tmp
     alone = Path(shutil.copytree(speech_artifact, tmp_path / "alone", ignore=shutil.ignore_patterns("onnx")))
     with pytest.raises(EngineError, match="holds a checkpoint and no graphs") as told:
         penjing.evaluate(alone, sound_folder)
-    assert told.value.hint == "give --engine torch"
+    assert told.value.hint == f"`penjing evaluate {alone} --data DATA --engine torch` measures it in PyTorch"
+    with pytest.raises(ArtifactError, match="holds a checkpoint and no graphs") as opened:
+        penjing.load(alone)
+    assert opened.value.hint == told.value.hint
 
 
 def test_inspected_without_times(speech_artifact, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from penjing.report.card import code, fence, front_matter, model_card, plain, write_card
-from penjing.report.document import CheckpointPart, Document, ModelPart, parse
+from penjing.report.document import CheckpointPart, Document, ModelPart, TowerPart, parse
 
 pytestmark = pytest.mark.shop
 
@@ -99,5 +99,25 @@ def test_a_checkpoint_that_transformers_opens_says_how():
     card = model_card(document)
     assert 'LlamaForCausalLM.from_pretrained("small/checkpoint")' in card
     assert "no ONNX graphs" in card
+    assert "penjing evaluate small --data DATA --engine torch" in card  # what holds graphs alone needs no torch
     own = document.model_copy(update={"checkpoint": CheckpointPart(layout="penjing", note="no place")})
     assert "from_pretrained" not in model_card(own)
+
+
+def test_a_checkpoint_without_a_task_names_no_command_that_fails():
+    card = model_card(Document(published=True, artifact="small", checkpoint=CheckpointPart(layout="penjing")))
+    assert "penjing evaluate" not in card
+    (program,) = blocks(card, "python")
+    ast.parse(program)
+    assert 'load_network(Path("small/checkpoint"))' in program
+
+
+@pytest.mark.parametrize(
+    ("modality", "tag"), [("audio", "zero-shot-audio-classification"), ("image", "zero-shot-image-classification")]
+)
+def test_a_dual_encoder_is_tagged_by_what_it_reads(modality, tag):
+    towers = (TowerPart(name=modality, modality=modality), TowerPart(name="text", modality="text"))
+    assert (
+        front_matter(Document(published=True, model=ModelPart(task="dual-encoder"), towers=towers))["pipeline_tag"]
+        == tag
+    )

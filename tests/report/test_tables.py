@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -124,3 +125,13 @@ def test_hostile_text_is_shown_not_obeyed(hostile):
 def test_nothing_measured_prints_without_a_fuss():
     assert "refused" in printed(print_result, parse({"published": False}))
     assert "model" in printed(print_inspection, {})
+
+
+def test_both_sizes_of_the_source_are_said(published_json):
+    """A 16-bit checkpoint has two bytes a parameter, and the gate counts four."""
+    published_json["source"]["checkpoint_bytes"] = published_json["source"]["size_bytes"] // 2
+    published_json["result"]["checkpoint_bytes"] = published_json["result"]["size_bytes"]
+    text = " ".join(printed(print_result, parse(published_json)).split())
+    assert "3.60× smaller (source float32), 1.80× smaller (source on disk), 1.96× faster" in text
+    assert "size of model files 151 MB 41.9 MB 3.60× smaller" in text
+    assert re.search(r"size, source as on disk 75\.\d MB 41\.9 MB 1\.80× smaller", text)

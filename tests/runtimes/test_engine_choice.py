@@ -162,5 +162,9 @@ def test_a_folder_that_is_no_artifact(tmp_path):
 
 def test_an_artifact_without_a_task(tmp_path):
     with pytest.raises(ArtifactError, match="no task that the engines run") as caught:
-        open_runner(tmp_path, {"task": None}, choose_engine())
-    assert "--engine torch" in caught.value.hint
+        open_runner(tmp_path, {"task": None, "checkpoint": {"layout": "penjing"}}, choose_engine())
+    assert "load_network" in caught.value.hint  # no command of ours runs it
+    named = {"task": None, "checkpoint": {"layout": "compressed-tensors"}, "model": {"architecture": "BertForMaskedLM"}}
+    with pytest.raises(ArtifactError, match="no task") as caught:
+        open_runner(tmp_path, named, choose_engine())
+    assert "transformers.BertForMaskedLM.from_pretrained" in caught.value.hint

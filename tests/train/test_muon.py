@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from penjing.train.muon import Muon, orthogonal
+from penjing.train.muon import Muon, orthogonal, relative_cost
 from penjing.train.optimizer import Optimizers
 from penjing.train.plan import Plan
 
@@ -54,3 +54,20 @@ def test_adamw_moves_matrices_where_it_is_asked_to():
         layer(torch.ones(2, 3)).sum().backward()
         both.advance(0)
         assert {name.partition("/")[0] for name in both.moments() if name.endswith("/weight")} == kept
+
+
+def test_the_cost_of_a_step_counts_products_as_they_are_written():
+    """Five iterations of n×m by m×n, n×n by n×n and n×n by n×m, against three products of tokens×m by m×n."""
+    for rows, columns, tokens in ((2, 3, 5), (7, 4, 100)):
+        n, m = min(rows, columns), max(rows, columns)
+        iteration = 2 * (n * m * n) + 2 * (n * n * n) + 2 * (n * n * m)
+        assert relative_cost((rows, columns), tokens) == pytest.approx(5 * iteration / (3 * 2 * tokens * n * m))
+    assert relative_cost((1024, 4096), 512) == pytest.approx(7.5)
+
+
+def test_muon_moves_the_matrices_that_are_named():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    both = Optimizers(net, Plan(10), ("1.weight",))
+    net(torch.ones(2, 3)).sum().backward()
+    both.advance(0)
+    assert {name for name in both.moments() if name.startswith("momentum_buffer")} == {"momentum_buffer/1.weight"}

@@ -28,13 +28,15 @@ AXES = {"batch": "batch_size"}
 def export_component(component: Component, folder: Path) -> Path:
     """Write `folder/<name>.onnx` and return its path. One file, no external data below 2 GB."""
     names = list(component.inputs)
+    by_name = _skips_parameters(component)
     with _quiet(), torch.no_grad(), SpelledAttention():
         program = torch.onnx.export(
             component.module.eval(),
-            _arguments(component),
+            () if by_name else _arguments(component),
+            kwargs=dict(component.inputs) if by_name else None,
             input_names=names,
             output_names=list(component.outputs),
-            dynamic_shapes=_dynamic_shapes(component),
+            dynamic_shapes=_dynamic_shapes(component, by_name),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -53,19 +55,40 @@ def _arguments(component: Component) -> tuple[Any, ...]:
     """The example inputs as the module's forward takes them: the tail of several goes into one list."""
     parameters = _forward_names(component)
     tensors = list(component.inputs.values())
-    if len(parameters) == len(tensors):
+    if len(parameters) == len(tensors) or _is_variadic(component):
         return tuple(tensors)
     fixed = len(parameters) - 1
     return (*tensors[:fixed], tensors[fixed:])
 
 
 def _forward_names(component: Component) -> list[str]:
-    """Arguments that the module is given: what has a default and no example is left at it."""
+    """Arguments that the module is given: what has a default and no example is left at it, `**kwargs` stays empty."""
     given = inspect.signature(component.module.forward).parameters.items()
-    return [name for name, one in given if one.default is one.empty or name in component.inputs]
+    return [
+        name
+        for name, parameter in given
+        if parameter.kind is not parameter.VAR_KEYWORD
+        and (parameter.default is parameter.empty or name in component.inputs)
+    ]
 
 
-def _dynamic_shapes(component: Component) -> tuple[Any, ...]:
+def _is_variadic(component: Component) -> bool:
+    """Whether the forward takes nothing but `*tensors`."""
+    parameters = inspect.signature(component.module.forward).parameters.values()
+    return [parameter.kind for parameter in parameters] == [inspect.Parameter.VAR_POSITIONAL]
+
+
+def _skips_parameters(component: Component) -> bool:
+    """Whether the example inputs are parameters of the forward that do not come first, so have to be given by name."""
+    parameters = inspect.signature(component.module.forward).parameters
+    names = list(component.inputs)
+    if not all(name in parameters for name in names):
+        return False
+    keyword_only = any(parameters[name].kind is parameters[name].KEYWORD_ONLY for name in names)
+    return keyword_only or names != list(parameters)[: len(names)]
+
+
+def _dynamic_shapes(component: Component, by_name: bool) -> tuple[Any, ...] | dict[str, Any]:
     """One torch.export.Dim per axis name, shared by the inputs that name it; `2*frames` means an even number.
 
     A sum (`past+tokens`) is found by the exporter itself.
@@ -84,6 +107,10 @@ def _dynamic_shapes(component: Component) -> tuple[Any, ...]:
         {axis: dim(axis_name) for axis, axis_name in component.dynamic.get(name, {}).items()}
         for name in component.inputs
     ]
+    if by_name:
+        return dict(zip(component.inputs, shapes, strict=True))
+    if _is_variadic(component):
+        return (tuple(shapes),)
     parameters = _forward_names(component)
     if len(parameters) == len(shapes):
         return tuple(shapes)

@@ -43,6 +43,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def how_to_open(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """How the checkpoint of an artifact without graphs is used: by a command where it has a task, else in Python."""
+    if manifest.get("task"):
+        return f"`penjing evaluate {folder} --data DATA --engine torch` measures it in PyTorch"
+    layout = (manifest.get("checkpoint") or {}).get("layout")
+    if layout == "compressed-tensors":
+        kind = manifest.get("model", {}).get("architecture") or "AutoModel"
+        return f'in Python: transformers.{kind}.from_pretrained("{folder}/checkpoint")'
+    return f'in Python: penjing.artifact.checkpoint.load_network(Path("{folder}/checkpoint"))'
+
+
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON object the way all of ours are written: two spaces, keys in the order given, a last newline."""
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf8")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from penjing.calibrate.call import Call
 from penjing.calibrate.chain import chains
-from penjing.layers.weight_only import IntTable
+from penjing.layers.weight_only import release_floats
 from penjing.models.tower import Batch, Site, Tower
 from penjing.values import Tell
 
@@ -90,7 +90,7 @@ def walk(
         yield Stretch(block, sites), [call for some in calls for call in some], stats
         for chain, some in zip(linked, calls, strict=True):
             chain.advance(place, some)
-        _release(block)
+        release_floats(block)  # memory is to grow with one block, not with all
     tail = {name: site for name, site in outer.items() if name not in before}
     if tail:
         yield _outside(tower, tail, batches, observed)
@@ -118,13 +118,6 @@ def _outside(
             _begin(stats, batch)
             tower.run(batch)
     return Stretch(tower.module, sites, outside=True), [], stats
-
-
-def _release(block: nn.Module) -> None:
-    """Let go of the floats that its codes were turned into: memory is to grow with one block, not with all."""
-    for module in block.modules():
-        if isinstance(module, IntTable):
-            module.release()
 
 
 def _begin(stats: Mapping[str, Statistic], batch: Batch) -> None:

@@ -38,7 +38,8 @@ def inspect(model: str, threads: Threads = None, json: Json = False, debug: Debu
     """Show towers, parameters, bytes, MACs and measured milliseconds of a model or an artifact."""
     import penjing
 
-    found = penjing.inspect(model, threads=threads)
+    with progress() as tell:
+        found = penjing.inspect(model, threads=threads, tell=tell)
     if json:
         say_json(found)
         return

@@ -55,12 +55,18 @@ class Wanted:
         if self.format not in ENDED:
             raise DataError(f"no format called {self.format!r}", hint=did_you_mean(self.format, [*ENDED]))
 
-    def open(self) -> Any:
-        """The runner, which must hear."""
-        threads = self.threads or max(1, available_cores() // self.workers)
+    def open(self, threads: int | None = None) -> Any:
+        """The runner, which must hear; on all threads of the command where no number is given."""
+        threads = threads or self.threads or available_cores()
         runner = penjing.load(self.artifact, engine=self.engine, threads=threads, warm_up=False)
         check_hears(runner)
         return runner
+
+    def thread_counts(self, files: int) -> list[int]:
+        """Threads of each worker: those of the command, divided among as many workers as there are files for."""
+        threads = self.threads or available_cores()
+        count = max(1, min(self.workers, files))
+        return [max(1, threads // count + (worker < threads % count)) for worker in range(count)]
 
 
 def hear_files(wanted: Wanted, names: Sequence[str]) -> None:
@@ -70,7 +76,7 @@ def hear_files(wanted: Wanted, names: Sequence[str]) -> None:
     if (note := ignored_sounds(names)) is not None:
         say(note)
     places = _places(files, wanted)
-    runners = [wanted.open() for _ in range(min(wanted.workers, len(files)))]
+    runners = [wanted.open(threads) for threads in wanted.thread_counts(len(files))]
     times = wanted.times and runners[0].tells_times
     if wanted.times and not times:
         say(NO_TIMES)

@@ -50,6 +50,30 @@ def load_from_hub(spec: str, limit: int | None = None) -> DataSet:
     return data_set(spec, records)
 
 
+def rows_of_dataset(dataset: Any) -> DataSet:
+    """Rows of a `datasets.Dataset` (or `IterableDataset`) that a program holds.
+
+    Raises:
+        DataError: it is something else, several splits, or has no column that is known.
+    """
+    columns = getattr(dataset, "column_names", None)
+    if isinstance(columns, dict):  # a DatasetDict
+        raise DataError(
+            f"data is a {type(dataset).__name__} of the splits {', '.join(columns)}",
+            hint=f"give one of them: data[{next(iter(columns), 'test')!r}]",
+        )
+    if columns is None or not hasattr(dataset, "cast_column"):
+        raise DataError(
+            f"data is a {type(dataset).__name__}",
+            hint="give a name, a folder, a file or a datasets.Dataset; datasets.Dataset.from_list makes one of rows",
+        )
+    name = str(getattr(dataset.info, "dataset_name", None) or "dataset")
+    records = list(_records(need("datasets", "compress"), dataset, name, None))
+    if records:
+        check_columns(name, records)
+    return data_set(name, records)
+
+
 def _best(splits: list[str]) -> str:
     return next((known for known in SPLITS if known in splits), splits[0])
 

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from penjing.data.folder import load_folder
-from penjing.data.hub import HUB_ID, load_from_hub
+from penjing.data.hub import HUB_ID, load_from_hub, rows_of_dataset
 from penjing.data.prose import TEXTS, load_texts
 from penjing.data.records import read_records
 from penjing.data.row import DataSet
@@ -21,13 +22,17 @@ CALIBRATION = Path(__file__).parent / "builtin" / "calibration"
 """Three sets that calibrate and select, and never judge."""
 
 
-def load_dataset(spec: str, *, limit: int | None = None) -> DataSet:
+def load_dataset(spec: Any, *, limit: int | None = None) -> DataSet:
     """Open a data set, with at most `limit` rows: a fixed choice spread over the set and over its own parts.
 
-    A built-in name goes before a folder of the same name: write `./speech` for the folder.
+    A built-in name goes before a folder of the same name: write `./speech` for the folder. A program may give a
+    `datasets.Dataset`.
     """
     if limit is not None and limit < 1:
         raise DataError(f"a limit of {limit} rows leaves nothing", hint="give a limit of at least 1")
+    if not isinstance(spec, (str, Path)):
+        return limited(rows_of_dataset(spec), limit)
+    spec = str(spec)
     if spec in BUILTIN:
         return limited(BUILTIN[spec](), limit)
     path = Path(spec).expanduser()

@@ -10,7 +10,7 @@ from penjing.errors import RecipeError, did_you_mean
 
 Unit = Literal["share", "bytes", "ms", "number"]
 
-RESOURCES = ("size_bytes", "p50_ms", "p95_ms", "peak_rss_bytes")
+RESOURCES = ("size_bytes", "checkpoint_bytes", "p50_ms", "p95_ms", "peak_rss_bytes")
 """Measures that are fields of `Measures`; all other names are keys of `Measures.metrics`."""
 
 SHIFTED = "shifted/"
@@ -34,6 +34,7 @@ class MetricKind:
 
 KINDS: Mapping[str, MetricKind] = {
     "size_bytes": MetricKind(False, "bytes", "<100%"),
+    "checkpoint_bytes": MetricKind(False, "bytes"),
     "p50_ms": MetricKind(False, "ms"),
     "p95_ms": MetricKind(False, "ms"),
     "peak_rss_bytes": MetricKind(False, "bytes"),

@@ -6,7 +6,9 @@ that an output head tied to its embedding is one table in memory and on disk.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
@@ -157,6 +159,27 @@ class IntTable(nn.Module):
         """Bytes of codes, scales and zero points as stored for the engines."""
         parts = [self.packed, self.scales] + ([] if self.zeros is None else [self.zeros])
         return sum(part.numel() * part.element_size() for part in parts)
+
+
+def release_floats(net: nn.Module) -> None:
+    """Forget the float weights that the codes of a network were turned into; the next call computes them anew."""
+    for module in net.modules():
+        if isinstance(module, IntTable):
+            module.release()
+
+
+@contextlib.contextmanager
+def floats_of_one_layer(net: nn.Module) -> Iterator[None]:
+    """While open, every layer of codes forgets its float weights after each call: memory holds those of one layer.
+
+    For a network that is called once or twice; one that generates tokens would compute them anew for each.
+    """
+    with contextlib.ExitStack() as hooks:
+        for module in net.modules():
+            if isinstance(module, (IntLinear, IntEmbedding)):
+                hook = module.register_forward_hook(lambda layer, inputs, output: layer.table.release())
+                hooks.callback(hook.remove)
+        yield
 
 
 class IntLinear(DescribedLayer):

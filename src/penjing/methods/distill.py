@@ -57,8 +57,8 @@ class Distill(Method):
     batch: int = Field(16, ge=1, description="items of a step")
     accumulate: int = Field(1, ge=1, description="parts that a step's items go through the model in")
     rate: float = Field(5e-4, gt=0, le=1e6, description="the highest learning rate")
-    optimizer: Literal["muon", "adamw"] = Field(
-        "muon", description="what moves matrices; adamw is cheaper where a step has fewer tokens than they have rows"
+    optimizer: Literal["auto", "muon", "adamw"] = Field(
+        "auto", description="what moves matrices; auto takes muon for those where it lengthens a step by 30% at most"
     )
     trains: Part = Field("all", description="what learns: all, norms, adapters or scales")
     rank: int = Field(8, ge=1, description="rank of adapters, which are merged afterwards")
@@ -207,14 +207,16 @@ class Distill(Method):
         plan = Plan(
             self.steps,
             self.rate,
-            orthogonal=self.optimizer == "muon",
+            orthogonal=self.optimizer != "adamw",
             average=self.average,
             check_every=self.check_every,
             patience=self.patience,
             save_every_s=60 * self.save_minutes,
             seconds=None if self.minutes is None else 60 * self.minutes,
         )
-        return Course(plan, self._weights, self.batch, self.accumulate, aids.seed, self.bfloat16)
+        return Course(
+            plan, self._weights, self.batch, self.accumulate, aids.seed, self.bfloat16, self.optimizer == "auto"
+        )
 
     def _items(self, aids: Aids) -> Sequence[Batch]:
         """What is learned from where the recipe names data for it."""
@@ -235,7 +237,7 @@ class Distill(Method):
 
     def _note(self, site: Site, target: Tower, error: float, learned: bool) -> Note:
         """What a site is stored in, which is what it was."""
-        count = site.weight.numel()
+        count = site.weight_count
         size_bytes = stored_bytes(site.module) if isinstance(site.module, DescribedLayer) else 4 * count
         bits = 8.0 * size_bytes / count
         return Note(site.name, self.name, target.name, bits, error, size_bytes=size_bytes, learned=learned)

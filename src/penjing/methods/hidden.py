@@ -21,7 +21,7 @@ from penjing.errors import RecipeError
 from penjing.layers.described import DescribedLayer
 from penjing.methods.base import Aids
 from penjing.methods.narrowing import Numbered, Score, energy, magnitude, shape_text
-from penjing.models.blind import computes_the_rest
+from penjing.models.blind import why_unproven
 from penjing.models.family import Model
 from penjing.models.open import refreshed
 from penjing.models.resize import Resize, find_resize, resized, width_of
@@ -32,7 +32,6 @@ from penjing.values import Note
 
 UNSAID = "no setting of the configuration says how many channels its layers share"
 CHANGED = "an earlier step put other layers into the model: hidden comes before it"
-UNPROVEN = "the network that its settings describe computes something else"
 GIVEN = "its hidden channels are what it answers with"
 OUTSIDE = ("embedding", "head")
 """Roles of towers that read or write what another carries."""
@@ -113,8 +112,9 @@ def narrow_hidden(
         aids.tell(f"narrow {name}", 0, 0)
         keep = _chosen(model, plan.resize, score, batches, aids)
         narrow = refreshed(model, resized(model.net, plan.resize, keep))
-        if not computes_the_rest(model, narrow, plan.resize, keep, model.family.probe(model.net, 0)):
-            yield from (Note(site, "width", name, 32.0, skipped=UNPROVEN) for site in tower.sites)
+        reason = why_unproven(model, narrow, plan.resize, keep, model.family.probe(model.net, 0))
+        if reason:
+            yield from (Note(site, "width", name, 32.0, skipped=reason) for site in tower.sites)
             continue
         touched = _touched(model, plan.resize)
         errors = _fitted(model, narrow, touched, (plan.resize, keep), batches) if fit else {}

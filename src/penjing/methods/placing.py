@@ -15,7 +15,7 @@ from penjing.layers.bitmap import stored_bytes
 from penjing.layers.dynamic import DynamicConv, DynamicLinear
 from penjing.layers.recurrent import IntRecurrent, weight_matrices
 from penjing.layers.static import StaticConv, StaticLinear
-from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable
+from penjing.layers.weight_only import IntConv, IntEmbedding, IntLinear, IntTable, release_floats
 from penjing.methods.base import Method
 from penjing.models.outputs import flat_output
 from penjing.models.tower import RECURRENT, Batch, Site, Tower
@@ -70,10 +70,11 @@ def place_codes(site: Site, codes: Codes, grid: Grid) -> tuple[nn.Module, int]:
 
 
 def code_site(site: Site, codes: Codes, grid: Grid, method: str, tower: str) -> Note:
-    """`place_codes`, told as a note."""
-    before = site.weight.detach().clone()
+    """`place_codes`, told as a note. The float weights that the error is measured with are not kept."""
+    before = site.weight.detach()
     layer, size_bytes = place_codes(site, codes, grid)
     error = relative_error(before, layer.weight)  # type: ignore[arg-type]
+    release_floats(layer)
     return Note(site.name, method, tower, 8.0 * size_bytes / before.numel(), error, size_bytes=size_bytes)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from penjing.models.attempt import attempt, reason_of
 from penjing.models.family import Model
 from penjing.models.narrow import SAME
 from penjing.models.outputs import float_tensors
@@ -18,17 +19,33 @@ from penjing.models.streams import Stream
 from penjing.models.tower import Batch
 from penjing.tensor.grid import relative_error
 
+UNLIKE = "the network that its settings describe computes something else"
+"""Why a narrower network is refused that runs, and answers something else."""
+
 
 @torch.no_grad()
-def computes_the_rest(wide: Model, narrow: Model, resize: Resize, keep: Mapping[Stream, Tensor], batch: Batch) -> bool:
-    """Return whether every tower of the narrow network says what the wide one says once it is blind to what is gone."""
+def why_unproven(wide: Model, narrow: Model, resize: Resize, keep: Mapping[Stream, Tensor], batch: Batch) -> str:
+    """Say why a narrow network is not proven to be the wide one without what is gone; empty where it is.
+
+    Every tower of the narrow network has to give what the wide one's gives once it is blind to what is gone.
+
+    Raises:
+        ModelError: a tower of the wide network fails on inputs that it is made for.
+    """
     with blinded(wide.net, narrow.net, resize, keep):
-        wanted = [[*float_tensors(_run(tower.run, batch))] for tower in wide.towers]
-    found = [[*float_tensors(_run(tower.run, batch))] for tower in narrow.towers]
-    if not any(wanted) or [*map(len, wanted)] != [*map(len, found)]:
-        return False
-    pairs = [pair for one, other in zip(wanted, found, strict=True) for pair in zip(one, other, strict=True)]
-    return all(any(_is_part(one, other, stays) for stays in (None, *keep.values())) for one, other in pairs)
+        expected = [[*float_tensors(attempt(wide, f"tower {one.name}", one.run, batch))] for one in wide.towers]
+    answers = []
+    for tower, tensors in zip(wide.towers, expected, strict=True):
+        try:
+            output = next(one for one in narrow.towers if one.name == tower.name).run(batch) if tensors else None
+        except Exception as error:  # shapes that do not go together, wherever the narrow network meets them
+            return f"the narrower tower {tower.name} fails: {reason_of(error)}"
+        answers.append([*float_tensors(output)])
+    if not any(expected) or [*map(len, expected)] != [*map(len, answers)]:
+        return UNLIKE
+    pairs = [pair for one, other in zip(expected, answers, strict=True) for pair in zip(one, other, strict=True)]
+    is_proven = all(any(_is_part(one, other, stays) for stays in (None, *keep.values())) for one, other in pairs)
+    return "" if is_proven else UNLIKE
 
 
 @contextlib.contextmanager
@@ -71,12 +88,6 @@ def _by_narrow(narrow: nn.Module, stays: Tensor, module: nn.Module, args: tuple[
     found = torch.zeros_like(output)
     found.movedim(axis, 0)[stays] = narrow(seen).movedim(axis, 0)
     return found
-
-
-def _run(run: Any, batch: Batch) -> Any:
-    with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
-        return run(batch)
-    return ()
 
 
 def _is_part(wide: Tensor, narrow: Tensor, stays: Tensor | None) -> bool:

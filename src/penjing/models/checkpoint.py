@@ -17,6 +17,8 @@ from typing import Any
 from penjing.errors import ModelError
 
 SINGLE = "model.safetensors"
+ADAPTER = "adapter_config.json"
+"""Of peft (LoRA and its kin): what the adapter is, and of which model."""
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 LENGTH_BYTES = 8
@@ -57,6 +59,8 @@ def check_folder(folder: Path, name: str) -> Weights:
     if not any(folder.iterdir()):
         raise ModelError(f"{name}: the folder is empty", hint="it should hold config.json and model.safetensors")
     if not (folder / "config.json").is_file():
+        if (folder / ADAPTER).is_file():
+            raise _adapter_alone(folder, name)
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
         hint = f"did you mean {folder / inside[0]}?" if inside else "a transformers checkpoint has one; copy it there"
         raise ModelError(f"{name}: config.json is missing", hint=hint)
@@ -65,6 +69,17 @@ def check_folder(folder: Path, name: str) -> Weights:
     for path in files:
         names |= check_safetensors(path)
     return Weights(files, frozenset(names), sum(path.stat().st_size for path in files))
+
+
+def _adapter_alone(folder: Path, name: str) -> ModelError:
+    """What to say of a folder that peft saved: weights of an adapter, which the model it was trained on lacks."""
+    base = read_json(folder / ADAPTER).get("base_model_name_or_path") if (folder / ADAPTER).is_file() else None
+    of = f" of {base}" if isinstance(base, str) and base else ""
+    return ModelError(
+        f"{name}: an adapter{of} without its model",
+        hint="merge it first, in Python: peft.AutoPeftModelForCausalLM.from_pretrained(DIR).merge_and_unload()"
+        ".save_pretrained(NEW_DIR), with the AutoPeftModel class of the task; then give NEW_DIR",
+    )
 
 
 def _weight_files(folder: Path, name: str) -> tuple[Path, ...]:
@@ -82,10 +97,7 @@ def _weight_files(folder: Path, name: str) -> tuple[Path, ...]:
         )
     others = sorted(path.name for path in folder.glob("*.safetensors"))
     if "adapter_model.safetensors" in others:
-        raise ModelError(
-            f"{name}: an adapter without its model",
-            hint="merge it first: peft's model.merge_and_unload().save_pretrained(DIR)",
-        )
+        raise _adapter_alone(folder, name)
     hint = f"rename {others[0]} to {SINGLE}" if len(others) == 1 else f"expected {SINGLE} or {INDEX} beside config.json"
     raise ModelError(f"{name}: {SINGLE} is missing", hint=hint)
 

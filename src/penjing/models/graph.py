@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from penjing.models.attempt import attempt
 from penjing.models.family import Model
 from penjing.models.outputs import flat_output
 from penjing.models.tower import Batch, Site, Tower
@@ -119,6 +120,7 @@ def _answers(model: Model, tower: Tower, batch: Batch) -> dict[Tower, Tensor]:
     found = {tower: flat_output(tower.run(batch))}
     for other in model.towers:
         if other.blocks and other is not tower:
-            with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
-                found[other] = flat_output(other.run(batch))
+            output = attempt(model, f"tower {other.name}", other.run, batch)
+            if output is not None:
+                found[other] = flat_output(output)
     return found

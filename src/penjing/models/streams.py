@@ -16,10 +16,15 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from penjing.errors import ModelError
+from penjing.models.attempt import attempt
 from penjing.models.capture import call
 from penjing.models.family import Model
 from penjing.models.inner import Inner, Leaf, Run, inner_of, is_depthwise, is_plain, reach, watched
 from penjing.models.tower import Batch, find_places, is_transposed
+
+FORWARD = "forward"
+"""What the whole network is called among the towers."""
 
 
 class Port(NamedTuple):
@@ -77,12 +82,10 @@ def find_streams(model: Model, batch: Batch) -> list[Stream]:
     ports = Ports(model.net)
     sites = [*ports.sites.values()]
     whole: Callable[[Batch], Any] = partial(call, model.net)
-    starts = [*(tower.run for tower in model.towers if tower.blocks), whole]
-    for start in starts:
+    starts = [*((f"tower {tower.name}", tower.run) for tower in model.towers if tower.blocks), (FORWARD, whole)]
+    for name, start in starts:
         with watched(model.net, sites, 0) as run:
-            output = None
-            with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
-                output = start(batch)
+            output = _answer(model, name, start, batch)
             names = _names(model.net, run, ports)
             for site, values in run.entered.items():
                 port = Port("in", site.name)
@@ -91,6 +94,18 @@ def find_streams(model: Model, batch: Batch) -> list[Stream]:
             for vector in _vectors(output) if start is not whole else ():
                 given += _reached(vector, run, names)
     return [_described(ports, units, {*given}) for ports in sets.all()]
+
+
+def _answer(model: Model, name: str, start: Callable[[Batch], Any], batch: Batch) -> Any:
+    """Output of a tower, which has to run on its inputs, or of the whole network, which need not where a tower did.
+
+    Whisper's own forward takes clips of 30 s alone; its towers take any length, and hold all that it is made of.
+    """
+    if name != FORWARD or not any(tower.blocks for tower in model.towers):
+        return attempt(model, name, start, batch)
+    with contextlib.suppress(ModelError):
+        return attempt(model, name, start, batch)
+    return None
 
 
 def _described(ports: frozenset[Port], units: Mapping[Port, Inner | None], given: Collection[Port]) -> Stream:

@@ -11,6 +11,7 @@ from torch import nn
 
 from penjing.layers.masked import Masked, carry_mask
 from penjing.layers.recurrent import weight_matrices
+from penjing.layers.weight_only import IntTable
 
 RECURRENT = (nn.LSTM, nn.GRU)
 
@@ -56,6 +57,12 @@ class Site:
         weight = self.module.weight
         assert isinstance(weight, torch.Tensor)
         return weight.t() if is_transposed(self.module) else weight
+
+    @property
+    def weight_count(self) -> int:
+        """How many numbers the weight has; a table of codes is asked for its sides, not turned into floats."""
+        table = getattr(self.module, "table", None)
+        return table.rows * table.width if isinstance(table, IntTable) else self.weight.numel()
 
     @property
     def weight_names(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from penjing.data.row import Row
 from penjing.data.split import Parts
+from penjing.judge.footprint import trim_heap
 from penjing.layers.lower import FLOAT_ACTIVATIONS, INT8_ACTIVATIONS
 from penjing.layers.weight_only import IntLinear
 from penjing.models.capture import call
@@ -130,6 +131,7 @@ def set_accuracy_levels(model: Model, inputs: LevelInputs, tell: Tell) -> list[s
         return []
     tell("measure what rounded activations cost", 0, 0)
     errors = rounding_errors(model, inputs.read_by(model))
+    trim_heap()
     _refine(layers, errors)
     floats = {}
     for name, layer in layers.items():

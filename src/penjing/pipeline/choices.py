@@ -34,6 +34,8 @@ class Choices:
     in_engine: bool
     shift: bool = False
     """whether the rows are judged once more under shift"""
+    no_graphs: str = ""
+    """why a run that named no format writes a checkpoint and no graphs; empty where it writes graphs"""
 
 
 def choose(job: Job, model: Model) -> Choices:
@@ -70,7 +72,7 @@ def choose(job: Job, model: Model) -> Choices:
         _check_resource(goal, judged=bool(rows), in_engine=in_engine)
     if shift:
         goals = (*goals, *shift_goals(goals, ranges=ranges))
-    return Choices(recipe, formats, goals, rows, in_engine, shift)
+    return Choices(recipe, formats, goals, rows, in_engine, shift, "" if job.formats else why_no_graphs(model))
 
 
 def _output_metrics(model: Model, *, in_engine: bool) -> tuple[str, ...]:
@@ -97,6 +99,15 @@ def choose_recipe(job: Job, model: Model) -> Recipe:
         needing = next(step.method.name for step in recipe.steps if step.method.needs_data)
         raise RecipeError(f"{needing} needs calibration data", hint="give --data or --calibration")
     return recipe
+
+
+def why_no_graphs(model: Model) -> str:
+    """Say why a model gets no ONNX graphs; empty where it gets some."""
+    if model.family.task is None:
+        return f"no ONNX graphs: {type(model.net).__name__} has none yet; checkpoint/ runs in PyTorch"
+    if is_too_large(model):
+        return "no ONNX graphs: the model is too large for one file, which ends at 2 GB; checkpoint/ runs in PyTorch"
+    return ""
 
 
 def choose_formats(job: Job, model: Model) -> tuple[Format, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -18,10 +19,10 @@ from penjing.artifact.publish import publish, staging
 from penjing.data.content import content_key
 from penjing.data.shifts.media import check_calibration_media
 from penjing.data.split import Parts, check_disjoint
-from penjing.errors import GoalNotMet
+from penjing.errors import GoalNotMet, RecipeError
 from penjing.evaluate.interval import ItemScores
 from penjing.evaluate.tolerance import OUT_OF_RANGE
-from penjing.judge.footprint import forget_peak, own_peak_bytes
+from penjing.judge.footprint import forget_peak, own_peak_bytes, trim_heap
 from penjing.judge.tasks import task_of
 from penjing.methods.base import RangeCalibrated, RoundsActivations
 from penjing.models.family import Model
@@ -32,6 +33,7 @@ from penjing.pipeline.coverage import coverage_table, source_sites, tower_parame
 from penjing.pipeline.engines import judge_engines, other_engines, scores_on_rows
 from penjing.pipeline.gate import Verdict, hold
 from penjing.pipeline.graphs import export_graphs, runnable
+from penjing.pipeline.in_memory import checkpoint_of
 from penjing.pipeline.job import Format, Job, Options, helper_number, plan_job, with_data
 from penjing.pipeline.judging import judging_plan
 from penjing.pipeline.material import RangeRows, range_material, validation_material
@@ -52,10 +54,30 @@ from penjing.pipeline.stages import are_shown, watcher
 from penjing.pipeline.steps import Bench, Calibration, run_steps
 from penjing.pipeline.write import layout_warnings, report_document, result_json, write_artifact, write_report
 from penjing.recipe import Recipe
-from penjing.report.numbers import bytes_text, seconds_text
 from penjing.runtimes.engine import Engine
 from penjing.teach.rows import is_training_set, rows_to_learn
 from penjing.values import Tell, silent
+
+
+def compress_any(model: Any, out: Any, options: Options, *, tell: Tell = silent) -> dict[str, Any]:
+    """`compress` for programs, which may hold the model in memory: a `PreTrainedModel` is saved beside `out` first.
+
+    Raises:
+        RecipeError: no `out` to write to.
+        ModelError: something that is no model.
+    """
+    if not isinstance(out, (str, os.PathLike)):
+        if isinstance(model, torch.nn.Module):
+            raise RecipeError(
+                "neither batches nor a folder to write to",
+                hint="a module in memory needs batches=[…]; a PreTrainedModel may have out, a folder, instead",
+            )
+        what = "no folder to write to" if out is None else f"out is a {type(out).__name__}, not a folder"
+        raise RecipeError(what, hint="give out, the folder of the artifact")
+    if model is None:
+        return compress(None, Path(out), options, tell=tell)
+    with checkpoint_of(model, "compress", Path(os.path.abspath(out)).parent) as name:
+        return compress(name, Path(out), options, tell=tell)
 
 
 def compress(
@@ -76,6 +98,9 @@ def compress(
     opened = open_model(job.model)
     job = with_data(job, opened.family.task, tell)
     choices = choose(job, opened)
+    no_graphs = [choices.no_graphs] if choices.no_graphs else []
+    for line in no_graphs:
+        tell(line, 0, 0)
     counted = (source_sites(opened), tower_parameters(opened))
     with staging(job.out, job.work, fresh=not job.resume) as folder:
         calibration = calibration_of(job, opened, choices.recipe, tell)
@@ -84,11 +109,7 @@ def compress(
         check_disk(opened, choices.recipe, calibration, job.work)
         expected = expect(opened, choices.recipe, calibration)
         forget_peak()
-        tell(
-            f"the steps will take about {seconds_text(expected.seconds)} and {bytes_text(expected.peak_rss_bytes)}",
-            0,
-            0,
-        )
+        tell(expected.as_text(), 0, 0)
         watch = watcher(job.parts.select, job.engine, tell) if shown(job, choices) and job.parts else None
         first = watch(opened, "source") if watch else None
         bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
@@ -109,7 +130,7 @@ def compress(
             "seconds": time.perf_counter() - start,
             "checkpoint": layout._asdict() if layout else None,
             "graphs": sorted(f"onnx/{path.name}" for path in folder.glob("onnx/*.onnx")),
-            "warnings": [*document["warnings"], *layout_warnings(layout), *levels],
+            "warnings": [*no_graphs, *document["warnings"], *layout_warnings(layout), *levels],
         }
         if not verdict.published:
             raise refusal(job, document, verdict)
@@ -198,6 +219,7 @@ def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
         folder.mkdir()
         export_graphs(model, folder, "source", tell)
         runnable(model, folder)
+        trim_heap()
     return exported(model, folder, None if choices.rows else choices.recipe.seed)
 
 
@@ -206,6 +228,7 @@ def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -
     if "onnx" in formats:
         export_graphs(model, folder, "result", tell)
         runnable(model, folder)
+        trim_heap()
     if "checkpoint" not in formats:
         return None
     tell("write checkpoint", 0, 0)

@@ -28,7 +28,7 @@ class Found(NamedTuple):
 def source_sites(model: Model) -> dict[str, Found]:
     """Every site by its name, counted before anything is compressed."""
     return {
-        name: Found(tower.name, site.kind, site.weight.numel())
+        name: Found(tower.name, site.kind, site.weight_count)
         for tower in model.towers
         for name, site in tower.sites.items()
     }
@@ -83,10 +83,10 @@ def _row(name: str, found: Found, site: Site | None, note: Note | None) -> dict[
     changed = note is not None and not note.skipped
     size_bytes, bits = 0, note.bits if note and changed else 32.0
     if site is not None:
-        size_bytes = note.size_bytes if note and changed else 4 * site.weight.numel()
+        size_bytes = note.size_bytes if note and changed else 4 * site.weight_count
         if changed and isinstance(site.module, TABLED):  # its blocks may have become smaller since
             size_bytes = stored_bytes(site.module)
-            bits = 8.0 * size_bytes / site.weight.numel()
+            bits = 8.0 * size_bytes / site.weight_count
     return {
         "site": name,
         "tower": found.tower,

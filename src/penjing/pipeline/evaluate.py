@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penjing.apps.search import Embedding, Kept, artifact_of
-from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
+from penjing.artifact.manifest import how_to_open, is_artifact, model_bytes, read_manifest
 from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
@@ -29,16 +29,20 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A model or artifact ready to run: its runner, the folder of its graphs where it has any, its bytes."""
+    """A model or artifact ready to run: its runner, the folder of its graphs where it has any, its bytes.
+
+    `checkpoint_bytes` are those of its weight files on disk where `size_bytes` counts four a parameter.
+    """
 
     runner: Any
     folder: Path | None
     size_bytes: int
+    checkpoint_bytes: int | None = None
 
 
 def evaluate(  # noqa: PLR0913 - the options of the command
     model: str,
-    data: str,
+    data: Any,
     *,
     against: str | None = None,
     task: str | None = None,
@@ -119,7 +123,7 @@ def check_alone(task: str, rows: Sequence[Row], against: str | None) -> None:
         )
 
 
-def judge_rows(data: str, tell: Tell = silent) -> tuple[Row, ...]:
+def judge_rows(data: Any, tell: Tell = silent) -> tuple[Row, ...]:
     """The rows of a data set that judge; what of it was left out is told."""
     dataset = load_dataset(data)
     for note in dataset.notes:
@@ -135,8 +139,11 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
     artifact = is_artifact(folder)
     if artifact and engine.name != "torch":
         if not (folder / "onnx").is_dir():
-            raise EngineError(f"{folder} holds a checkpoint and no graphs", hint="give --engine torch")
-        return Opened(open_runner(folder, read_manifest(folder), engine), folder, model_bytes(folder))
+            raise EngineError(
+                f"{folder} holds a checkpoint and no graphs", hint=how_to_open(folder, read_manifest(folder))
+            )
+        size_bytes = model_bytes(folder)
+        return Opened(open_runner(folder, read_manifest(folder), engine), folder, size_bytes, size_bytes)
     import torch
 
     from penjing.calibrate.runner import reference_runner
@@ -149,15 +156,16 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
     if model.family.task is None:
         raise EngineError(
             f"{type(model.net).__name__} has no task that can be judged yet",
-            hint="`penjing compress` compares its outputs",
+            hint=how_to_open(folder, read_manifest(folder)) if artifact else "`penjing compress` compares its outputs",
         )
     check_front_end(model)
     size_bytes = model_bytes(folder) if artifact else 4 * int(model.source["parameters"])
+    on_disk = size_bytes if artifact else model.source.get("size_bytes")
     if engine.name == "torch":
-        return Opened(reference_runner(model), None, size_bytes)
+        return Opened(reference_runner(model), None, size_bytes, on_disk)
     export_graphs(model, scratch, name, tell)
     runnable(model, scratch)
-    return Opened(open_runner(scratch, read_manifest(scratch), engine), scratch, size_bytes)
+    return Opened(open_runner(scratch, read_manifest(scratch), engine), scratch, size_bytes, on_disk)
 
 
 def _indexed(folder: Path, engine: Engine, scratch: Path, tell: Tell) -> Opened:
@@ -192,4 +200,5 @@ def _measures(one: Opened, engine: Engine, speed: Latency, scores: Any) -> Measu
         speed.p95_ms,
         peak_rss_bytes(one.folder, engine) if one.folder else None,
         measure_all(scores),
+        one.checkpoint_bytes,
     )

@@ -7,9 +7,10 @@ from typing import Any
 
 from penjing.artifact.manifest import is_artifact, model_bytes, read_manifest
 from penjing.runtimes.engine import choose_engine
+from penjing.values import Tell, silent
 
 
-def inspect(name: str, *, threads: int | None = None) -> dict[str, Any]:
+def inspect(name: str, *, threads: int | None = None, tell: Tell = silent) -> dict[str, Any]:
     """Return the document of `inspect --json` for a model, or for an artifact from its manifest."""
     folder = Path(name)
     if is_artifact(folder):
@@ -21,7 +22,10 @@ def inspect(name: str, *, threads: int | None = None) -> dict[str, Any]:
     from penjing.models.profile import inspect_model
 
     torch.set_num_threads(chosen.threads)
-    return inspect_model(open_model(name))
+    tell(f"open {name}", 0, 0)
+    model = open_model(name)
+    tell("count operations and time towers", 0, 0)
+    return inspect_model(model)
 
 
 def inspect_artifact(folder: Path) -> dict[str, Any]:

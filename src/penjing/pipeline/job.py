@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from penjing.artifact.publish import check_out
 from penjing.data.audio import audio_length, decode_audio
@@ -16,8 +16,9 @@ from penjing.data.row import DataSet, Row
 from penjing.data.source import load_dataset
 from penjing.data.split import Parts, split, split_with_calibration
 from penjing.errors import RecipeError, did_you_mean
+from penjing.evaluate.catalogue import RESOURCES, SHIFTED
 from penjing.evaluate.goals import Goal, parse_goals
-from penjing.recipe import Recipe, read_recipe
+from penjing.recipe import Recipe, recipe_of
 from penjing.runtimes.engine import Engine, choose_engine
 from penjing.train.launch import processes, rank
 from penjing.values import Tell
@@ -28,6 +29,9 @@ BUILTIN_OF = {
     "encoder": "text",
 }  # fmt: skip
 """The built-in set of a task."""
+TIMED = ("p50_ms", "p95_ms")
+WITHOUT_DATA = ("cosine", "logit_kl", *(name for name in RESOURCES if name not in TIMED))
+"""What is measured where no data judges: likeness of outputs, bytes, memory."""
 FORMATS: tuple[Format, ...] = ("onnx", "checkpoint")
 
 
@@ -35,9 +39,11 @@ FORMATS: tuple[Format, ...] = ("onnx", "checkpoint")
 class Options:
     """Options of `compress`, as the command line names them."""
 
-    data: str | None = None
-    calibration: str | None = None
-    recipe: str | None = None
+    data: Any = None
+    """a name, a folder or a file; from Python a `datasets.Dataset`, too. `calibration` likewise"""
+    calibration: Any = None
+    recipe: Any = None
+    """a file or a built-in name; from Python a list of steps, too"""
     goals: Sequence[str] = ()
     formats: Sequence[str] = ()
     engine: str = "auto"
@@ -104,7 +110,7 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
             "--resume with several processes: only the first of them kept what was learned",
             hint="go on in one process, without the launcher",
         )
-    recipe = read_recipe(options.recipe) if options.recipe else None
+    recipe = None if options.recipe is None else recipe_of(options.recipe)
     goals = parse_goals(options.goals)
     for name in options.formats:
         if name not in FORMATS:
@@ -115,9 +121,12 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     engine = choose_engine(options.engine, options.threads, cache=False)
     place = Path(os.path.abspath(out))
     check_out(place, overwrite=options.overwrite)
-    data = options.data or (recipe.data if recipe else None)
-    found = load_dataset(data) if data else None
-    calibration = load_dataset(options.calibration) if options.calibration else None
+    data = options.data if options.data is not None else (recipe.data if recipe else None)
+    found = None if data is None else load_dataset(data)
+    learns = recipe is not None and any(step.method.learns for step in recipe.steps)
+    if data is None and not learns:  # what learns takes a built-in set of the task, which is known later
+        check_goals_without_data(goals or (recipe.goals if recipe else ()))
+    calibration = None if options.calibration is None else load_dataset(options.calibration)
     parts = split_parts(found, calibration)
     notes = tuple(note for named_set in (found, calibration) if named_set is not None for note in named_set.notes)
     formats = tuple(name for name in FORMATS if name in options.formats)
@@ -125,6 +134,19 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
         named, place, recipe, goals, formats, engine, options.seed, options.resume, found, parts, options.quick,
         own_calibration=options.calibration is not None, notes=notes,
     )  # fmt: skip
+
+
+def check_goals_without_data(goals: Iterable[Goal]) -> None:
+    """Refuse goals on what only rows of data measure: the task's metrics, shift and milliseconds.
+
+    Raises:
+        RecipeError: there is such a goal.
+    """
+    for goal in goals:
+        name = goal.metric.rpartition("/")[2]
+        if goal.metric.startswith(SHIFTED) or name not in WITHOUT_DATA:
+            reason = "items are timed on data" if name in TIMED else "it is measured on data"
+            raise RecipeError(f"goal {goal.text!r} cannot be measured: {reason}", hint="give --data")
 
 
 def split_parts(data: DataSet | None, calibration: DataSet | None) -> Parts | None:

@@ -84,7 +84,7 @@ def compare(model: Model, source: Exported, result: Path, plan: JudgingPlan, eng
         found = Judgement({"source": {}, "result": compare_draws(model, pairs, source.draws, tell)})
     scores = found.scores
     tell("measure memory", 0, 0)
-    sizes = {"source": source_bytes(model), "result": model_bytes(result)}
+    sizes = {"source": source_sizes(model), "result": result_sizes(result)}
     measured = {
         name: _measures(engine, sizes[name], scores[name], found.speeds.get(name), peak_rss_bytes(one.folder, engine))
         for name, one in both.items()
@@ -148,7 +148,7 @@ def compare_in_torch(
     """Measure the task of two networks in PyTorch; `folder` holds the files of the result."""
     runners = {"source": reference_runner(source), "result": reference_runner(result)}
     found = judge_runners(runners, plan, threads, tell)
-    sizes = {"source": source_bytes(source), "result": model_bytes(folder)}
+    sizes = {"source": source_sizes(source), "result": result_sizes(folder)}
     scores = found.scores
     engine = Engine("torch", threads)
     measured = {name: _measures(engine, sizes[name], scores[name], found.speeds[name], None) for name in sizes}
@@ -161,32 +161,44 @@ def time_in_torch(source: Model, rows: Sequence[Row], threads: int, tell: Tell) 
     tell("time PyTorch", 0, 0)
     runners = {"torch": reference_runner(source)}
     found = item_latencies(runners, rows, threads, rounds=SPEED_ROWS)["torch"]
-    return Measures("torch", threads, source_bytes(source), found.p50_ms, found.p95_ms)
+    size_bytes, checkpoint_bytes = source_sizes(source)
+    return Measures("torch", threads, size_bytes, found.p50_ms, found.p95_ms, checkpoint_bytes=checkpoint_bytes)
 
 
 def compare_outputs_in_torch(model: Model, source: Probed, folder: Path, threads: int) -> Comparison:
     """Compare outputs of the towers before and after, where there is no task or no data; `model` is the result."""
     engine = Engine("torch", threads)
     return Comparison(
-        _measures(engine, source_bytes(model), {}, None, None),
-        _measures(engine, model_bytes(folder), compare_towers(source, model), None, None),
+        _measures(engine, source_sizes(model), {}, None, None),
+        _measures(engine, result_sizes(folder), compare_towers(source, model), None, None),
     )
 
 
-def source_bytes(model: Model) -> int:
-    """What the gate compares bytes with: four per parameter of the source."""
-    return 4 * int(model.source["parameters"])
+def source_sizes(model: Model) -> tuple[int, int | None]:
+    """What the gate compares bytes with: four per parameter of the source, and those of its files on disk."""
+    return 4 * int(model.source["parameters"]), model.source.get("size_bytes")
+
+
+def result_sizes(folder: Path) -> tuple[int, int]:
+    """Bytes of the model files, as they are compared with the float32 source and with its checkpoint."""
+    size_bytes = model_bytes(folder)
+    return size_bytes, size_bytes
 
 
 def _measures(
-    engine: Engine, size_bytes: int, scores: Mapping[str, Any], speed: Latency | None, rss_bytes: int | None
+    engine: Engine,
+    sizes: tuple[int, int | None],
+    scores: Mapping[str, Any],
+    speed: Latency | None,
+    rss_bytes: int | None,
 ) -> Measures:
     return Measures(
         engine.name,
         engine.threads,
-        size_bytes,
+        sizes[0],
         speed.p50_ms if speed else None,
         speed.p95_ms if speed else None,
         rss_bytes,
         measure_all(scores),
+        sizes[1],
     )

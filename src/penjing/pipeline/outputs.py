@@ -17,6 +17,7 @@ import numpy as np
 
 from penjing.evaluate.interval import ItemScores
 from penjing.judge.quality import compare_outputs
+from penjing.layers.weight_only import floats_of_one_layer
 from penjing.models.family import Model
 from penjing.models.outputs import outputs_by_tower
 from penjing.models.tower import Batch
@@ -57,7 +58,8 @@ def probe_towers(model: Model, seed: int) -> Probed:
 
 def compare_towers(source: Probed, result: Model) -> dict[str, ItemScores]:
     """Compare what the towers of the result answer to the source's probes, tower by tower."""
-    answers = [outputs_by_tower(result, probe) for probe in source.probes]
+    with floats_of_one_layer(result.net):
+        answers = [outputs_by_tower(result, probe) for probe in source.probes]
     return compare_outputs([
         {tower: [({OUTPUT: before[tower]}, {OUTPUT: after[tower]})] for tower in before}
         for before, after in zip(source.outputs, answers, strict=True)

@@ -19,6 +19,7 @@ from penjing.models.family import Model
 from penjing.models.tower import Batch, Tower
 from penjing.pipeline.steps import Calibration
 from penjing.recipe import Recipe
+from penjing.report.numbers import bytes_text, seconds_text
 from penjing.teach.cache import check_room
 
 ROUNDING_S_PER_WEIGHT = 0.3e-6
@@ -34,6 +35,10 @@ class Expected:
     seconds: float
     peak_rss_bytes: int
 
+    def as_text(self) -> str:
+        """The two in a sentence."""
+        return f"the steps will take about {seconds_text(self.seconds)} and {bytes_text(self.peak_rss_bytes)}"
+
     def as_json(self) -> dict[str, float]:
         """As the report keeps it, beside what the steps took."""
         return {"expected_seconds": self.seconds, "expected_peak_rss_bytes": self.peak_rss_bytes}
@@ -47,7 +52,7 @@ def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
     for step in recipe.steps:
         seconds += step.method.takes()
         for tower in step.targets(model.towers):
-            weights = sum(site.weight.numel() for site in step.method.chosen(tower))
+            weights = sum(site.weight_count for site in step.method.chosen(tower))
             extra_bytes = max(extra_bytes, _largest_site(tower))
             if step.method.needs_data and calibration.batches:
                 batches = calibration.batches
@@ -98,7 +103,7 @@ def _moments(tower: Tower, method: Method) -> int:
 
 def _largest_site(tower: Tower) -> int:
     """Bytes of rounding the largest site: a few copies of it in float."""
-    return max((3 * 4 * site.weight.numel() for site in tower.sites.values()), default=0)
+    return max((3 * 4 * site.weight_count for site in tower.sites.values()), default=0)
 
 
 def _bytes(value: Any) -> int:

@@ -14,6 +14,8 @@ from typing import Any
 import penjing
 from penjing.artifact.checkpoint import NOTES, load_network, save_network, structured_network
 from penjing.data.row import Row
+from penjing.judge.footprint import trim_heap
+from penjing.layers.weight_only import release_floats
 from penjing.methods import Aids, Method
 from penjing.methods.base import RangeCalibrated, RoundsActivations
 from penjing.models.family import Model
@@ -115,6 +117,8 @@ def run_steps(
         method, kept = step.method, work / keys[place]
         with named(place + 1, method):
             done.append(_run_step(model, step, calibration, recipe.seed, bench, tell))
+        release_floats(model.net)
+        trim_heap()
         if method.restructures:
             model = refreshed(model, folder=method.folder(model, work / SCRATCH))
         if watch is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from penjing.artifact.manifest import is_artifact
+from penjing.errors import ArtifactError
 from penjing.models.hub import BUILTIN
 from penjing.runtimes import load as load_artifact
 from penjing.runtimes.engine import choose_engine
@@ -19,6 +21,8 @@ def load(
 
     A built-in model runs in PyTorch unless an engine is named, which then runs its float32 graphs.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArtifactError(f"an artifact is a folder, not a {type(path).__name__}", hint="give its path")
     if str(path) in BUILTIN and not is_artifact(Path(path)):
         return _builtin(str(path), engine, threads)
     return load_artifact(path, engine, threads, exact=exact, warm_up=warm_up)

@@ -23,6 +23,9 @@ PIPELINE_TAGS = {
     "causal_lm": "text-generation",
     "image_text_to_text": "image-text-to-text",
     "encoder": "feature-extraction",
+    "image_to_text": "image-to-text",
+    "visual_question_answering": "visual-question-answering",
+    "multimodal": "any-to-any",
 }
 """Task of the manifest -> pipeline tag of the hub."""
 
@@ -118,12 +121,11 @@ def _running(document: Document) -> str:
     folder = document.artifact_name or "ARTIFACT"
     path = shlex.quote(folder)
     speech = _task(document) == "speech_seq2seq"
+    if not _has_graphs(document):
+        return "\n\n".join(["## Run it", *_running_in_torch(document, path), *_opening_plainly(document)])
     commands = [f"penjing transcribe {path} call.wav"] if speech else []
     commands.append(f"penjing evaluate {path} --data DATA")
     parts = ["## Run it", fence("pip install penjing\n" + "\n".join(commands), "sh")]
-    if not _has_graphs(document):
-        parts.append("There are no ONNX graphs here: `checkpoint/` holds the codes and scales as safetensors.")
-        return "\n\n".join([*parts, *_opening_plainly(document)])
     usual = FIRST_GRAPHS.get(_task(document), "onnx/model.onnx")
     graph = usual if usual in document.graphs else next(iter(document.graphs), usual)
     where = json.dumps(f"{folder}/{graph}", ensure_ascii=False)
@@ -143,6 +145,23 @@ def _running(document: Document) -> str:
             " This layout runs in ONNX Runtime and OpenVINO, not in transformers.js."
         )
     return "\n\n".join([*parts, *_opening_plainly(document)])
+
+
+def _running_in_torch(document: Document, path: str) -> list[str]:
+    """How an artifact without graphs is used: measured by a command where it has a task, opened in Python."""
+    where = json.dumps(f"{document.artifact_name or 'ARTIFACT'}/checkpoint", ensure_ascii=False)
+    program = (
+        "from pathlib import Path\n\n"
+        "from penjing.artifact.checkpoint import load_network\n\n"
+        f"network = load_network(Path({where}))"
+    )
+    commands = ['pip install "penjing[compress]"']
+    commands += [f"penjing evaluate {path} --data DATA --engine torch"] if document.model.task else []
+    return [
+        "There are no ONNX graphs here: `checkpoint/` holds the codes and scales as safetensors, for PyTorch.",
+        fence("\n".join(commands), "sh"),
+        fence(program, "python"),
+    ]
 
 
 def _opening_plainly(document: Document) -> list[str]:
@@ -196,6 +215,8 @@ def _pipeline_tag(document: Document) -> str | None:
     if _task(document) == "classifier":
         sees = any(tower.modality == "image" for tower in document.towers)
         return "image-classification" if sees else "text-classification"
+    if _task(document) == "dual_encoder" and any(tower.modality == "audio" for tower in document.towers):
+        return "zero-shot-audio-classification"
     return PIPELINE_TAGS.get(_task(document))
 
 

@@ -66,6 +66,7 @@ class MeasuresPart(Part):
     engine: str = ""
     threads: int = 0
     size_bytes: Count = None
+    checkpoint_bytes: Count = None
     p50_ms: Number = None
     p95_ms: Number = None
     peak_rss_bytes: Count = None

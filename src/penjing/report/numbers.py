@@ -9,6 +9,7 @@ NOTHING = "–"
 MINUS = "−"
 LABELS = {
     "size_bytes": "size of model files",
+    "checkpoint_bytes": "size, source as on disk",
     "p50_ms": "time per item, median",
     "p95_ms": "time per item, p95",
     "peak_rss_bytes": "peak memory",

@@ -145,8 +145,11 @@ def verdict(document: Document) -> Text:
     if document.published:
         before, after = document.source.size_bytes, document.result.size_bytes
         times = (document.source.p50_ms, document.result.p50_ms)
-        facts = [factor_text("size_bytes", before, after), factor_text("p50_ms", *times)]
-        told = ", ".join(fact for fact in facts if fact != NOTHING)
+        on_disk = (document.source.checkpoint_bytes, document.result.checkpoint_bytes)
+        sizes = {"float32": factor_text("size_bytes", before, after), "on disk": factor_text("size_bytes", *on_disk)}
+        facts = [f"{factor} (source {kind})" for kind, factor in sizes.items() if factor != NOTHING]
+        facts = facts if len(facts) > 1 else [factor for factor in sizes.values() if factor != NOTHING]
+        told = ", ".join([*facts, *(fact for fact in [factor_text("p50_ms", *times)] if fact != NOTHING)])
         where = f" {document.artifact}" if document.artifact else ""
         return Text.assemble(("published", "bold green"), where, took, f": {told}" if told else "")
     reasons = [shortfall_text(goal) for goal in document.goals if not goal.met] + list(document.problems)

@@ -53,13 +53,13 @@ def load(
 
 def open_runner(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
     """Open the runner of the manifest's task."""
+    from penjing.artifact.manifest import how_to_open
     from penjing.errors import ArtifactError
 
     if manifest.get("task") not in OPENERS:
-        raise ArtifactError(
-            f"{folder} has no task that the engines run",
-            hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",
-        )
+        raise ArtifactError(f"{folder} has no task that the engines run", hint=how_to_open(folder, manifest))
+    if not (folder / "onnx").is_dir() and (folder / "checkpoint").is_dir():
+        raise ArtifactError(f"{folder} holds a checkpoint and no graphs", hint=how_to_open(folder, manifest))
     return runner_of(ArtifactParts(folder, manifest, engine))
 
 

@@ -81,6 +81,8 @@ def choose_engine(name: str = "auto", threads: int | None = None, *, exact: bool
         if engine == name:
             if engine == "openvino":
                 need("openvino", "openvino")
+            if threads is not None and not isinstance(threads, int):
+                raise EngineError(f"threads is {threads!r}, not a whole number", hint="give threads=1 or more")
             if threads is not None and threads < 1:
                 raise EngineError(f"{threads} threads cannot run anything", hint="give --threads 1 or more")
             return Engine(engine, threads or available_cores(), exact, cache)

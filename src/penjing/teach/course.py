@@ -21,6 +21,7 @@ from penjing.teach.fitness import check_losses
 from penjing.teach.frozen import Kept, frozen_towers
 from penjing.teach.joining import kind_of, spread
 from penjing.teach.mapping import layer_map
+from penjing.teach.matrices import cheap_to_orthogonalize
 from penjing.teach.objective import Objective, Weights
 from penjing.teach.parts import Learners, Student
 from penjing.teach.teacher import Teacher, identity, tensors_key, weights_key
@@ -57,7 +58,10 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How it is learned. `batch` items make a step, in `accumulate` parts; with `bfloat16`, products in that type."""
+    """How it is learned. `batch` items make a step, in `accumulate` parts; with `bfloat16`, products in that type.
+
+    With `chooses_matrices` Muon moves only those for which it is cheap, whatever `plan.orthogonal` says.
+    """
 
     plan: Plan
     weights: Weights
@@ -65,6 +69,7 @@ class Course:
     accumulate: int
     seed: int
     bfloat16: bool = False
+    chooses_matrices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,9 @@ def teach(
         objective.in_bfloat16 = course.bfloat16
         parts = max(course.accumulate, needed_parts(answers, data.sample, course.batch))
         course = replace(course, accumulate=parts)
+        if course.chooses_matrices:
+            cheap = cheap_to_orthogonalize(objective, answers, data.sample, course.batch / accelerator.num_processes)
+            course = replace(course, plan=replace(course.plan, orthogonal=cheap))
         loop = _loop(objective, data, course, run, accelerator)
         kept = Kept(frozen, asked_of.heard if asked_of else None)
         with kept.in_place():

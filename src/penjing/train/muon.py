@@ -48,6 +48,16 @@ class Muon(torch.optim.Optimizer):
         matrix.mul_(1 - rate * decay).add_(step, alpha=-rate * size)
 
 
+def relative_cost(shape: tuple[int, int], tokens: float) -> float:
+    """Multiplications of one step of Muon, relative to those of learning a matrix's gradient.
+
+    With n the shorter and m the longer side, an iteration multiplies 4 n² m + 2 n³ numbers (twice n × m by n, once
+    n × n by n, two operations each); the forward and the two backward products of `tokens` rows take 6 n m tokens.
+    """
+    n, m = min(shape), max(shape)
+    return TIMES * (4 * n * n * m + 2 * n**3) / (6 * n * m * max(tokens, 1e-9))
+
+
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix (rows, columns) with its singular values near 1, by Newton-Schulz iterations of fifth order."""
     kind = torch.bfloat16 if multiplies_bfloat16() else torch.float32

@@ -9,6 +9,7 @@ rows orthogonal costs some 4 n / tokens times what learning from them does.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 import torch
@@ -36,11 +37,18 @@ class Rates(Protocol):
 
 
 class Optimizers:
-    """Both of them, as one, for the parameters of a module that are to be trained; `orthogonal`: with Muon."""
+    """Both of them, as one, for the parameters of a module that are to be trained.
 
-    def __init__(self, objective: nn.Module, schedule: Rates, orthogonal: bool = True) -> None:
+    Args:
+        objective: the module.
+        schedule: its learning rates.
+        orthogonal: whether Muon moves the matrices of layers, or the names of those that it moves.
+    """
+
+    def __init__(self, objective: nn.Module, schedule: Rates, orthogonal: bool | Collection[str] = True) -> None:
         named = {name: value for name, value in objective.named_parameters() if value.requires_grad}
-        layers = [value for name, value in named.items() if orthogonal and _is_layer_matrix(name, value)]
+        by_muon = (named if orthogonal else ()) if isinstance(orthogonal, bool) else orthogonal
+        layers = [value for name, value in named.items() if name in by_muon and is_layer_matrix(name, value)]
         chosen = {id(value) for value in layers}
         rest = [value for value in named.values() if id(value) not in chosen]
         decay, rate = schedule.weight_decay, schedule.peak_rate
@@ -87,6 +95,6 @@ class Optimizers:
                     optimizer.state[parameter] = kept
 
 
-def _is_layer_matrix(name: str, value: Tensor) -> bool:
+def is_layer_matrix(name: str, value: Tensor) -> bool:
     """Whether it is the matrix of a linear layer; tables and positions are looked up, not multiplied by."""
     return value.ndim == 2 and "embed_tokens" not in name and "positions" not in name

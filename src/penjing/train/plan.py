@@ -14,7 +14,7 @@ class Plan:
     takes; the number is kept with the state, so that a resumed run ends where an unbroken one would. `average` is the
     weight that the running mean of the parameters keeps of itself at a step. Every `check_every` steps the held-out
     loss is measured; training ends where it has not fallen `patience` times in a row. Matrices of layers take
-    `orthogonal` steps, by Muon.
+    `orthogonal` steps, by Muon: all of them, none, or those that are named.
     """
 
     steps: int = 300
@@ -22,7 +22,7 @@ class Plan:
     warm_up: int = 10
     floor: float = 0.02
     weight_decay: float = 0.0
-    orthogonal: bool = True
+    orthogonal: bool | tuple[str, ...] = True
     longest_gradient: float = 1.0
     average: float = 0.98
     check_every: int = 25
