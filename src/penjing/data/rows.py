@@ -22,6 +22,9 @@ SYNONYMS = {
 }
 """Names of columns in well-known sets, taken in this order where there is none of our name."""
 PARTS = ("calibrate", "select", "judge")
+LONGEST_TEXT = 2_000_000
+"""Characters of one field: a long novel. Tokenizers take seconds for it, and no model reads as much at once."""
+LONGEST_NAME = 1000
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".w64"}
 
@@ -94,6 +97,8 @@ class _Seen:
     def new_id(self, record: Record, fields: Mapping[str, str], found: _File) -> str:
         """Name a record, or say which earlier one it repeats."""
         given = record.values.get("id")
+        if len(str(given)) > LONGEST_NAME:
+            raise DataError(f"{record.place}: an id of {len(str(given))} characters", hint="leave the column out")
         fields_of_content = {name: text for name, text in sorted(fields.items()) if name != PROVENANCE}
         content = json.dumps(fields_of_content, ensure_ascii=False).encode()
         if isinstance(found.file, bytes):
@@ -124,6 +129,11 @@ def _fields(record: Record) -> dict[str, str]:
         if not isinstance(value, str | int | float):
             raise DataError(f"{record.place}: {column} is a {type(value).__name__}", hint="give one text per row")
         fields[column] = str(value)
+        if len(fields[column]) > LONGEST_TEXT:
+            raise DataError(
+                f"{record.place}: {column} has {len(fields[column]):,} characters, a row has {LONGEST_TEXT:,} at most",
+                hint="put it into a .txt file, which is read in passages",
+            )
     return fields
 
 
@@ -141,17 +151,34 @@ def _file(record: Record, folder: Path | None) -> _File:
         return _File(None, None, "")
     value = record.values[column]
     kind: Media | None = "image" if column == "image" else "audio" if column == "audio" else None
-    if isinstance(value, Mapping) and value.get("bytes"):
-        return _File(kind, bytes(value["bytes"]), PurePosixPath(value.get("path") or "").name)
-    if isinstance(value, Mapping) and value.get("path"):
-        return _File(kind, Path(value["path"]), PurePosixPath(value["path"]).name)
+    if isinstance(value, Mapping):
+        media = _embedded(record.place, column, value, folder)
+        return media._replace(media=kind or media.media)
     if not isinstance(value, str) or folder is None:
         raise DataError(f"{record.place}: {column} is not a file name", hint="give a path relative to the folder")
     return _local(record.place, value, folder)
 
 
+def _embedded(place: str, column: str, value: Mapping[str, Any], folder: Path | None) -> _File:
+    """Media as `datasets` stores them; a path in a table that lies in a folder is one in that folder."""
+    content, path = value.get("bytes"), value.get("path")
+    if not isinstance(path, str | None):
+        raise DataError(f"{place}: the path of {column} is not text", hint="give a path relative to the folder")
+    title = PurePosixPath(path or "").name
+    if content:
+        if not isinstance(content, bytes | bytearray):
+            hint = "JSON and CSV hold none: name a file in file_name instead"
+            raise DataError(f"{place}: the bytes of {column} are a {type(content).__name__}", hint=hint)
+        return _File(None, bytes(content), title)
+    if not path:
+        raise DataError(f"{place}: {column} has neither bytes nor a path", hint="fill it in or remove the row")
+    return _File(None, Path(path), title) if folder is None else _local(place, path, folder)
+
+
 def _local(place: str, name: str, folder: Path) -> _File:
     """Resolve a file name inside a folder."""
+    if len(name) > LONGEST_NAME:
+        raise DataError(f"{place}: a file name of {len(name)} characters", hint="give a path relative to the folder")
     inside = PurePosixPath(name)
     if inside.is_absolute() or ".." in inside.parts or "\0" in name:
         raise DataError(f"{place}: {name} is outside of the folder", hint="give a path relative to the folder")

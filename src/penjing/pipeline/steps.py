@@ -6,13 +6,13 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import penjing
 from penjing.artifact.checkpoint import NOTES, load_network, save_network, structured_network
+from penjing.bounded_json import read_object
 from penjing.data.row import Row
 from penjing.methods import Aids, Method
 from penjing.methods.base import RangeCalibrated, RoundsActivations
@@ -188,9 +188,13 @@ def _finished(recipe: Recipe, keys: Sequence[str], work: Path) -> list[StepDone]
         notes = work / key / NOTES
         if not notes.is_file():
             break
-        document: Mapping[str, Any] = json.loads(notes.read_text(encoding="utf8"))
-        made = tuple(Note(**note) for note in document["notes"])
-        done.append(StepDone(step, made, document["seconds"], document.get("stage")))
+        try:
+            document = read_object(notes)
+            made = tuple(Note(**note) for note in document["notes"])
+            seconds = float(document["seconds"])
+        except (OSError, ValueError, TypeError, KeyError):  # damaged: the step runs once more
+            break
+        done.append(StepDone(step, made, seconds, document.get("stage")))
         if any((work / key).glob("*.safetensors")):
             complete = len(done)
     return done[:complete]
