@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from penjing.artifact.manifest import NAME
+from penjing.artifact.manifest import NAME, read_manifest
 from penjing.errors import ArtifactError, PenjingError
 
 if sys.platform != "win32":
@@ -50,9 +49,8 @@ def _foreign(out: Path) -> str:
     if out.is_dir() and not any(out.iterdir()):
         return ""
     try:
-        manifest = json.loads((out / NAME).read_text(encoding="utf8"))
-        ours = {NAME, *manifest["files"]}
-    except (OSError, ValueError, TypeError, KeyError):
+        ours = {NAME, *read_manifest(out)["files"]}
+    except (PenjingError, KeyError):
         return "is not an artifact"
     inside = (str(path.relative_to(out)) for path in sorted(out.rglob("*")) if not path.is_dir())
     found = next((name for name in inside if name not in ours), "")

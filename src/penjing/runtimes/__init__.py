@@ -11,7 +11,7 @@ from penjing.runtimes.claims import engine_for
 from penjing.runtimes.engine import Engine, choose_engine
 from penjing.runtimes.parts import ArtifactParts, Parts
 
-__all__ = ["Engine", "Parts", "choose_engine", "load", "open_runner", "runner_of"]
+__all__ = ["Engine", "Parts", "choose_engine", "load", "open_artifact", "open_runner", "runner_of"]
 
 OPENERS: Mapping[str, tuple[str, str]] = {
     "speech-seq2seq": ("speech", "open_speech"),
@@ -36,28 +36,52 @@ def load(
     Neither torch nor transformers is imported. `exact` turns off what engines round on their own. `warm_up` runs every
     shape a speech model uses once, so that the first answer is as quick as all others. `auto` is an engine that the
     artifact claims; another one runs with a warning.
+
+    Raises ArtifactError where a file is missing or is not what the manifest says: every file that runs is hashed.
     """
     from penjing.artifact.manifest import read_manifest
 
     folder = Path(path)
     manifest = read_manifest(folder)
     chosen = choose_engine(engine_for(manifest, engine, folder.name), threads, exact=exact)
-    runner = open_runner(folder, manifest, chosen)
+    runner = open_artifact(folder, manifest, chosen)
     if warm_up and hasattr(runner, "warm_up"):
         runner.warm_up()
     return runner
 
 
+def open_artifact(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
+    """Open the runner of a published artifact: its files are compared with the digests of the manifest first."""
+    from penjing.runtimes.integrity import verified_files
+
+    _check_task(folder, manifest)
+    digests = verified_files(folder, manifest, cache=engine.cache)
+    return _opened(ArtifactParts(folder, manifest, engine, digests))
+
+
 def open_runner(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
-    """Open the runner of the manifest's task."""
+    """Open the runner of graphs that this run made itself: there is no digest to compare them with."""
+    _check_task(folder, manifest)
+    return _opened(ArtifactParts(folder, manifest, engine))
+
+
+def _check_task(folder: Path, manifest: Mapping[str, Any]) -> None:
     from penjing.errors import ArtifactError
 
-    if manifest.get("task") not in OPENERS:
+    task = manifest.get("task")
+    if not isinstance(task, str) or task not in OPENERS:
         raise ArtifactError(
             f"{folder} has no task that the engines run",
             hint="it holds a checkpoint for PyTorch: penjing evaluate --engine torch",
         )
-    return runner_of(ArtifactParts(folder, manifest, engine))
+
+
+def _opened(parts: ArtifactParts) -> Any:
+    from penjing.artifact.manifest import NAME
+    from penjing.runtimes.settings import check_settings
+
+    check_settings(parts.task, parts.settings, str(parts.folder / NAME))
+    return runner_of(parts)
 
 
 def runner_of(parts: Parts) -> Any:

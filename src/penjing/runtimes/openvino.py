@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penjing.artifact.manifest import file_hash
 from penjing.errors import EngineError
 from penjing.runtimes.openvino_products import products_as_convolutions
 from penjing.runtimes.unrounded import unround_openvino
@@ -34,8 +34,8 @@ def core() -> Any:
 def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
     """Compile options. Without the precision hint OpenVINO picks bfloat16 where the chip knows it, which is slow.
 
-    A graph opened by its path is cached by its content: OpenVINO itself asks only whether path, size and the second of
-    the last change are the same, and would run an old model in place of a new one.
+    A graph opened by its path is cached by its content (`content_key`): OpenVINO itself asks only whether path, size
+    and the second of the last change are the same, and would run an old model in place of a new one.
 
     Threads are tied to cores, from the first on. Where they are fewer than the cores, another process may be tied to
     the same ones (two of one thread each on two cores: 76 images a second of CLIP ViT-B/32, and 119 when not tied).
@@ -54,8 +54,17 @@ def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
     if engine.cache:
         folder = cache_folder() / "openvino"
-        options["CACHE_DIR"] = str(folder / file_hash(path)[:16] if path else folder)
+        options["CACHE_DIR"] = str(folder / content_key(path)[:32] if path else folder)
     return options
+
+
+def content_key(path: Path) -> str:
+    """Hash of all that a graph is: its own file, and those beside it that it may read its tables from."""
+    from penjing.runtimes.integrity import digest_of
+
+    beside = (other for other in sorted(path.parent.iterdir()) if other.suffix != ".onnx" and other.is_file())
+    digests = [digest_of(path), *(f"{other.name} {digest_of(other)}" for other in beside)]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 class OpenVinoGraph:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from penjing.artifact.whole_file import write_whole
 from penjing.values import Array, Arrays
 
 Listen = Callable[[int], Arrays]
@@ -60,11 +60,9 @@ class Silence:
                 self._write(self._cache)
 
     def _write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **self._states)
-        os.replace(partial, path)
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **self._states)
+        write_whole(path, content.getvalue())
 
     def _read(self) -> None:
         assert self._cache is not None
