@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 
@@ -14,20 +15,20 @@ def write_whole(path: Path, content: bytes) -> None:
     A link that stands at `path` is replaced, not followed.
 
     Args:
-        path: of the file; its folder is made.
+        path: of the file, in a folder that is there.
         content: bytes of the file.
 
     Raises:
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=".partial")
+    partial = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.partial")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with partial.open("xb") as stream:
             stream.write(content)
         if path.is_file() and not path.is_symlink():
             shutil.copymode(path, partial)
         os.replace(partial, path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise

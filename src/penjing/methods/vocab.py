@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from penjing.models.front_ends import TOKENIZER_FILES, tokenizer_json
 from penjing.models.renumber import named_tokens, renumber_files, renumber_network, vocabulary_tables
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.models.vocabulary import added, closure, pieces_of, trimmed
+from penjing.runtimes.engine import Engine
 from penjing.values import Note
 
 LATIN = frozenset({"LATIN"})
@@ -157,6 +159,10 @@ class Vocab(Method):
             if scripts != LATIN if UNFINISHED in text else is_written_in(text, scripts):
                 found.add(number)
         return found
+
+    def inputs_key(self, engine: Engine | None) -> str:
+        """The content of the file of texts."""
+        return hashlib.sha256("\n".join(self._texts()).encode()).hexdigest() if self.file else ""
 
     def _texts(self) -> Iterable[str]:
         """The lines of the file."""

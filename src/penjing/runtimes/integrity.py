@@ -123,4 +123,5 @@ def _remember(path: Path, digests: Mapping[Stamp, str]) -> None:
     """Write digests for later processes; a cache that cannot be written costs time, nothing else."""
     document = json.dumps({"files": [[*stamp, digest] for stamp, digest in digests.items()]})
     with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, document.encode())

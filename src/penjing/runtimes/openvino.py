@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penjing.errors import EngineError
+from penjing.runtimes.engine import Outputs, cannot_run, feed_of
 from penjing.runtimes.openvino_products import products_as_convolutions
 from penjing.runtimes.unrounded import unround_openvino
 from penjing.values import Array, Arrays
@@ -71,6 +72,7 @@ class OpenVinoGraph:
     """A graph in OpenVINO's CPU plugin."""
 
     def __init__(self, path: Path, engine: Engine) -> None:
+        self._name = path.name
         model, self._one_by_one = _fit_to_chip(path, engine)
         self._request = compile_graph(model, path, engine).create_infer_request()
         compiled = self._request.get_compiled_model()
@@ -85,7 +87,8 @@ class OpenVinoGraph:
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph on the inputs it has; other arrays are ignored. Outputs are copies."""
-        feed = {name: np.ascontiguousarray(arrays[name]) for name in self.inputs}
+        given = feed_of(self._name, self.inputs, arrays)
+        feed = {name: np.ascontiguousarray(array) for name, array in given.items()}
         rows = len(feed[self.inputs[0]])
         if not self._one_by_one or rows <= 1:
             return self._run(feed)
@@ -93,8 +96,12 @@ class OpenVinoGraph:
         return {name: np.concatenate([found[name] for found in each]) for name in self.outputs}
 
     def _run(self, feed: Arrays) -> dict[str, Array]:
-        self._request.infer(feed, share_inputs=True)
-        return {name: self._request.get_output_tensor(place).data.copy() for place, name in enumerate(self.outputs)}
+        try:
+            self._request.infer(feed, share_inputs=True)
+        except RuntimeError as error:
+            raise cannot_run(self._name, error) from error
+        found = {name: self._request.get_output_tensor(place).data.copy() for place, name in enumerate(self.outputs)}
+        return Outputs(self._name, found)
 
 
 def _fit_to_chip(path: Path, engine: Engine) -> tuple[Any, bool]:
@@ -156,7 +163,7 @@ def read_graph(path: Path) -> Any:
 
 def _cannot_open(path: Path, error: Exception) -> EngineError:
     """Say what OpenVINO said last, on one line."""
-    reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown reason")
+    reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown reason")[:300]
     return EngineError(
         f"OpenVINO cannot open {path.name}: {reason}", hint="try --engine onnxruntime; is the artifact whole?"
     )

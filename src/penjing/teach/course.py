@@ -57,7 +57,10 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How it is learned. `batch` items make a step, in `accumulate` parts; with `bfloat16`, products in that type."""
+    """How it is learned. `batch` items make a step, in `accumulate` parts; with `bfloat16`, products in that type.
+
+    `inputs` says what teacher and data are by their content: a training of others does not go on from this one.
+    """
 
     plan: Plan
     weights: Weights
@@ -65,6 +68,7 @@ class Course:
     accumulate: int
     seed: int
     bfloat16: bool = False
+    inputs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
