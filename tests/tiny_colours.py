@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Sequence
@@ -57,8 +58,10 @@ class Colours:
 def embedding(folder: Path, runner: Any = None, name: str = "colours") -> Embedding:
     """The model in an artifact of no graphs."""
     place = folder / name
-    place.mkdir(exist_ok=True)
-    document = {"format": 1, "task": "dual-encoder", "files": {"onnx/a.onnx": name}, "settings": {}}
+    (place / "onnx").mkdir(parents=True, exist_ok=True)
+    (place / "onnx" / "a.onnx").write_text(name)
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    document = {"format": 1, "task": "dual-encoder", "files": {"onnx/a.onnx": digest}, "settings": {}}
     (place / "penjing.json").write_text(json.dumps(document))
     return Embedding(runner or Colours(), place)
 

@@ -19,6 +19,9 @@ from __future__ import annotations
 
 from typing import Any
 
+LONGEST_MESSAGE = 1500
+"""Messages name what was given, which may be a name of a million letters."""
+
 
 class PenjingError(Exception):
     """Base of all errors raised on purpose: a message of one line and a hint that says what to do next."""
@@ -26,6 +29,7 @@ class PenjingError(Exception):
     exit_code = 3
 
     def __init__(self, message: str, *, hint: str = "") -> None:
+        message = message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + " …"
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -29,6 +29,9 @@ from penjing.models.family import Model
 from penjing.models.tower import Tower
 
 FEW_SITES = 5
+MOST_CHARACTERS = 1_000_000
+MOST_VALUES = 10_000
+"""A few lines of YAML can name billions, one alias inside of the other."""
 KEYS = ("version", "model", "data", "seed", "steps", "goals")
 DEFAULTS = {
     "speech-seq2seq": "speech",
@@ -231,12 +234,16 @@ def default_recipe(task: str | None) -> Recipe:
 
 def parse_recipe(text: str, name: str) -> Recipe:
     """Validate a recipe's text; every mistake is a RecipeError that names the key."""
+    if len(text) > MOST_CHARACTERS:
+        raise RecipeError(f"{name} has {len(text):,} characters", hint="this is no recipe: one has a few hundred")
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise RecipeError(f"{name} is not YAML{line}", hint="look for a wrong indent or a missing colon") from error
+    if _is_larger(document, MOST_VALUES):
+        raise RecipeError(f"{name} holds more than {MOST_VALUES:,} values", hint="does an alias repeat itself?")
     return recipe_from(document, name)
 
 
@@ -260,6 +267,19 @@ def recipe_from(document: Any, name: str) -> Recipe:
         _seed(document, name),
         name,
     )
+
+
+def _is_larger(document: Any, most: int) -> bool:
+    """Whether a document holds more values than this; what an alias names counts wherever it is named."""
+    waiting, count = [document], 0
+    while waiting and count <= most:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
+    return count > most
 
 
 def _step(step: Any, place: int, name: str) -> Step:

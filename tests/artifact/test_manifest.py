@@ -38,7 +38,7 @@ def test_what_is_written_is_read(artifact):
     assert manifest["settings"] == {"task": "é"}
     assert list(manifest["files"]) == ["config.json", "onnx/model.onnx"]
     assert manifest["files"]["onnx/model.onnx"] == hashlib.sha256(b"graph" * 100).hexdigest()
-    assert verify(artifact, manifest) is None
+    assert verify(artifact, manifest) == manifest["files"]
 
 
 def test_json_is_written_the_same_way_everywhere(tmp_path):
@@ -51,8 +51,8 @@ def test_json_is_written_the_same_way_everywhere(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "is damaged: not JSON"),
-        (b"\xff\xfe", "is damaged: not JSON"),
+        (b"{", "is damaged: it is not valid JSON"),
+        (b"\xff\xfe", "is damaged: it is not valid JSON"),
         (b"[1, 2]", "is not a penjing manifest"),
         (b"{}", "is not a penjing manifest"),
         (b'{"format": 99}', "has format 99, this penjing reads 1"),

@@ -45,13 +45,13 @@ def test_csv_with_quotes_and_lines_inside_of_cells(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"text": "a"}\n{"text": }\n', "a.jsonl, line 2 is not JSON"),
+        ('{"text": "a"}\n{"text": }\n', "a.jsonl, line 2 is not valid JSON"),
         ('{"text": "a"}\n["text"]\n', "a.jsonl, line 2 is not a JSON object"),
         (
             '{"text": "ä ö"}\n\n{"text": "ü'.encode() + b'\xff"}\n',
             "a.jsonl, line 3 is neither UTF-8 (byte 32 of the file) nor in a known encoding",
         ),
-        ("[" * 100_000, "a.jsonl, line 1 is not JSON"),
+        ("[" * 100_000, "a.jsonl, line 1 is nested more than 100 levels deep"),
     ],
 )
 def test_bad_json_lines(content: str | bytes, message: str, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_a_table_that_cannot_be_read_is_named(photos, tmp_path):
     (photos / "0" / "metadata.jsonl").write_text("no table")
     found = make(tmp_path, [photos])
     assert found.items == {"image": 40}
-    assert "is not JSON" in found.faults[str(photos / "0" / "metadata.jsonl")]
+    assert "is not valid JSON" in found.faults[str(photos / "0" / "metadata.jsonl")]
 
 
 def test_an_index_of_another_model_is_refused(photos, tmp_path):

@@ -7,13 +7,14 @@ import fcntl
 import json
 import os
 import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from penjing.artifact.publish import check_out, publish, staging
-from penjing.errors import ArtifactError, DataError
+from penjing.artifact.publish import check_out, publish, staging, standing
+from penjing.errors import ArtifactError, DataError, Interrupted
 from penjing.pipeline import compress as pipeline
 from tiny_models import TINY
 
@@ -100,12 +101,58 @@ def write_and_raise(tmp_path: Path, write: Callable[[Path], object], error: Base
         stage()
 
 
+def test_what_appears_during_a_run_is_left_alone_and_the_result_lies_beside_it(tmp_path):
+    out, new = tmp_path / "out", artifact(tmp_path / "new", "new")
+    before = standing(out)
+    out.mkdir()
+    (out / "diary.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"is left alone; the result is .*out\.new") as caught:
+        publish(new, out, before)
+    assert caught.value.exit_code == 2
+    assert (out / "diary.txt").read_text() == "mine"
+    assert content(tmp_path / "out.new")["weights"] == "new"
+    newer = artifact(tmp_path / "new", "newer")
+    with pytest.raises(ArtifactError, match=r"the result is .*out\.new-2"):
+        publish(newer, out, before)
+
+
+def test_an_artifact_that_changed_during_a_run_is_not_overwritten(tmp_path):
+    out, new = artifact(tmp_path / "out"), artifact(tmp_path / "new", "new")
+    before = standing(out)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="is left alone"):
+        publish(new, out, before)
+    assert content(out)["notes.txt"] == "mine"
+    (out / "notes.txt").unlink()
+    publish(artifact(tmp_path / "new", "newer"), out, standing(out))
+    assert content(out)["weights"] == "newer"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_that_is_ended_says_how_to_go_on(finished, tmp_path):
+    """SIGTERM ends it as Ctrl-C does."""
+    work = tmp_path / ".work"
+
+    def end_it() -> None:
+        with staging(tmp_path / "out", work, fresh=True) as folder:
+            if finished:
+                finish_a_step(folder)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as caught:
+        end_it()
+    assert work.exists() == finished
+    assert ("--resume" in caught.value.hint) == finished
+    assert caught.value.exit_code == 130
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def finish_a_step(folder: Path) -> None:
     (folder.parent / "steps" / "one").mkdir(parents=True)
     (folder.parent / "steps" / "one" / "notes.json").write_text("{}")
 
 
-@pytest.mark.parametrize("error", [DataError("no", hint="yes"), KeyboardInterrupt(), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [DataError("no", hint="yes"), Interrupted("x", hint="y"), ZeroDivisionError()])
 def test_what_was_not_published_is_removed(error, tmp_path):
     write_and_raise(tmp_path, lambda folder: (folder / "weights").write_text("new"), error)
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +160,7 @@ def test_what_was_not_published_is_removed(error, tmp_path):
 
 def test_finished_steps_stay_and_go_when_a_run_starts_afresh(tmp_path):
     out, work = tmp_path / "out", tmp_path / ".work"
-    write_and_raise(tmp_path, finish_a_step, KeyboardInterrupt())
+    write_and_raise(tmp_path, finish_a_step, Interrupted("x", hint="y"))
     assert content(tmp_path) == {".work/steps/one/notes.json": "{}"}
     with staging(out, work, fresh=False):
         assert (work / "steps" / "one" / "notes.json").exists()

@@ -27,6 +27,7 @@ from penjing.index.files import Files, Found, find_files
 from penjing.index.moves import hash_known, keep_moved
 from penjing.index.store import Store, known_places
 from penjing.index.vectors import Vectors
+from penjing.runtimes.integrity import verified_files
 from penjing.values import FloatArray, Tell, silent
 
 MOST_TEXTS = 100
@@ -108,9 +109,10 @@ class Embedding:
 
 
 def key_of(artifact: str | Path) -> str:
-    """What an index knows an artifact by."""
-    manifest = read_manifest(Path(artifact))
-    told = json.dumps([manifest.get("task"), manifest["files"]], sort_keys=True)
+    """What an index knows an artifact by: its task and the digests of the files that run, as they were read."""
+    folder = Path(artifact)
+    manifest = read_manifest(folder)
+    told = json.dumps([manifest.get("task"), verified_files(folder, manifest)], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
 

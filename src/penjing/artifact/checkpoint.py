@@ -21,6 +21,7 @@ from penjing.artifact.compressed_tensors import restore, store, write_config
 from penjing.artifact.forms import LAYOUT, Forms, costs, plan
 from penjing.artifact.masks import describe_mask, expect_mask, pack_masked, unpack_masked
 from penjing.artifact.reshaped import reshape, reshaped
+from penjing.bounded_json import read_object
 from penjing.errors import ArtifactError
 from penjing.layers.bitmap import TABLED, masked_layers
 from penjing.layers.described import DescribedLayer, blank_layer
@@ -187,8 +188,7 @@ def _described(layer: DescribedLayer) -> dict[str, Any]:
 def _document(folder: Path) -> dict[str, Any]:
     if not (folder / LAYERS).is_file():
         raise ArtifactError(f"{folder} holds no compressed checkpoint", hint="compress with --format checkpoint")
-    found: dict[str, Any] = json.loads((folder / LAYERS).read_text(encoding="utf8"))
-    return found
+    return read_object(folder / LAYERS)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.artifact.forms import CODE_BITS, LAYOUT, PACKED, Coded, Forms, coded_layers
+from penjing.bounded_json import read_object
 from penjing.layers.dynamic import DynamicLinear
 from penjing.layers.static import StaticLinear
 from penjing.layers.weight_only import IntEmbedding, IntTable
@@ -138,7 +139,7 @@ def _fill_static(module: StaticLinear, parts: Mapping[str, Tensor]) -> None:
 def write_config(net: nn.Module, folder: Path, forms: Forms) -> None:
     """Add to the copied config.json what a reader needs: how layers are quantized, and float32 for everything else."""
     path = folder / "config.json"
-    document = json.loads(path.read_text(encoding="utf8"))
+    document = read_object(path)
     for part in (document, *(value for value in document.values() if isinstance(value, dict))):
         if part is document or "model_type" in part:
             part.pop("torch_dtype", None)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from penjing.artifact.manifest import NAME
-from penjing.errors import ArtifactError, PenjingError
+from penjing.bounded_json import UnreadableJson, read_object
+from penjing.errors import ArtifactError, Interrupted, PenjingError
 
 if sys.platform != "win32":
     import fcntl
@@ -50,10 +52,12 @@ def _foreign(out: Path) -> str:
     if out.is_dir() and not any(out.iterdir()):
         return ""
     try:
-        manifest = json.loads((out / NAME).read_text(encoding="utf8"))
-        ours = {NAME, *manifest["files"]}
-    except (OSError, ValueError, TypeError, KeyError):
+        listed = read_object(out / NAME).get("files")
+    except (OSError, UnreadableJson):
         return "is not an artifact"
+    if not isinstance(listed, dict):
+        return "is not an artifact"
+    ours = {NAME, *listed}
     inside = (str(path.relative_to(out)) for path in sorted(out.rglob("*")) if not path.is_dir())
     found = next((name for name in inside if name not in ours), "")
     return f"holds {found}, which penjing did not write" if found else ""
@@ -66,7 +70,7 @@ def staging(out: Path, work: Path, *, fresh: bool) -> Iterator[Path]:
     `work` itself goes too where it holds nothing worth keeping. `fresh` forgets what an earlier run left there.
     """
     folder = work / "artifact"
-    with _blamed_on_disk(out), _alone(work, out):
+    with _told_how_to_go_on(work), _blamed_on_disk(out), _alone(work, out):
         try:
             for old in list(work.iterdir()) if fresh else [folder]:
                 shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
@@ -76,6 +80,32 @@ def staging(out: Path, work: Path, *, fresh: bool) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             if not any(any(work.glob(pattern)) for pattern in WORTH_KEEPING):
                 shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(work: Path) -> Iterator[None]:
+    """Let SIGTERM, by which schedulers and `docker stop` end a process, end the run as Ctrl-C does: cleaned up, and
+    with a word on what is kept.
+
+    Raises:
+        Interrupted: the run was ended by either.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    alone = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if alone:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        kept = f"what was finished is kept in {work}: run the same command with --resume to go on"
+        hint = kept if work.exists() else "no step was finished, and nothing is left behind: run the command again"
+        raise Interrupted("interrupted", hint=hint) from error
+    finally:
+        if alone:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -131,10 +161,38 @@ def _blamed_on_disk(out: Path) -> Iterator[None]:
         ) from error
 
 
-def publish(folder: Path, out: Path) -> None:
-    """Put a finished folder in its place; an artifact that stood there goes only when the new one has arrived."""
-    if not out.exists():
-        os.replace(folder, out)
+def standing(out: Path) -> str:
+    """What stands at a path: a text that changes when it is replaced or written anew; empty where nothing stands."""
+    try:
+        found = [out.lstat()]
+    except OSError:
+        return ""
+    with contextlib.suppress(OSError):
+        found.append((out / NAME).lstat())
+    return " ".join(f"{one.st_dev}:{one.st_ino}:{one.st_size}:{one.st_mtime_ns}" for one in found)
+
+
+def publish(folder: Path, out: Path, before: str | None = None) -> None:
+    """Put a finished folder in its place; an artifact that stood there goes only when the new one has arrived.
+
+    Args:
+        folder: the finished artifact.
+        out: its place.
+        before: `standing(out)` when the run began, hours ago perhaps; None where nobody looked before now.
+
+    Raises:
+        ArtifactError: something else stands there by now. Both are kept: the message says where the result is.
+    """
+    now = standing(out)
+    if now != (now if before is None else before) or (now and _foreign(out)):
+        raise _kept_beside(folder, out)
+    if not now:
+        try:
+            os.rename(folder, out)
+        except OSError as error:
+            if not (out.exists() or out.is_symlink()):
+                raise
+            raise _kept_beside(folder, out) from error
         return
     old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old-"))
     try:
@@ -144,3 +202,18 @@ def publish(folder: Path, out: Path) -> None:
         if not out.exists() and (old / "old").exists():
             os.replace(old / "old", out)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _kept_beside(folder: Path, out: Path) -> ArtifactError:
+    """Put the result beside what nobody knew of, under a name that is free, and say so."""
+    number = 1
+    while True:
+        place = out.with_name(f"{out.name}.new" if number == 1 else f"{out.name}.new-{number}")
+        if not (place.exists() or place.is_symlink()):
+            break
+        number += 1
+    os.rename(folder, place)
+    return ArtifactError(
+        f"{out} was put there, or changed, while this run worked, and is left alone; the result is {place}",
+        hint=f"keep either: {place} is a whole artifact",
+    )

@@ -11,6 +11,7 @@ from penjing.cli import seek
 from penjing.cli.options import Data, Debug, Engine, Json, MaxTokens, Seed, Stop, Temperature, Threads, TopP
 from penjing.cli.output import progress, say, say_json, show
 from penjing.cli.results import show_artifact, show_evaluation
+from penjing.cli.verify import verify
 from penjing.errors import GoalNotMet
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(seek.app, name="search")
+app.command()(verify)
 
 
 @app.callback(invoke_without_command=True)

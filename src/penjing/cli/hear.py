@@ -23,6 +23,7 @@ from penjing.apps.transcribe import (
     transcribe_files,
     warm_up,
 )
+from penjing.artifact.whole_file import write_whole
 from penjing.cli.output import fitted, say, say_json, show
 from penjing.errors import DataError, LeftOut, did_you_mean
 from penjing.runtimes.engine import available_cores
@@ -165,10 +166,8 @@ def _written(found: Transcript, format: str) -> str:
 
 def _write(place: Path, text: str) -> None:
     """Whole or not at all."""
-    partial = place.with_name(place.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf8")
-        partial.replace(place)
+        write_whole(place, text.encode())
     except OSError as error:
         raise DataError(f"cannot write {place}: {error.strerror}", hint="give another -o") from error
 

@@ -58,9 +58,13 @@ def passages(text: str) -> Iterator[str]:
 
 def _pieces(paragraph: str) -> Iterator[str]:
     """A paragraph in pieces of at most two passages."""
-    while len(paragraph) > 2 * PASSAGE:
-        cut = max(paragraph.rfind(mark, PASSAGE, 2 * PASSAGE) for mark in ("\n", " ")) + 1 or 2 * PASSAGE
-        yield paragraph[:cut].rstrip()
-        paragraph = paragraph[cut:].lstrip()
-    if paragraph:
-        yield paragraph
+    start = 0
+    while len(paragraph) - start > 2 * PASSAGE:
+        first, last = start + PASSAGE, start + 2 * PASSAGE
+        cut = max(paragraph.rfind(mark, first, last) for mark in ("\n", " ")) + 1 or last
+        yield paragraph[start:cut].rstrip()
+        start = cut
+        while start < len(paragraph) and paragraph[start].isspace():
+            start += 1
+    if start < len(paragraph):
+        yield paragraph[start:]

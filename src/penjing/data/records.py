@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penjing.bounded_json import UnreadableJson, parse_json
 from penjing.data.text_files import read_text
 from penjing.errors import DataError
 from penjing.extras import need
@@ -39,11 +39,9 @@ def _read_jsonl(name: str, content: str) -> list[Record]:
         if not text:
             continue
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{place} is not JSON", hint='every line is an object: {"file_name": …, "text": …}'
-            ) from error
+            values = parse_json(text)
+        except UnreadableJson as error:
+            raise DataError(f"{place} {error}", hint='every line is an object: {"file_name": …, "text": …}') from error
         if not isinstance(values, dict):
             raise DataError(
                 f"{place} is not a JSON object", hint='every line is an object: {"file_name": …, "text": …}'
@@ -90,7 +88,7 @@ def _read_parquet(path: Path) -> list[Record]:
 def label_names(metadata: bytes) -> dict[str, list[str]]:
     """Names of the classes of every ClassLabel column, from the metadata that `datasets` writes into Parquet."""
     try:
-        features = json.loads(metadata)["info"]["features"]
+        features = parse_json(metadata)["info"]["features"]
         return {column: kind["names"] for column, kind in features.items() if kind.get("_type") == "ClassLabel"}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}

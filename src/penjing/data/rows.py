@@ -24,6 +24,9 @@ SYNONYMS = {
 }
 """Names of columns in well-known sets, taken in this order where there is none of our name."""
 PARTS = ("calibrate", "select", "judge")
+LONGEST_TEXT = 2_000_000
+"""Characters of one field: a long novel. Tokenizers take seconds for it, and no model reads as much at once."""
+LONGEST_NAME = 1000
 
 
 class _File(NamedTuple):
@@ -88,6 +91,8 @@ class _Seen:
     def new_id(self, record: Record, fields: Mapping[str, str], found: _File) -> str:
         """Name a record, or say which earlier one it repeats."""
         given = record.values.get("id")
+        if len(str(given)) > LONGEST_NAME:
+            raise DataError(f"{record.place}: an id of {len(str(given))} characters", hint="leave the column out")
         fields_of_content = {name: text for name, text in sorted(fields.items()) if name != PROVENANCE}
         content = json.dumps(fields_of_content, ensure_ascii=False).encode()
         if isinstance(found.file, bytes):
@@ -118,6 +123,11 @@ def _fields(record: Record) -> dict[str, str]:
         if not isinstance(value, str | int | float):
             raise DataError(f"{record.place}: {column} is a {type(value).__name__}", hint="give one text per row")
         fields[column] = str(value)
+        if len(fields[column]) > LONGEST_TEXT:
+            raise DataError(
+                f"{record.place}: {column} has {len(fields[column]):,} characters, a row has {LONGEST_TEXT:,} at most",
+                hint="put it into a .txt file, which is read in passages",
+            )
     return fields
 
 
@@ -145,6 +155,8 @@ def _file(record: Record, folder: Path | None) -> _File:
         content, path = value.get("bytes"), value.get("path")
         if content:
             return _embedded(record.place, column, content, path)
+    if isinstance(value, Mapping) and not path:
+        raise DataError(f"{record.place}: {column} has neither bytes nor a path", hint="fill it in or remove the row")
     if not isinstance(path, str) or folder is None:
         raise DataError(f"{record.place}: {column} is not a file name", hint="give a path relative to the folder")
     return _local(record.place, path, folder, kind)
@@ -166,6 +178,8 @@ def _embedded(source: str, column: str, content: object, path: object) -> _File:
 
 def _local(source: str, name: str, folder: Path, kind: Media | None) -> _File:
     """Resolve a file name inside a folder; `kind` is what its column says it is."""
+    if len(name) > LONGEST_NAME:
+        raise DataError(f"{source}: a file name of {len(name)} characters", hint="give a path relative to the folder")
     path = resolve_inside(folder, name, source)
     if not path.is_file():
         raise DataError(f"{source}: no such file: {name}", hint=f"it should be in {folder}")

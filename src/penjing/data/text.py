@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from penjing.values import Array
 
 Item = str | tuple[str, str]
 """A text, or a pair of texts that are read as one."""
+MOST_TOKENIZER_BYTES = 256 * 2**20
 TEXT_SETTINGS = ("inputs", "max_length", "padding", "pad_id", "pad_token", "pad_side", "lower")
 
 
@@ -68,8 +70,8 @@ class TextFrontEnd:
 
     def read(self, text: Item) -> Encoding:
         """Read one sentence, or a pair, for `together`; other threads run meanwhile."""
-        (encoding,) = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])
-        return encoding
+        encodings: list[Encoding] = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])
+        return encodings[0]
 
     def read_tokens(self, token_ids: Sequence[int]) -> TokenIds:
         """Read a text of which this tokenizer's ids are given, with or without the special ones around it; cut as a
@@ -124,7 +126,7 @@ def tokens_in(read: Encoding | TokenIds) -> int:
     return sum(read.attention_mask)
 
 
-def count_tokens(tokenizer: Tokenizer, text: str) -> int:
+def count_tokens(tokenizer: SafeTokenizer, text: str) -> int:
     """Tokens of a text without special ones around it and without padding, cut where the tokenizer cuts."""
     (encoding,) = tokenizer.encode_batch([text], add_special_tokens=False)
     return sum(encoding.attention_mask)
@@ -134,17 +136,73 @@ def _lowered(item: Item) -> Item:
     return item.lower() if isinstance(item, str) else (item[0].lower(), item[1].lower())
 
 
-def open_tokenizer(path: Path) -> Tokenizer:
-    """Read a `tokenizer.json`."""
+class SafeTokenizer:
+    """A tokenizer of the tokenizers library whose panics and errors are errors of ours.
+
+    A regular expression in tokenizer.json may give up (Oniguruma stops after so many steps back) and Rust then
+    panics: what reaches Python is a BaseException, which passes every `except Exception` and would end a thread of a
+    server without an answer. All methods of the library's own class are here by the same names.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
+        self.plain, self._name = tokenizer, name
+
+    def __getattr__(self, name: str) -> Any:
+        """A method of the library, its panics contained; any other attribute as it is."""
+        found = getattr(self.plain, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with contained(self._name):
+                return found(*arguments, **options)
+
+        return call
+
+
+@contextlib.contextmanager
+def contained(name: str) -> Iterator[None]:
+    """Turn panics and errors of the tokenizers library, for the tokenizer of this name, into a ModelError.
+
+    What Rust returns as an error is of the class Exception itself; misuse from Python has classes of its own.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not is_panic(error) and type(error) is not Exception:
+            raise
+        raise ModelError(
+            f"{name}: its rules cannot read this text: {' '.join(str(error).split())[:200]}",
+            hint="look at its regular expressions and its unknown token, or save the model's fast tokenizer again",
+        ) from None
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether Rust gave up; the class of these errors cannot be imported, every library of pyo3 has its own."""
+    return type(error).__name__ == "PanicException"
+
+
+def open_tokenizer(path: Path) -> SafeTokenizer:
+    """Read a `tokenizer.json`.
+
+    Raises:
+        ModelError: there is none, it is damaged, larger than 256 MB or nested too deep.
+    """
     if not path.is_file():
         raise ModelError(f"{path.name} is missing in {path.parent}", hint="save the model's fast tokenizer there")
+    if path.stat().st_size > MOST_TOKENIZER_BYTES:
+        raise ModelError(f"{path} is larger than {MOST_TOKENIZER_BYTES // 2**20} MB", hint="this is no tokenizer")
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust library raises plain Exception
-        raise ModelError(f"{path} is not a tokenizer: {error}", hint="save the model's fast tokenizer again") from error
+        return SafeTokenizer(Tokenizer.from_file(str(path)), str(path))
+    except BaseException as error:  # the Rust library raises plain Exception, or panics
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        hint = "save the model's fast tokenizer again"
+        raise ModelError(f"{path} is not a tokenizer: {reason}", hint=hint) from None
 
 
-def special_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
+def special_tokens(tokenizer: SafeTokenizer) -> tuple[str, ...]:
     """Texts that a tokenizer reads as special tokens, wherever they stand."""
     return tuple(token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special)
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tokenizers import Tokenizer
 
 from penjing.data.chat import Message
 from penjing.data.image import ImageFrontEnd
@@ -50,7 +49,7 @@ class VisionPrompt:
     """Writes the prompts of one model."""
 
     def __init__(self, settings: Mapping[str, Any], tokenizer_path: Path) -> None:
-        self.tokenizer: Tokenizer = open_tokenizer(tokenizer_path)
+        self.tokenizer = open_tokenizer(tokenizer_path)
         self.tokenizer.no_truncation()  # whoever saved it may have cut and padded last
         self.tokenizer.no_padding()
         self._own = special_tokens(self.tokenizer)
@@ -119,10 +118,12 @@ class VisionPrompt:
         if not rows:
             return f"{part['around']}{part['whole']}{shown}{part['around']}"
         lines = [
-            "".join(
-                part["around"] + part["tile"].format(row=row + 1, column=column + 1) + shown
-                for column in range(columns)
-            )
+            "".join(part["around"] + _named(part["tile"], row + 1, column + 1) + shown for column in range(columns))
             for row in range(rows)
         ]
         return "\n".join(lines) + f"\n\n{part['around']}{part['whole']}{shown}{part['around']}"
+
+
+def _named(tile: str, row: int, column: int) -> str:
+    """The words before a tile; no other field of a format is filled in, since they come with the artifact."""
+    return tile.replace("{row}", str(row)).replace("{column}", str(column))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
-from tokenizers import Tokenizer
+from penjing.data.text import SafeTokenizer
 
 WITHOUT_SPACES = r"\u3040-\u30ff\u3400-\u9fff"
 """Kana and Chinese characters."""
@@ -30,7 +30,7 @@ class WordCoverage:
         lower: whether texts are lower-cased before they are tokenized.
     """
 
-    def __init__(self, tokenizer: Tokenizer, lower: bool) -> None:
+    def __init__(self, tokenizer: SafeTokenizer, lower: bool) -> None:
         self._tokenizer, self._lower = tokenizer, lower
 
     def known_share(self, text: str) -> float:

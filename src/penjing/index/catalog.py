@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penjing.bounded_json import parse_json
 from penjing.errors import ArtifactError, DataError
 from penjing.index.files import Found
 
@@ -81,7 +82,7 @@ class Catalog:
     def __getitem__(self, key: str) -> Any:
         """What is known about the whole index under a key; None where nothing is."""
         row = self._base.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        return None if row is None else parse_json(row[0])
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._base.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
@@ -220,7 +221,7 @@ class Catalog:
             wanted,
         )
         return {
-            number: Item(path, kind, title, text, json.loads(fields), bool(missing))
+            number: Item(path, kind, title, text, parse_json(fields), bool(missing))
             for number, path, kind, title, text, fields, missing in rows
         }
 

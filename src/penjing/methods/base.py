@@ -43,9 +43,14 @@ class Aids:
     @property
     def timed_by(self) -> Engine:
         """The engine to measure products in."""
-        if self.engine is None or self.engine.name == "torch":
-            return choose_engine(threads=torch.get_num_threads(), cache=False)
-        return self.engine
+        return timing_engine(self.engine)
+
+
+def timing_engine(engine: Engine | None) -> Engine:
+    """The engine that products are measured in: the one that will run the result, where that runs graphs."""
+    if engine is None or engine.name == "torch":
+        return choose_engine(threads=torch.get_num_threads(), cache=False)
+    return engine
 
 
 class Method(BaseModel, ABC):
@@ -94,6 +99,18 @@ class Method(BaseModel, ABC):
     def reads(self) -> str | None:
         """The data set that the work reads by itself, by its name, if any; what judges may not be in it."""
         return None
+
+    def inputs_key(self, engine: Engine | None) -> str:
+        """What the result depends on besides the model, the calibration rows and the settings; for --resume.
+
+        Args:
+            engine: will run the result.
+
+        Returns:
+            Content, not names, of what the settings name (data sets, files, other models), and the engine where the
+            work measures times in it; empty where there is nothing of the kind.
+        """
+        return ""
 
     @property
     def leaves_codes(self) -> bool:

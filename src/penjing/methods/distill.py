@@ -14,16 +14,19 @@ from penjing.extras import need
 from penjing.layers.bitmap import stored_bytes
 from penjing.layers.described import DescribedLayer
 from penjing.methods.base import Aids, Method, method
+from penjing.models.checkpoint import check_folder
 from penjing.models.family import Model
+from penjing.models.hub import locate
 from penjing.models.open import open_model
 from penjing.models.tower import Batch, Site, Tower
+from penjing.runtimes.engine import Engine
 from penjing.teach.course import Course, Data, teach
 from penjing.teach.fitness import check_losses, check_shares, check_teacher, heard_s
 from penjing.teach.objective import DISTILLED, Weights
 from penjing.teach.packing import packed
 from penjing.teach.parts import CODED, Part, Student
 from penjing.teach.pseudo import SPEECH, pseudo_labelled
-from penjing.teach.rows import check_rows, count_rows, rows_to_learn
+from penjing.teach.rows import check_rows, count_rows, rows_key, rows_to_learn
 from penjing.teach.teacher import Teacher
 from penjing.train.launch import multiplies_bfloat16
 from penjing.train.plan import Plan
@@ -105,6 +108,13 @@ class Distill(Method):
     def reads(self) -> str | None:
         """The data that is learned from."""
         return self.data
+
+    def inputs_key(self, engine: Engine | None) -> str:
+        """The rows of the data that is learned from and the weights of the teacher, where it is not the source."""
+        rows = "" if self.data is None else rows_key(self.data)
+        if self.teacher == SOURCE:
+            return rows
+        return f"{rows} {check_folder(locate(self.teacher).folder, self.teacher).sha256()}"
 
     def conflict(self, earlier: Method) -> str:
         """After other tokens nobody knows what the teacher's answers are to."""
@@ -214,9 +224,9 @@ class Distill(Method):
             save_every_s=60 * self.save_minutes,
             seconds=None if self.minutes is None else 60 * self.minutes,
         )
-        return Course(
-            plan, self._weights, self.batch, self.accumulate, aids.seed, self.bfloat16, self.optimizer == "auto"
-        )
+        chooses = self.optimizer == "auto"
+        inputs = self.inputs_key(aids.engine)
+        return Course(plan, self._weights, self.batch, self.accumulate, aids.seed, self.bfloat16, chooses, inputs)
 
     def _items(self, aids: Aids) -> Sequence[Batch]:
         """What is learned from where the recipe names data for it."""

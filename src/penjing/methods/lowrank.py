@@ -13,9 +13,10 @@ from penjing.calibrate.gram import Gram, Products
 from penjing.calibrate.walk import each_site
 from penjing.layers.described import DescribedLayer
 from penjing.layers.lowrank import LowRankLinear
-from penjing.methods.base import Aids, Method, method, not_finite
+from penjing.methods.base import Aids, Method, method, not_finite, timing_engine
 from penjing.methods.stopwatch import thin_ratio
 from penjing.models.tower import Batch, Role, Site, Tower
+from penjing.runtimes.engine import Engine
 from penjing.tensor.brain import output_error
 from penjing.tensor.lowrank import Spectrum, factors, rank_of_energy, rank_of_share, saves, spectrum
 from penjing.values import Note
@@ -102,6 +103,11 @@ class LowRank(Method):
             wanted = self.rank or rank_of_energy(found.values, 0.98 if self.energy is None else self.energy)
             rank = math.ceil(wanted / self.multiple) * self.multiple
         return min(max(rank, self.multiple), out, width)
+
+    def inputs_key(self, engine: Engine | None) -> str:
+        """The engine and its threads, where they decide which layers stay whole."""
+        timed = timing_engine(engine)
+        return f"{timed.name} {timed.threads} threads" if self.measured else ""
 
     def _not_worth(self, out: int, width: int, rank: int, tokens: int, aids: Aids) -> str:
         """Why two layers of this rank are no better than the one; empty where they are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,18 +11,19 @@ from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
-from tokenizers import Tokenizer
 
 from penjing.artifact.checkpoint import copy_configuration
 from penjing.data.scripts import SCRIPTS, is_written_in, scripts_of
-from penjing.data.text import open_tokenizer
+from penjing.data.text import SafeTokenizer, open_tokenizer
 from penjing.errors import ModelError, RecipeError, did_you_mean
 from penjing.methods.base import Aids, Method, method
+from penjing.models.checkpoint import read_json
 from penjing.models.family import Model
 from penjing.models.front_ends import TOKENIZER_FILES, tokenizer_json
 from penjing.models.renumber import named_tokens, renumber_files, renumber_network, vocabulary_tables
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.models.vocabulary import added, closure, pieces_of, trimmed
+from penjing.runtimes.engine import Engine
 from penjing.values import Note
 
 LATIN = frozenset({"LATIN"})
@@ -147,7 +148,7 @@ class Vocab(Method):
         enough = (before < self.coverage * counts.sum()) & (counts[order] >= self.least)
         return set(order[enough].tolist())
 
-    def _written(self, tokenizer: Tokenizer, document: Mapping[str, Any]) -> set[int]:
+    def _written(self, tokenizer: SafeTokenizer, document: Mapping[str, Any]) -> set[int]:
         """Tokens in the scripts of the languages."""
         scripts = scripts_of(self.languages)
         suffix = str(document["model"].get("end_of_word_suffix") or "")
@@ -158,6 +159,10 @@ class Vocab(Method):
             if scripts != LATIN if UNFINISHED in text else is_written_in(text, scripts):
                 found.add(number)
         return found
+
+    def inputs_key(self, engine: Engine | None) -> str:
+        """The content of the file of texts."""
+        return hashlib.sha256("\n".join(self._texts()).encode()).hexdigest() if self.file else ""
 
     def _texts(self) -> Iterable[str]:
         """The lines of the file."""
@@ -172,8 +177,7 @@ class Vocab(Method):
 def _document(model: Model) -> dict[str, Any]:
     """The content of a checkpoint's tokenizer.json."""
     with ExitStack() as kept:
-        found: dict[str, Any] = json.loads(tokenizer_json(model.folder, kept).read_text(encoding="utf8"))
-    return found
+        return read_json(tokenizer_json(model.folder, kept))
 
 
 def _table_sites(model: Model) -> Iterator[tuple[str, Site]]:

@@ -7,14 +7,15 @@ truncated or damaged one is found without reading the tensors. Pickled weights a
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penjing.bounded_json import UnreadableJson, parse_object, read_object
 from penjing.errors import ModelError
+from penjing.typed_json import fields, listed, text, whole
 
 SINGLE = "model.safetensors"
 ADAPTER = "adapter_config.json"
@@ -23,6 +24,17 @@ INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 LENGTH_BYTES = 8
 POINTER = b"version https://git-lfs"
+MOST_HEADER_BYTES = 100_000_000
+"""The limit of the format itself."""
+LARGEST_OFFSET = 2**53
+ENTRY = fields(
+    {
+        "dtype": text(16),
+        "shape": listed(whole(0, LARGEST_OFFSET), 0, 16),
+        "data_offsets": listed(whole(0, LARGEST_OFFSET), 2, 2),
+    }
+)
+"""What the header says of a tensor."""
 FETCH_AGAIN = "fetch or save the file again"
 BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8,
@@ -136,13 +148,17 @@ def check_safetensors(path: Path) -> set[str]:
         length = int.from_bytes(start[:LENGTH_BYTES], "little")
         if size < LENGTH_BYTES or length > size - LENGTH_BYTES:
             raise ModelError(f"{path} is truncated or no safetensors file ({size} bytes)", hint=FETCH_AGAIN)
+        if length > MOST_HEADER_BYTES:
+            raise ModelError(f"{path}: the header claims {length} bytes, the format allows 100 MB", hint=FETCH_AGAIN)
         stream.seek(LENGTH_BYTES)
-        text = stream.read(length)
+        raw = stream.read(length)
     try:
-        header = json.loads(text)
+        header = parse_object(raw, most_bytes=MOST_HEADER_BYTES)
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        for name, entry in tensors.items():
+            ENTRY(entry, name)
         end = max((_end_of(name, entry) for name, entry in tensors.items()), default=0)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise ModelError(f"{path}: the header is damaged", hint=FETCH_AGAIN) from error
     if LENGTH_BYTES + length + end != size:
         state = "truncated" if LENGTH_BYTES + length + end > size else "too long"
@@ -154,8 +170,8 @@ def check_safetensors(path: Path) -> set[str]:
 
 def _end_of(name: str, entry: Mapping[str, Any]) -> int:
     """Return where a tensor ends; its offsets must fit its shape and dtype, its name must be printable."""
-    first, last = (int(offset) for offset in entry["data_offsets"])
-    bits = BITS.get(str(entry["dtype"]))
+    first, last = map(int, entry["data_offsets"])
+    bits = BITS.get(entry["dtype"])
     misfit = bits is not None and (last - first) * 8 != bits * math.prod(entry["shape"])
     if not name.isprintable() or first < 0 or last < first or misfit:
         raise ValueError("a name or offsets that cannot be")
@@ -163,11 +179,10 @@ def _end_of(name: str, entry: Mapping[str, Any]) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
+    """Read a JSON object of a checkpoint; what is none, or is beyond the limits, is a ModelError."""
     try:
-        found = json.loads(path.read_text(encoding="utf8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path} is not valid JSON", hint=FETCH_AGAIN) from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} is not a JSON object", hint=FETCH_AGAIN)
-    return found
+        return read_object(path)
+    except UnreadableJson as error:
+        raise ModelError(f"{path} {error}", hint=FETCH_AGAIN) from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", hint="check the permissions") from error

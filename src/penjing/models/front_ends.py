@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import torch
 
 from penjing.data.image import ImageFrontEnd, read_image
 from penjing.data.row import Row
-from penjing.data.text import Item, TextFrontEnd
+from penjing.data.text import Item, TextFrontEnd, contained, open_tokenizer
 from penjing.errors import DataError, ModelError
 from penjing.models.checkpoint import read_json
 from penjing.models.network import quiet
@@ -66,24 +67,32 @@ def open_fast(folder: Path) -> Any:
     """Open a checkpoint's tokenizer in its fast form, the only one that the shop can run."""
     import transformers
 
-    with quiet():
-        try:
-            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception:  # a slow class whose own library is not installed
-            tokenizer = None
+    tokenizer: Any = None
+    with quiet(), contained(str(folder)):
+        if (folder / "tokenizer_config.json").is_file():
+            read_json(folder / "tokenizer_config.json")
+        # A slow class raises whatever it likes where its own library is not installed.
+        with contextlib.suppress(Exception):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         if getattr(tokenizer, "backend_tokenizer", None) is not None:
             return tokenizer
         if (folder / "tokenizer.json").is_file():
-            return transformers.PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+            open_tokenizer(folder / "tokenizer.json")  # says what is wrong with it, where something is
+            try:
+                return transformers.PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+            except Exception as error:
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                raise ModelError(
+                    f"{folder}: transformers cannot read its tokenizer: {reason}", hint="save the tokenizer again"
+                ) from error
     raise ModelError(f"{folder}: no fast tokenizer", hint="save one there: its tokenizer.json is what runs later")
 
 
 def _must_lower(folder: Path, tokenizer: Any) -> bool:
     """Return whether transformers lower-cases although tokenizer.json, read by itself, does not."""
-    from tokenizers import Tokenizer
-
     path = folder / "tokenizer.json"
-    return path.is_file() and _lowers(tokenizer.backend_tokenizer) and not _lowers(Tokenizer.from_file(str(path)))
+    with contained(str(path)):
+        return path.is_file() and _lowers(tokenizer.backend_tokenizer) and not _lowers(open_tokenizer(path))
 
 
 def _lowers(tokenizer: Any) -> bool:

@@ -14,6 +14,7 @@ from torch import nn
 
 from penjing.errors import ModelError, did_you_mean
 from penjing.models.checkpoint import read_json
+from penjing.models.plausible_size import check_plausible, check_values
 from penjing.models.pruned import HALVES, pruned_names, read_pruned
 
 UNTRAINED = ("masked_spec_embed", "mask_token", "num_batches_tracked")
@@ -35,7 +36,11 @@ def architecture_of(folder: Path, *, compressed: bool = False) -> type[Any]:
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
     raw = read_json(folder / "config.json")
-    if raw.get("model_type") in OWN:
+    check_plausible(folder, raw)
+    for key in ("model_type", "auto_map"):
+        if not isinstance(raw.get(key), str | dict | None):
+            raise ModelError(f"{folder}: {key} in config.json is {str(raw[key])[:60]}", hint="it should be a name")
+    if isinstance(raw.get("model_type"), str) and raw["model_type"] in OWN:
         return _own_architecture(OWN[raw["model_type"]])
     if raw.get("quantization_config") and not compressed:
         raise ModelError(f"{folder}: already compressed", hint="give the float checkpoint it was made from")
@@ -91,6 +96,7 @@ def blank_network(folder: Path) -> nn.Module:
         config = kind.config_class.from_pretrained(folder, local_files_only=True)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
+        check_values(folder, kind, config)
         net: Any = kind._from_config(config, dtype=torch.float32)
         if (folder / GENERATION).is_file():
             net.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
@@ -105,6 +111,7 @@ def load_network(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     """
     kind = architecture_of(folder)
     with quiet(), _blamed_on(folder):
+        check_values(folder, kind, kind.config_class.from_pretrained(folder, local_files_only=True))
         net, info = kind.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -203,6 +210,8 @@ def _blamed_on(folder: Path) -> Iterator[None]:
     """Turn whatever transformers says about an unusable checkpoint into one line."""
     try:
         yield
+    except ModelError:
+        raise
     except ImportError as error:
         raise ModelError(
             f"{folder}: {_line(error)}", hint="install what this architecture needs, or take another"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from penjing.errors import ModelError
 from penjing.layers.described import DescribedLayer
 from penjing.models.anything import AnyModule, model_around
 from penjing.models.checkpoint import check_folder
@@ -49,6 +51,8 @@ def model_of(net: nn.Module, name: str, folder: Path, source: Mapping[str, Any])
     adopt_masks(net)
     config: Any = net.config
     family = family_of(config)
+    with _blamed_on_files(folder):
+        settings = family.settings(net, folder)
     return Model(
         name=name,
         net=net,
@@ -56,9 +60,22 @@ def model_of(net: nn.Module, name: str, folder: Path, source: Mapping[str, Any])
         folder=folder,
         family=family,
         towers=tuple(family.towers(net)),
-        settings=family.settings(net, folder),
+        settings=settings,
         source=source,
     )
+
+
+@contextlib.contextmanager
+def _blamed_on_files(folder: Path) -> Iterator[None]:
+    """Turn a value of a wrong type in a checkpoint's configuration files, met while they are read, into one line."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(
+            f"{folder}: a front end or tokenizer file holds what it should not: {type(error).__name__}: {reason}",
+            hint="look at preprocessor_config.json, processor_config.json and generation_config.json",
+        ) from error
 
 
 def refreshed(model: Model, net: nn.Module | None = None, folder: Path | None = None) -> Model:

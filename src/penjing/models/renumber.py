@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from penjing.models.checkpoint import read_json
 from penjing.models.roles import input_tables, output_layers
 from penjing.models.sizes import nested
 from penjing.models.vocabulary import Document, Numbers
@@ -138,7 +139,7 @@ def renumber_files(folder: Path, tokenizer: Document, numbers: Numbers, rows: in
 
 def _rewrite(path: Path, change: Any) -> None:
     if path.is_file():
-        _write(path, change(json.loads(path.read_text(encoding="utf8"))))
+        _write(path, change(read_json(path)))
 
 
 def _write(path: Path, document: Any) -> None:

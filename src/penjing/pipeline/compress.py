@@ -136,7 +136,7 @@ def compress(
             raise refusal(job, document, verdict)
         write_configuration(opened.net, opened.folder, folder)
         write_artifact(folder, opened, document)
-        publish(folder, job.out)
+        publish(folder, job.out, job.standing)
     shutil.rmtree(job.work, ignore_errors=True)
     return result_json(document, job.out)
 

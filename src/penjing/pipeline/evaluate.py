@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penjing.apps.search import Embedding, Kept, artifact_of
-from penjing.artifact.manifest import how_to_open, is_artifact, model_bytes, read_manifest
+from penjing.artifact.manifest import NAME, how_to_open, is_artifact, model_bytes, read_manifest, unlisted_files
 from penjing.data.media import check_media
 from penjing.data.row import Row
 from penjing.data.source import load_dataset
 from penjing.data.split import judging_rows
-from penjing.errors import DataError, EngineError, GoalNotMet
+from penjing.errors import ArtifactError, DataError, EngineError, GoalNotMet
 from penjing.evaluate.goals import Goal, parse_goals
 from penjing.evaluate.interval import measure_all
 from penjing.index.store import is_index
 from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.quality import check_answers, judge, liken, metric_names
 from penjing.judge.speed import item_latencies
-from penjing.runtimes import open_runner
+from penjing.runtimes import open_artifact, open_runner
 from penjing.runtimes.engine import Engine, choose_engine
+from penjing.runtimes.integrity import CHECKPOINT, verified_files
+from penjing.runtimes.settings import SETTINGS, check_settings
 from penjing.values import Latency, Measures, Tell, silent
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ def open_any(name: str, engine: Engine, scratch: Path, tell: Tell) -> Opened:
                 f"{folder} holds a checkpoint and no graphs", hint=how_to_open(folder, read_manifest(folder))
             )
         size_bytes = model_bytes(folder)
-        return Opened(open_runner(folder, read_manifest(folder), engine), folder, size_bytes, size_bytes)
+        return Opened(open_artifact(folder, read_manifest(folder), engine), folder, size_bytes, size_bytes)
     import torch
 
     from penjing.calibrate.runner import reference_runner
@@ -186,8 +188,16 @@ def open_checkpoint(folder: Path) -> Model:
         raise EngineError(
             f"{folder} has no checkpoint/ for PyTorch", hint="compress with --format checkpoint --format onnx"
         )
+    digests = verified_files(folder, manifest, checkpoint=True)
+    for name in unlisted_files(folder, digests):
+        if name.startswith(CHECKPOINT):
+            raise ArtifactError(f"{folder / NAME} does not list {name}", hint="copy the whole folder again")
+    if not isinstance(manifest.get("model"), dict) or "settings" not in manifest:
+        raise ArtifactError(f"{folder}: the manifest has no model or no settings", hint="compress again")
     net: Any = load_network(place)
     family = family_of(net.config)
+    if family.task is not None and family.task in SETTINGS:
+        check_settings(family.task, manifest["settings"], str(folder / NAME))
     return Model(str(folder), net, net.config, place, family, (), manifest["settings"], manifest["model"])
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from penjing.artifact.publish import check_out
+from penjing.artifact.publish import check_out, standing
 from penjing.data.audio import audio_length, decode_audio
 from penjing.data.content import image_sides
 from penjing.data.image import read_image
@@ -70,6 +70,8 @@ class Job:
     data: DataSet | None
     parts: Parts | None
     quick: bool = False
+    standing: str = ""
+    """what stood at OUT when the run began, see `penjing.artifact.publish.standing`"""
     own_calibration: bool = False
     """whether the user named a set to calibrate on, which then stands in for the built-in material"""
     notes: tuple[str, ...] = ()
@@ -132,7 +134,7 @@ def plan_job(model: str | None, out: str | Path, options: Options) -> Job:
     formats = tuple(name for name in FORMATS if name in options.formats)
     return Job(
         named, place, recipe, goals, formats, engine, options.seed, options.resume, found, parts, options.quick,
-        own_calibration=options.calibration is not None, notes=notes,
+        standing=standing(place), own_calibration=options.calibration is not None, notes=notes,
     )  # fmt: skip
 
 

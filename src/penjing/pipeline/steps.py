@@ -6,13 +6,13 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import penjing
 from penjing.artifact.checkpoint import NOTES, load_network, save_network, structured_network
+from penjing.bounded_json import read_object
 from penjing.data.row import Row
 from penjing.judge.footprint import trim_heap
 from penjing.layers.weight_only import release_floats
@@ -106,7 +106,7 @@ def run_steps(
     It starts after the last step that the bench holds for this very run. `watch` measures after each step.
     """
     work = bench.folder
-    keys = _keys(model, recipe, calibration)
+    keys = _keys(model, recipe, calibration, bench.engine)
     done = _finished(recipe, keys, work)
     if done:
         model = _taken_up(model, done, work / keys[len(done) - 1])
@@ -158,13 +158,16 @@ def _run_step(model: Model, step: Step, calibration: Calibration, seed: int, ben
     return StepDone(step, tuple(notes), time.perf_counter() - start)
 
 
-def _keys(model: Model, recipe: Recipe, calibration: Calibration) -> list[str]:
-    """One key per step: a hash of model, data, seed, version, and the recipe up to and including the step."""
+def _keys(model: Model, recipe: Recipe, calibration: Calibration, engine: Engine | None) -> list[str]:
+    """One key per step: a hash of model, data, seed, version, and the recipe up to and including the step.
+
+    What settings name (a data set, a file, a teacher) counts by its content.
+    """
     digest = hashlib.sha256()
     digest.update(json.dumps([penjing.__version__, model.source["sha256"], calibration.key, recipe.seed]).encode())
     keys = []
     for step in recipe.steps:
-        digest.update(json.dumps(step.as_json(), sort_keys=True).encode())
+        digest.update(json.dumps([step.as_json(), step.method.inputs_key(engine)], sort_keys=True).encode())
         keys.append(digest.hexdigest()[:16])
     return keys
 
@@ -173,9 +176,13 @@ def _keep(model: Model, done: StepDone, folder: Path) -> None:
     """Write the network after a step; it counts only once it has its final name. Only the newest step is kept whole."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    save_network(model.net, model.folder, partial)
     document = {"seconds": done.seconds, "stage": done.stage, "notes": [note.as_json() for note in done.notes]}
-    (partial / NOTES).write_text(json.dumps(document), encoding="utf8")
+    try:
+        save_network(model.net, model.folder, partial)
+        (partial / NOTES).write_text(json.dumps(document), encoding="utf8")
+    except BaseException:  # half of a network on a full disk is of no use to anybody
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     for older in folder.parent.iterdir():
@@ -192,9 +199,13 @@ def _finished(recipe: Recipe, keys: Sequence[str], work: Path) -> list[StepDone]
         notes = work / key / NOTES
         if not notes.is_file():
             break
-        document: Mapping[str, Any] = json.loads(notes.read_text(encoding="utf8"))
-        made = tuple(Note(**note) for note in document["notes"])
-        done.append(StepDone(step, made, document["seconds"], document.get("stage")))
+        try:
+            document = read_object(notes)
+            made = tuple(Note(**note) for note in document["notes"])
+            seconds = float(document["seconds"])
+        except (OSError, ValueError, TypeError, KeyError):  # damaged: the step runs once more
+            break
+        done.append(StepDone(step, made, seconds, document.get("stage")))
         if any((work / key).glob("*.safetensors")):
             complete = len(done)
     return done[:complete]

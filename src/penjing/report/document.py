@@ -6,7 +6,6 @@ kept out of the way, so that a report of a newer penjing still opens. Units are 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from penjing.bounded_json import UnreadableJson, read_object
 from penjing.errors import ArtifactError
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -330,9 +330,9 @@ def parse(document: Mapping[str, Any]) -> Document:
 def read(path: Path) -> Document:
     """Read `report.json` or `penjing.json`."""
     try:
-        content = json.loads(path.read_text(encoding="utf8"))
+        content = read_object(path)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}", hint="give the folder that `penjing compress` wrote") from error
-    except ValueError as error:
-        raise ArtifactError(f"{path} is damaged: not JSON", hint="compress again to write it anew") from error
+    except UnreadableJson as error:
+        raise ArtifactError(f"{path} is damaged: it {error}", hint="compress again to write it anew") from error
     return parse(content)

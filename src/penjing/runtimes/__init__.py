@@ -11,7 +11,7 @@ from penjing.runtimes.claims import engine_for
 from penjing.runtimes.engine import Engine, choose_engine
 from penjing.runtimes.parts import ArtifactParts, Parts
 
-__all__ = ["Engine", "Parts", "choose_engine", "load", "open_runner", "runner_of"]
+__all__ = ["Engine", "Parts", "choose_engine", "load", "open_artifact", "open_runner", "runner_of"]
 
 OPENERS: Mapping[str, tuple[str, str]] = {
     "speech-seq2seq": ("speech", "open_speech"),
@@ -39,28 +39,53 @@ def load(
 
     Iterators that a runner returns may be consumed in turns: each has a cache of its own. Threads may not share a
     runner: open one per thread, or hold a lock while it is used, as the server does.
+
+    Raises ArtifactError where a file is missing or is not what the manifest says: every file that runs is hashed.
     """
     from penjing.artifact.manifest import read_manifest
 
     folder = Path(path)
     manifest = read_manifest(folder)
     chosen = choose_engine(engine_for(manifest, engine, folder.name), threads, exact=exact)
-    runner = open_runner(folder, manifest, chosen)
+    runner = open_artifact(folder, manifest, chosen)
     if warm_up and hasattr(runner, "warm_up"):
         runner.warm_up()
     return runner
 
 
+def open_artifact(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
+    """Open the runner of a published artifact: its files are compared with the digests of the manifest first."""
+    from penjing.runtimes.integrity import verified_files
+
+    _check_task(folder, manifest)
+    digests = verified_files(folder, manifest, cache=engine.cache)
+    return _opened(ArtifactParts(folder, manifest, engine, digests))
+
+
 def open_runner(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
-    """Open the runner of the manifest's task."""
+    """Open the runner of graphs that this run made itself: there is no digest to compare them with."""
+    _check_task(folder, manifest)
+    return _opened(ArtifactParts(folder, manifest, engine))
+
+
+def _check_task(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse what has no graphs, and say how it is used."""
     from penjing.artifact.manifest import how_to_open
     from penjing.errors import ArtifactError
 
-    if manifest.get("task") not in OPENERS:
+    task = manifest.get("task")
+    if not isinstance(task, str) or task not in OPENERS:
         raise ArtifactError(f"{folder} has no task that the engines run", hint=how_to_open(folder, manifest))
     if not (folder / "onnx").is_dir() and (folder / "checkpoint").is_dir():
         raise ArtifactError(f"{folder} holds a checkpoint and no graphs", hint=how_to_open(folder, manifest))
-    return runner_of(ArtifactParts(folder, manifest, engine))
+
+
+def _opened(parts: ArtifactParts) -> Any:
+    from penjing.artifact.manifest import NAME
+    from penjing.runtimes.settings import check_settings
+
+    check_settings(parts.task, parts.settings, str(parts.folder / NAME))
+    return runner_of(parts)
 
 
 def runner_of(parts: Parts) -> Any:

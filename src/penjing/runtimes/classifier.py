@@ -12,7 +12,7 @@ import numpy as np
 from penjing.data.image import ImageFrontEnd
 from penjing.data.row import Row
 from penjing.data.text import Item, TextFrontEnd
-from penjing.errors import DataError
+from penjing.errors import ArtifactError, DataError
 from penjing.runtimes.embedding import check_image, check_text, listed, pixels_of
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
@@ -51,7 +51,11 @@ class ClassifierRunner:
         """What the model says before it is made probabilities of: (items, labels)."""
         checked = [self._checked(item) for item in listed(items, "items", "classify")]
         parts = [checked[start : start + ITEMS_AT_ONCE] for start in range(0, len(checked), ITEMS_AT_ONCE)]
-        return np.concatenate([self._graph(self._inputs(part))["logits"] for part in parts])
+        logits = np.concatenate([self._graph(self._inputs(part))["logits"] for part in parts])
+        if logits.ndim != 2 or logits.shape[1] != len(self.labels):
+            shape = f"{len(self.labels)} labels, and logits of shape {logits.shape}"
+            raise ArtifactError(f"this artifact has {shape}", hint="are settings and graphs of one artifact?")
+        return logits
 
     def classify_row(self, row: Row) -> Classified:
         """Label the picture, the text or the two texts of a row."""

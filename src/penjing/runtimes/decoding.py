@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from penjing.errors import ArtifactError
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.sampling import Pick, likeliest
 from penjing.values import Array, Arrays, FloatArray
@@ -212,7 +213,13 @@ class Banned:
 
     def __call__(self, logits: FloatArray, tokens: Sequence[int]) -> FloatArray:
         """Change the logits of what follows these tokens in place and return them."""
-        logits[self._always if tokens else self._at_first] = -np.inf
+        banned = self._always if tokens else self._at_first
+        if banned.size and banned[-1] >= logits.size:
+            raise ArtifactError(
+                f"the settings suppress token {banned[-1]}, the decoder knows {logits.size}",
+                hint="are settings and graphs of one artifact? copy it again",
+            )
+        logits[banned] = -np.inf
         return logits
 
 

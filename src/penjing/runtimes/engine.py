@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,6 +17,7 @@ from penjing.values import Array, Arrays
 EngineName = Literal["openvino", "onnxruntime", "torch"]
 ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime", "torch")
 
+WHOLE = "are settings and graphs of one artifact? copy it again"
 INT8_FLAGS = {"avx_vnni", "avx512_vnni", "amx_int8"}
 
 
@@ -36,6 +37,32 @@ class Graph(Protocol):
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph once."""
+
+
+class Outputs(dict[str, Array]):
+    """What a graph gave, by name. Asking for what it did not give is an EngineError: it is another model's graph."""
+
+    def __init__(self, graph: str, arrays: Mapping[str, Array]) -> None:
+        super().__init__(arrays)
+        self._graph = graph
+
+    def __missing__(self, name: str) -> Array:
+        """Say which output the graph lacks."""
+        raise EngineError(f"the graph {self._graph} gives no {name}", hint=WHOLE)
+
+
+def feed_of(graph: str, inputs: Sequence[str], arrays: Arrays) -> dict[str, Array]:
+    """The arrays that a graph takes; one that nobody has is an EngineError."""
+    for name in inputs:
+        if name not in arrays:
+            raise EngineError(f"the graph {graph} asks for {name}, which nothing gives it", hint=WHOLE)
+    return {name: arrays[name] for name in inputs}
+
+
+def cannot_run(graph: str, error: Exception) -> EngineError:
+    """What to say where an engine refuses to run a graph on what it was given: the settings are another model's."""
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return EngineError(f"the graph {graph} cannot run: {reason}", hint=WHOLE)
 
 
 @dataclass(frozen=True, slots=True)

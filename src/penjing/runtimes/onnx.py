@@ -9,6 +9,7 @@ import numpy as np
 
 from penjing.errors import EngineError
 from penjing.extras import need
+from penjing.runtimes.engine import Outputs, cannot_run, feed_of
 from penjing.runtimes.unrounded import unround_onnx
 from penjing.values import Array, Arrays
 
@@ -45,12 +46,15 @@ class OnnxRuntimeGraph:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
         try:
             model: str | bytes = _exact_copy(path) if engine.exact else str(path)
-            self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session: Any = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
         except Exception as error:  # every failure to load is a bare exception of its own kind in ONNX Runtime
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())[:300]
             raise EngineError(
                 f"ONNX Runtime cannot open {path.name}: {reason}", hint="is the artifact whole?"
             ) from error
+        self._name = path.name
         self._types = {value.name: value.type for value in self._session.get_inputs()}
         self.inputs = [*self._types]
         self.outputs = [value.name for value in self._session.get_outputs()]
@@ -63,8 +67,12 @@ class OnnxRuntimeGraph:
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph on the inputs it has; other arrays are ignored."""
-        feed = {name: arrays[name] for name in self.inputs}
-        return dict(zip(self.outputs, self._session.run(None, feed), strict=True))
+        feed = feed_of(self._name, self.inputs, arrays)
+        try:
+            found = self._session.run(None, feed)
+        except Exception as error:  # every failure to run is a bare exception of its own kind, too
+            raise cannot_run(self._name, error) from error
+        return Outputs(self._name, dict(zip(self.outputs, found, strict=True)))
 
 
 def _exact_copy(path: Path) -> bytes:

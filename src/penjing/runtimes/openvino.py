@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penjing.artifact.manifest import file_hash
 from penjing.errors import EngineError
+from penjing.runtimes.engine import Outputs, cannot_run, feed_of
 from penjing.runtimes.openvino_products import products_as_convolutions
 from penjing.runtimes.unrounded import unround_openvino
 from penjing.values import Array, Arrays
@@ -34,8 +35,8 @@ def core() -> Any:
 def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
     """Compile options. Without the precision hint OpenVINO picks bfloat16 where the chip knows it, which is slow.
 
-    A graph opened by its path is cached by its content: OpenVINO itself asks only whether path, size and the second of
-    the last change are the same, and would run an old model in place of a new one.
+    A graph opened by its path is cached by its content (`content_key`): OpenVINO itself asks only whether path, size
+    and the second of the last change are the same, and would run an old model in place of a new one.
 
     Threads are tied to cores, from the first on. Where they are fewer than the cores, another process may be tied to
     the same ones (two of one thread each on two cores: 76 images a second of CLIP ViT-B/32, and 119 when not tied).
@@ -54,14 +55,24 @@ def properties(engine: Engine, path: Path | None = None) -> dict[str, str]:
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
     if engine.cache:
         folder = cache_folder() / "openvino"
-        options["CACHE_DIR"] = str(folder / file_hash(path)[:16] if path else folder)
+        options["CACHE_DIR"] = str(folder / content_key(path)[:32] if path else folder)
     return options
+
+
+def content_key(path: Path) -> str:
+    """Hash of all that a graph is: its own file, and those beside it that it may read its tables from."""
+    from penjing.runtimes.integrity import digest_of
+
+    beside = (other for other in sorted(path.parent.iterdir()) if other.suffix != ".onnx" and other.is_file())
+    digests = [digest_of(path), *(f"{other.name} {digest_of(other)}" for other in beside)]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 class OpenVinoGraph:
     """A graph in OpenVINO's CPU plugin."""
 
     def __init__(self, path: Path, engine: Engine) -> None:
+        self._name = path.name
         model, self._one_by_one = _fit_to_chip(path, engine)
         self._request = compile_graph(model, path, engine).create_infer_request()
         compiled = self._request.get_compiled_model()
@@ -76,7 +87,8 @@ class OpenVinoGraph:
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Run the graph on the inputs it has; other arrays are ignored. Outputs are copies."""
-        feed = {name: np.ascontiguousarray(arrays[name]) for name in self.inputs}
+        given = feed_of(self._name, self.inputs, arrays)
+        feed = {name: np.ascontiguousarray(array) for name, array in given.items()}
         rows = len(feed[self.inputs[0]])
         if not self._one_by_one or rows <= 1:
             return self._run(feed)
@@ -84,8 +96,12 @@ class OpenVinoGraph:
         return {name: np.concatenate([found[name] for found in each]) for name in self.outputs}
 
     def _run(self, feed: Arrays) -> dict[str, Array]:
-        self._request.infer(feed, share_inputs=True)
-        return {name: self._request.get_output_tensor(place).data.copy() for place, name in enumerate(self.outputs)}
+        try:
+            self._request.infer(feed, share_inputs=True)
+        except RuntimeError as error:
+            raise cannot_run(self._name, error) from error
+        found = {name: self._request.get_output_tensor(place).data.copy() for place, name in enumerate(self.outputs)}
+        return Outputs(self._name, found)
 
 
 def _fit_to_chip(path: Path, engine: Engine) -> tuple[Any, bool]:
@@ -147,7 +163,7 @@ def read_graph(path: Path) -> Any:
 
 def _cannot_open(path: Path, error: Exception) -> EngineError:
     """Say what OpenVINO said last, on one line."""
-    reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown reason")
+    reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown reason")[:300]
     return EngineError(
         f"OpenVINO cannot open {path.name}: {reason}", hint="try --engine onnxruntime; is the artifact whole?"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penjing.runtimes.decoding import Fed, is_own_past, token_inputs
+from penjing.runtimes.engine import cannot_run, feed_of
 from penjing.runtimes.openvino import compile_graph, read_graph
 from penjing.runtimes.openvino_attention import keep_cache
 from penjing.runtimes.unrounded import unround_openvino
@@ -24,6 +25,7 @@ class StatefulDecoder:
     def __init__(self, path: Path, engine: Engine) -> None:
         import openvino
 
+        self._name = path.name
         model = read_graph(path)
         if engine.exact:
             unround_openvino(model)
@@ -74,10 +76,13 @@ class StatefulDecoder:
 
     def read(self, tokens: Fed) -> FloatArray:
         """The same, with the logits after every token; they are the engine's own memory until the next run."""
-        inputs = token_inputs(tokens, self._length)
-        for name in self._token_names:
-            self._request.set_tensor(name, self._tensor(inputs[name]))
-        self._request.infer()
+        inputs = feed_of(self._name, self._token_names, token_inputs(tokens, self._length))
+        try:
+            for name, array in inputs.items():
+                self._request.set_tensor(name, self._tensor(array))
+            self._request.infer()
+        except RuntimeError as error:
+            raise cannot_run(self._name, error) from error
         self._length += len(tokens)
         logits: FloatArray = self._request.get_tensor(self._logits).data[0]
         return logits

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from penjing.artifact.manifest import NAME
+from penjing.errors import ArtifactError
 from penjing.runtimes.decoder import DECODER, open_decoder
 from penjing.runtimes.decoding import Decoder
 from penjing.runtimes.engine import Engine, Graph, cache_folder
@@ -39,11 +41,16 @@ class Parts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ArtifactParts:
-    """The graphs of an artifact in an engine."""
+    """The graphs of an artifact in an engine.
+
+    `digests` are of the files that were read and found to be what the manifest says: no other file of a published
+    artifact is opened. None for graphs of this very run, which are not published yet and have no digests.
+    """
 
     folder: Path
     manifest: Mapping[str, Any]
     engine: Engine
+    digests: Mapping[str, str] | None = field(default=None)
 
     @property
     def task(self) -> str:
@@ -59,20 +66,30 @@ class ArtifactParts:
     @property
     def tokenizer_path(self) -> Path:
         """The artifact's tokenizer.json."""
-        return self.folder / "tokenizer.json"
+        path = self.folder / "tokenizer.json"
+        if path.exists():
+            self._check_listed("tokenizer.json")
+        return path
 
     def graph(self, name: str) -> Graph:
         """Open one graph."""
+        self._check_listed(f"onnx/{name}.onnx")
         return self.engine.open(self.folder / "onnx" / f"{name}.onnx")
 
     def decoder(self, name: str = DECODER) -> Decoder:
         """Open one graph with its cache, inside of an engine that can keep it."""
+        self._check_listed(f"onnx/{name}.onnx")
         return open_decoder(self.folder, self.settings, self.engine, name)
 
     def kept_file(self, name: str, what: str) -> Path | None:
         """One for every graph, engine and precision; none for graphs that are not published."""
-        digest = self.manifest.get("files", {}).get(f"onnx/{name}.onnx")
+        digest = (self.digests or {}).get(f"onnx/{name}.onnx")
         if digest is None or not self.engine.cache:
             return None
         exact = "-exact" if self.engine.exact else ""
         return cache_folder() / what / f"{digest[:32]}-{self.engine.name}{exact}.npz"
+
+    def _check_listed(self, name: str) -> None:
+        """Refuse a file of a published artifact that its manifest knows nothing of."""
+        if self.digests is not None and name not in self.digests and (self.folder / name).exists():
+            raise ArtifactError(f"{self.folder / NAME} does not list {name}", hint="copy the whole folder again")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from penjing.artifact.whole_file import write_whole
+from penjing.errors import EngineError
+from penjing.runtimes.engine import WHOLE
 from penjing.values import Array, Arrays
 
 Listen = Callable[[int], Arrays]
@@ -33,6 +35,9 @@ class Silence:
         the silence is in them already: new memory for ten seconds of silent states and their conversion took 34 ms a
         clip (Whisper base), what was heard alone takes 1.
         """
+        for name, array in heard.items():
+            if array.ndim != 4 or array.shape[2] > last:
+                raise EngineError(f"the encoder gives {name} of shape {array.shape}, {last} places follow", hint=WHOLE)
         shapes = {name: (*array.shape[:2], last, array.shape[3]) for name, array in heard.items()}
         first = min((array.shape[2] for array in heard.values()), default=last)
         if (first, shapes) != self._whole_of:
@@ -61,10 +66,9 @@ class Silence:
 
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **self._states)
-        os.replace(partial, path)
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **self._states)
+        write_whole(path, content.getvalue())
 
     def _read(self) -> None:
         assert self._cache is not None

@@ -21,6 +21,7 @@ from penjing.data.speech_prompt import (
     prompt_tokens,
     silent_frames,
 )
+from penjing.data.text import open_tokenizer
 from penjing.data.windows import windows
 from penjing.runtimes.decoding import Banned, Decoder, Spelled, greedy, log_sum_exp
 from penjing.runtimes.engine import Graph
@@ -162,13 +163,11 @@ class SpeechRunner:
         tokenizer_path: Path,
         silence_cache: Path | None = None,
     ) -> None:
-        from tokenizers import Tokenizer
-
         self.settings = settings
         self.sampling_rate_hz: int = settings["audio"]["sampling_rate"]
         self._encoder, self._decoder = encoder, decoder
         self._mel = WhisperMel(settings["audio"])
-        self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        self._tokenizer = open_tokenizer(tokenizer_path)
         generation = settings["generation"]
         self._silence = Silence(self._listen_to_silence, settings["max_frames"], silence_cache)
         self._banned = Banned(generation["suppress"], generation["begin_suppress"])

@@ -15,8 +15,11 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw
 
+from penjing.bounded_json import parse_json
 from penjing.data import pictures
 from penjing.data.pictures import SIDE_PIXELS, SUPERSAMPLING, Colour, draw_shape, pick, shaded
+from penjing.errors import DataError
+from penjing.typed_json import choice, fields, listed, number, whole
 
 MOST_ITEMS = 4
 
@@ -35,6 +38,17 @@ MOST_NOISE = 10.0
 """Largest standard deviation of the noise, of 255."""
 PLACING_TRIES = 60
 SHIFTING_TRIES = 10
+
+
+ITEM = {
+    "size": choice(*RADII_PIXELS),
+    "colour": choice(*COLOURS),
+    "shape": choice(*SHAPES),
+    "x": number(0, SIDE_PIXELS),
+    "y": number(0, SIDE_PIXELS),
+}
+SCENE = fields({"items": listed(fields(ITEM), 0, 100), "background": choice(*BACKGROUNDS), "seed": whole(0, 2**63)})
+"""What `Scene.as_json` writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +81,18 @@ class Scene:
 
     @classmethod
     def from_json(cls, text: str) -> Scene:
-        """Read what `as_json` wrote."""
-        found = json.loads(text)
-        return cls(tuple(Item(**item) for item in found["items"]), found["background"], found["seed"])
+        """Read what `as_json` wrote; it may come from a row of anybody's data.
+
+        Raises:
+            DataError: the text is no scene.
+        """
+        try:
+            document = parse_json(text)
+            SCENE(document, "scene")
+        except ValueError as error:
+            raise DataError(f"a `scene` that is none: it {error}", hint="leave the column out") from error
+        items = tuple(Item(**{name: item[name] for name in ITEM}) for item in document["items"])
+        return cls(items, document["background"], document["seed"])
 
 
 def imagine(seed: int) -> Scene:

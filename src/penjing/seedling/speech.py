@@ -23,6 +23,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from penjing.bounded_json import parse_json
 from penjing.data.pictures import pick
 from penjing.errors import MissingExtra
 from penjing.scenes.captions import caption
@@ -143,7 +144,7 @@ class SpeechCache:
         self._ends = [0]
         if self._index.exists():
             for line in self._index.read_text().splitlines():
-                entry = json.loads(line)
+                entry = parse_json(line)
                 self._ends.append(entry.pop("end"))
                 self.utterances.append(Utterance(**entry))
 

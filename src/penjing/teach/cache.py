@@ -18,12 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from penjing.bounded_json import parse_json, read_json
 from penjing.errors import DataError
 from penjing.train.folder import whole_lines, write_whole
 
 VALUES, INDEX, ANSWERED = "answers.bin", "index.json", "answered.jsonl"
 HALF, SINGLE, WIDE = "<f2", "<f4", "<i4"
 LARGEST_HALF = 65000.0
+MOST_INDEX_BYTES = 2**32
+"""It grows with the items, and nobody else writes it."""
 
 Parts = dict[str, Tensor]
 """Tensors of one item by name. Matrices are kept in 16 bits, vectors and integers in 32."""
@@ -39,10 +42,10 @@ class AnswerCache:
         self._index: list[Entry] = []
         self._begun: list[Entry] = []
         if (folder / INDEX).is_file():
-            self._index = json.loads((folder / INDEX).read_text(encoding="utf8"))
+            self._index = read_json(folder / INDEX, most_bytes=MOST_INDEX_BYTES)
             self._bytes = np.memmap(folder / VALUES, np.uint8, "r")
         elif (folder / ANSWERED).is_file() and (folder / VALUES).is_file():
-            begun: list[Entry] = [json.loads(line) for line in whole_lines(folder / ANSWERED)]
+            begun: list[Entry] = [parse_json(line) for line in whole_lines(folder / ANSWERED)]
             size_bytes = (folder / VALUES).stat().st_size
             self._begun = [*takewhile(lambda entry: _end([entry]) <= size_bytes, begun)]
 

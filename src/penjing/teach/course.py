@@ -61,6 +61,7 @@ class Course:
     """How it is learned. `batch` items make a step, in `accumulate` parts; with `bfloat16`, products in that type.
 
     With `chooses_matrices` Muon moves only those for which it is cheap, whatever `plan.orthogonal` says.
+    `inputs` says what teacher and data are by their content: a training of others does not go on from this one.
     """
 
     plan: Plan
@@ -70,6 +71,7 @@ class Course:
     seed: int
     bfloat16: bool = False
     chooses_matrices: bool = False
+    inputs: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from penjing.bounded_json import parse_json
 from penjing.calibrate.runner import reference_runner
 from penjing.data.content import content_key
 from penjing.data.row import Row
@@ -54,7 +55,7 @@ def _transcripts(teacher: Model, rows: Sequence[Row], folder: Path, tell: Tell) 
     digest = hashlib.sha256(" ".join([identity(teacher), *(content_key(row) for row in rows)]).encode())
     path = folder / f"transcripts-{digest.hexdigest()[:16]}.jsonl"
     known = whole_lines(path) if path.is_file() else []
-    found: list[str] = [json.loads(line) for line in known]
+    found: list[str] = [parse_json(line) for line in known]
     if len(found) == len(rows):
         return found
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ by is not in them: neither its sentences nor its scenes, nor the voices that nob
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import random
@@ -21,7 +22,7 @@ import soundfile
 from PIL import Image
 
 from penjing.data import pictures
-from penjing.data.content import content_key, outline
+from penjing.data.content import content_key, outline, text_key
 from penjing.data.pictures import pick
 from penjing.data.row import Media, Row
 from penjing.data.source import load_dataset
@@ -94,6 +95,25 @@ def count_rows(name: str) -> int:
     if is_training_set(name):
         return _count_of(name) * ROWS[name.partition(":")[0]]
     return len(_own_rows(name))
+
+
+def rows_key(name: str) -> str:
+    """A hash of what a set holds: its texts and the bytes of its files. A set made for learning is what its name says.
+
+    Files are not decoded, which would take hours for a large set.
+    """
+    if is_training_set(name):
+        return name
+    digest = hashlib.sha256()
+    for row in _own_rows(name):
+        digest.update(f"{row.id} {text_key(row)}\n".encode())
+        for media in (row.file, row.spoken):
+            if isinstance(media, bytes):
+                digest.update(hashlib.sha256(media).digest())
+            elif media is not None:
+                with media.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _own_rows(name: str) -> list[Row]:

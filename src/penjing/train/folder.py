@@ -17,8 +17,12 @@ STATE, LOG = "state.safetensors", "log.jsonl"
 def write_whole(path: Path, text: str) -> None:
     """Write a file beside its place, then put it there: nobody ever reads half of it."""
     beside = path.with_name(f"{path.name}.new")
-    beside.write_text(text, encoding="utf8")
-    os.replace(beside, path)
+    try:
+        beside.write_text(text, encoding="utf8")
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def whole_lines(path: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from penjing.bounded_json import parse_json
 from penjing.data.audio import read_audio
 from penjing.data.shifts.filters import band_pass_taps, convolve, filtered, pink_noise, room_response
 from penjing.data.shifts.stretch import time_stretch
@@ -72,7 +72,7 @@ def babble(samples: FloatArray, rate_hz: int, rng: np.random.Generator, snr_db: 
 def _babble_clips() -> tuple[tuple[str, str], ...]:
     """(voice, file name) of the spoken clips of the part `select`: neither calibration nor the gate reads them."""
     lines = (BABBLE_CLIPS / "metadata.jsonl").read_text(encoding="utf8").splitlines()
-    records = [json.loads(line) for line in lines]
+    records = [parse_json(line) for line in lines]
     return tuple(sorted((record["voice"], record["file_name"]) for record in records if record["part"] == "select"))
 
 

@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from penjing import bounded_json
 from penjing.errors import ModelError, did_you_mean
 from penjing.models.checkpoint import read_json
 from penjing.models.families.text_graphs import text_inputs
@@ -59,9 +59,9 @@ def _stages(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        found = json.loads(path.read_text(encoding="utf8"))
-    except ValueError as error:
-        raise ModelError(f"{path} is not valid JSON", hint="copy it from the original model") from error
+        found = bounded_json.read_json(path)
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path} {error}", hint="copy it from the original model") from error
     if not isinstance(found, list) or not all(isinstance(stage, dict) for stage in found):
         raise ModelError(f"{path} is not a list of stages", hint="copy it from the original model")
     return found

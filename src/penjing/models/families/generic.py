@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from penjing.data.row import Row
+from penjing.data.text import open_tokenizer
 from penjing.errors import DataError
 from penjing.models.family import Component
 from penjing.models.inputs import probe_inputs
@@ -52,9 +53,8 @@ class Generic:
                 "this architecture has no data front end: its folder holds no tokenizer.json",
                 hint="compress without data (rtn needs none), or add a family",
             )
-        from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = open_tokenizer(path)
         tokenizer.no_truncation()  # whoever saved it may have cut and padded last
         tokenizer.no_padding()
         for row in rows:

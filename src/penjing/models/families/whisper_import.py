@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from penjing.errors import ModelError
+from penjing.models.checkpoint import read_json
 from penjing.models.ctranslate2 import read_arrays
 from penjing.models.network import quiet
 from penjing.values import Array
@@ -40,9 +40,7 @@ def import_whisper(source: Path, out: Path) -> Path:
         net = WhisperForConditionalGeneration(WhisperConfig(**_config(arrays)))
         net.load_state_dict(dict(_weights(arrays, net.config)), strict=True)
         tokenizer = WhisperTokenizerFast(tokenizer_file=str(source / "tokenizer.json"))
-        net.generation_config = _generation(
-            net.config, tokenizer, json.loads((source / "config.json").read_text("utf8"))
-        )
+        net.generation_config = _generation(net.config, tokenizer, read_json(source / "config.json"))
         net.save_pretrained(out)
         WhisperFeatureExtractor(feature_size=net.config.num_mel_bins).save_pretrained(out)
         tokenizer.save_pretrained(out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from penjing.data.audio import read_audio
 from penjing.data.mel import WhisperMel
 from penjing.data.row import Row
 from penjing.data.speech_prompt import frames_for, prompt_tokens
+from penjing.data.text import open_tokenizer
 from penjing.errors import ModelError
+from penjing.models.checkpoint import read_json
 from penjing.models.families.whisper_tokens import special_tokens, suppressed_tokens
 from penjing.models.tower import Batch
 
@@ -47,7 +48,7 @@ def _audio_settings(config: Any, folder: Path | None) -> dict[str, Any]:
     missing.
     """
     path = (folder / "preprocessor_config.json") if folder else None
-    found = json.loads(path.read_text(encoding="utf8")) if path and path.exists() else {}
+    found = read_json(path) if path and path.exists() else {}
     settings = {
         "feature_size": int(found.get("feature_size", config.num_mel_bins)),
         "sampling_rate": int(found.get("sampling_rate", 16000)),
@@ -64,9 +65,7 @@ def _audio_settings(config: Any, folder: Path | None) -> dict[str, Any]:
 
 def speech_inputs(settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:
     """One clip per batch: features at the length the clip needs; prompt, transcript and its end for the decoder."""
-    from tokenizers import Tokenizer
-
-    mel, tokenizer = WhisperMel(settings["audio"]), Tokenizer.from_file(str(folder / "tokenizer.json"))
+    mel, tokenizer = WhisperMel(settings["audio"]), open_tokenizer(folder / "tokenizer.json")
     rate_hz, generation = settings["audio"]["sampling_rate"], settings["generation"]
     for row in rows:
         samples = read_audio(row.file, rate_hz)[: 30 * rate_hz]  # type: ignore[arg-type]
