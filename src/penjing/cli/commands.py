@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from penjing.cli import seek
-from penjing.cli.options import Data, Debug, Engine, Json, MaxTokens, Seed, Stop, Temperature, Threads, TopP
+from penjing.cli.options import (
+    Data,
+    Debug,
+    Engine,
+    Json,
+    LogProb,
+    MaxTokens,
+    NoSpeech,
+    Seed,
+    Stop,
+    Temperature,
+    Threads,
+    TopP,
+    VadFilter,
+)
 from penjing.cli.output import progress, say, say_json, show
 from penjing.cli.results import show_artifact, show_evaluation
 from penjing.cli.verify import verify
@@ -171,15 +185,9 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
         int,
         typer.Option(min=1, help="Files heard at a time, each on its share of the threads."),
     ] = 1,
-    vad_filter: Annotated[
-        bool, typer.Option(help="Ask a voice activity detector where the model doubts that somebody speaks.")
-    ] = True,
-    no_speech_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="No text above this no-speech probability, unless a voice is detected,")
-    ] = 0.6,
-    log_prob_threshold: Annotated[
-        float, typer.Option(max=0, help="where the mean log-likelihood of a token is below this, too.")
-    ] = -1.0,
+    vad_filter: VadFilter = True,
+    no_speech_threshold: NoSpeech = 0.6,
+    log_prob_threshold: LogProb = -1.0,
     engine: Engine = "auto",
     threads: Threads = None,
     json: Json = False,

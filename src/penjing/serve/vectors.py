@@ -62,6 +62,13 @@ def routes(desk: Desk) -> APIRouter:
             return Response("".join(parts), media_type="application/json")
         return StreamingResponse(_between_others(parts), media_type="application/json")
 
+    _search_routes(router, desk)
+    return router
+
+
+def _search_routes(router: APIRouter, desk: Desk) -> None:
+    """The routes of an index."""
+
     @router.post("/v1/search")
     async def search(asked: Search, request: Request) -> dict[str, Any]:
         """What of the index is nearest to a text, a picture or a sound."""
@@ -93,8 +100,6 @@ def routes(desk: Desk) -> APIRouter:
         except DataError as error:
             raise Refusal(404, "the picture is gone", code="no_item") from error
         return Response(small, media_type="image/jpeg")
-
-    return router
 
 
 def inputs_of(given: str | list[Any]) -> list[str | list[int]]:
