@@ -8,23 +8,10 @@ from typing import Annotated
 import typer
 
 from penjing.cli import seek
-from penjing.cli.options import (
-    Data,
-    Debug,
-    Engine,
-    Json,
-    LogProb,
-    MaxTokens,
-    NoSpeech,
-    Seed,
-    Stop,
-    Temperature,
-    Threads,
-    TopP,
-    VadFilter,
-)
+from penjing.cli.options import Data, Debug, Engine, Json, MaxTokens, Seed, Stop, Temperature, Threads, TopP
 from penjing.cli.output import progress, say, say_json, show
 from penjing.cli.results import show_artifact, show_evaluation
+from penjing.cli.transcribe import transcribe
 from penjing.cli.verify import verify
 from penjing.errors import GoalNotMet
 
@@ -168,43 +155,7 @@ def report(artifact: str, json: Json = False, debug: Debug = False) -> None:
     say(f"wrote {rewrite_page(Path(artifact), manifest)}")
 
 
-@app.command()
-def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
-    artifact: Annotated[str, typer.Argument(help="An artifact that hears, or seedling.")],
-    files: Annotated[
-        list[str],
-        typer.Argument(help="Sound files (wav, flac, ogg, mp3, m4a, webm), folders of them, or - for a stream."),
-    ],
-    language: Annotated[str | None, typer.Option(help="Language code; guessed by multilingual models.")] = None,
-    format: Annotated[str, typer.Option(help="text, srt, vtt or json.")] = "text",
-    out: Annotated[
-        str | None, typer.Option("-o", "--out", help="Folder for a file of text or subtitles per sound.")
-    ] = None,
-    times: Annotated[bool, typer.Option("--times", help="Segments of phrases, as subtitles have them.")] = False,
-    workers: Annotated[
-        int,
-        typer.Option(min=1, help="Files heard at a time, each on its share of the threads."),
-    ] = 1,
-    vad_filter: VadFilter = True,
-    no_speech_threshold: NoSpeech = 0.6,
-    log_prob_threshold: LogProb = -1.0,
-    engine: Engine = "auto",
-    threads: Threads = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Write down what is said in sound files, or in a stream while it is spoken."""
-    from penjing.cli.hear import Wanted, hear_files, hear_stream
-    from penjing.runtimes.speech import SpeechFilter
-
-    json, format = (True, "text") if format == "json" and out is None else (json, format)
-    speech_filter = SpeechFilter(vad_filter, no_speech_threshold, log_prob_threshold)
-    phrases = times or format != "text"
-    wanted = Wanted(artifact, language, format, out, phrases, engine, threads, json, workers, speech_filter)
-    if files == ["-"]:
-        hear_stream(wanted)
-    else:
-        hear_files(wanted, files)
+app.command()(transcribe)
 
 
 @app.command()

@@ -16,10 +16,3 @@ Seed = Annotated[int | None, typer.Option(help="Draw the same text again.")]
 Stop = Annotated[list[str] | None, typer.Option(help="End before this text; repeatable.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens to write.")]
 Data = Annotated[str | None, typer.Option(help="Folder, .jsonl, .parquet, hub dataset or built-in name.")]
-VadFilter = Annotated[
-    bool, typer.Option(help="Ask a voice activity detector where the model doubts that somebody speaks.")
-]
-NoSpeech = Annotated[
-    float, typer.Option(min=0, max=1, help="No text above this no-speech probability, unless a voice is detected,")
-]
-LogProb = Annotated[float, typer.Option(max=0, help="where the mean log-likelihood of a token is below this, too.")]
