@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from penjing.bounded_json import UnreadableJson, read_json
+from penjing.data.paths import is_inside
 from penjing.errors import ArtifactError
 
 NAME = "penjing.json"
@@ -89,22 +90,9 @@ def checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
         plain = parts and name == "/".join(parts) and ".." not in parts and not RESERVED.search(name)
         if not plain or name.startswith("/") or len(name) > 1000:
             raise _forged(folder, f"{name[:60]!r} is not the name of a file inside of it")
-        if leads_outside(folder, name):
+        if not is_inside(folder / name, folder):
             raise _forged(folder, f"{name[:60]!r} is a link to what is outside of it")
     return dict(listed)
-
-
-def leads_outside(folder: Path, name: str) -> bool:
-    """Whether a name in an artifact is, or is below, a link out of the folder; a cache of the hub links to its blobs.
-
-    There `models--OWNER--NAME/snapshots/REVISION` is the artifact and `models--OWNER--NAME/blobs` holds its files.
-    """
-    try:
-        root, target = folder.resolve(), (folder / name).resolve()
-    except (OSError, RuntimeError):  # a link to itself
-        return True
-    blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else None
-    return not (target.is_relative_to(root) or (blobs is not None and target.parent == blobs))
 
 
 def _forged(folder: Path, reason: str) -> ArtifactError:
