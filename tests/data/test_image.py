@@ -276,7 +276,7 @@ def test_bad_pictures_say_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / "empty.png").write_bytes(b"")
     expected = {
-        "cut.png": "cannot be read",
+        "cut.png": "is cut short",
         "notes.txt": "is not an image",
         "empty.png": "is not an image",
         "absent.png": "no such image",
