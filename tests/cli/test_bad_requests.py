@@ -115,9 +115,9 @@ def test_memory_goal_needs_an_engine(refused):
     )
 
 
-def test_label_free_goals_without_data(refused):
+def test_goals_on_data_need_data(refused):
     said = refused("--goal", "wer<=+0.01", data=False)
-    check_said(said, "this task does not measure 'wer'", "measured: cosine, logit_kl, encoder_model/cosine")
+    check_said(said, "goal 'wer<=+0.01' cannot be measured: it is measured on data", "give --data")
 
 
 def test_statistics_need_data(refused, tmp_path_factory):
