@@ -189,6 +189,13 @@ def test_pictures_of_a_request_have_so_many_pixels_together(serving):
     assert "25,000 pixels" in answer.json["error"]["message"]
 
 
+def test_many_pictures_of_a_request_are_decoded_one_by_one(serving):
+    running = serving(Colours(), held_pixels=12_000)
+    picture = uri(Image.new("RGB", (100, 100)))
+    assert running.post("/v1/embeddings", {**EMBED, "input": [picture] * 20}).status == 200
+    assert running.post("/v1/embeddings", {**EMBED, "input": uri(Image.new("RGB", (121, 100)))}).status == 429
+
+
 def test_what_is_held_is_given_back_and_what_was_taken_still_counts():
     budget = Budget(Limits(request_pixels=30, held_pixels=25))
     one, other = Load(budget), Load(budget)

@@ -143,10 +143,12 @@ def test_usage_is_in_every_answer_and_in_the_last_piece(serving):
 
 def test_answers_have_the_types_that_the_client_declares(serving):
     running = serving(Slow(0.0))
-    ChatCompletion.model_validate(chat(running).json, strict=True)
+    whole = ChatCompletion.model_validate(chat(running).json, strict=True)
+    assert whole.choices[0].message.content == "a a "
     stream = chat(running, stream=True, stream_options={"include_usage": True}).body.decode()
-    for line in stream.strip().split("\n\n")[:-1]:
-        ChatCompletionChunk.model_validate(json.loads(line.removeprefix("data: ")), strict=True)
+    lines = [json.loads(line.removeprefix("data: ")) for line in stream.strip().split("\n\n")[:-1]]
+    pieces = [ChatCompletionChunk.model_validate(line, strict=True) for line in lines]
+    assert "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices) == "a a "
     embedded = running.post("/v1/embeddings", {"model": "model", "input": ["x"] * 40}).json
     assert len(CreateEmbeddingResponse.model_validate(embedded, strict=True).data) == 40
 

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,19 +47,11 @@ def routes(desk: Desk) -> APIRouter:
         given = inputs_of(asked.input)
         if not 0 < len(given) <= desk.limits.texts:
             raise Refusal(400, f"{len(given)} inputs; 1 to {desk.limits.texts} are taken", param="input")
-        vectors: list[Any] = []
-        read_tokens = 0
-        size = 2 * desk.limits.together  # the next ones are read while these go through the model with those of others
-        for first in range(0, len(given), size):
-            part = given[first : first + size]
-            read = await desk.aside(lambda part=part: [_read(served, given_input, load) for given_input in part])  # type: ignore[misc]
-            load.let_go()
-            read_tokens += sum(served.runner.count_read(text) for modality, text in read if modality == "text")
-            vectors += await _embedded(served, read)
+        vectors, read_tokens = await _vectors_of(desk, served, given, load)
         if asked.dimensions is not None:
             vectors = [_shortened(vector, asked.dimensions) for vector in vectors]
         parts = _document(vectors, asked, read_tokens)
-        if len(vectors) <= size:
+        if len(vectors) <= PARTS_AT_ONCE:
             return Response("".join(parts), media_type="application/json")
         return StreamingResponse(_between_others(parts), media_type="application/json")
 
@@ -109,6 +102,31 @@ def inputs_of(given: str | list[Any]) -> list[str | list[int]]:
     if given and all(isinstance(token_id, int) for token_id in given):
         return [given]
     return given
+
+
+async def _vectors_of(
+    desk: Desk, served: Served, given: Sequence[str | list[int]], load: Load
+) -> tuple[list[Any], int]:
+    """Vectors of inputs, and the tokens of their texts. A few inputs at a time wait for the model, so that those of
+    other requests go between them, and no more of them are in memory as the model takes them.
+    """
+    vectors: list[Any] = []
+    read_tokens = 0
+    size = 2 * desk.limits.together
+    for first in range(0, len(given), size):
+        read = await desk.aside(partial(_read_all, served, given[first : first + size], load))
+        read_tokens += sum(served.runner.count_read(text) for modality, text in read if modality == "text")
+        vectors += await _embedded(served, read)
+    return vectors, read_tokens
+
+
+def _read_all(served: Served, given: Sequence[str | list[int]], load: Load) -> list[tuple[str, Any]]:
+    """What inputs are, and themselves as the model takes them; a picture is let go of before the next is decoded."""
+    read = []
+    for given_input in given:
+        read.append(_read(served, given_input, load))
+        load.let_go()
+    return read
 
 
 async def _embedded(served: Served, read: Sequence[tuple[str, Any]]) -> list[Any]:
