@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from penjing.artifact.checkpoint import copy_configuration
 from penjing.errors import ModelError, PenjingError
-from penjing.models.hub import locate
 
 
 @contextlib.contextmanager
@@ -54,6 +52,9 @@ def checkpoint_of(model: Any, verb: str, beside: Path | None = None) -> Iterator
 
 def _copy_tokenizer(origin: str, folder: Path) -> None:
     """Copy what reads a model's inputs from where the model was loaded, if that still is there."""
+    from penjing.artifact.checkpoint import copy_configuration  # here: `evaluate` of an artifact needs no torch
+    from penjing.models.hub import locate
+
     if not origin:
         return
     try:
