@@ -43,7 +43,7 @@ class Echo(SpeechRunner):
         self.warmed: list[float] = []
         self.meets: threading.Barrier | None = None
 
-    def hear(self, samples: Any, language: Any = None, *, times: bool = False, speech_filter: Any = None) -> Heard:
+    def hear(self, samples: Any, language: Any = None, *, times: bool = False, **options: Any) -> Heard:
         if self.meets:
             self.meets.wait(10)
         given = language.of_window({})

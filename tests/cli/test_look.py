@@ -71,13 +71,14 @@ def test_one_bad_sound_among_others(seedling_artifact, voice, tmp_path, penjing)
     (tmp_path / "words.wav").write_text("no sound")
     found = penjing("transcribe", seedling_artifact, tmp_path, "--format", "srt", "-o", tmp_path / "out", as_json=False)
     assert found.code == 2
-    assert "error: 2 of the sounds were left out" in found.err
-    assert "silent.wav: the sound is silent" in found.err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["question.srt"]
+    assert "error: 1 of the sounds were left out" in found.err
+    assert "words.wav is not a sound" in found.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["question.srt", "silent.srt"]
+    assert (tmp_path / "out" / "silent.srt").read_text() == "", "nobody speaks in silence"
     told = penjing("transcribe", seedling_artifact, tmp_path, "--workers", "2")
     assert told.code == 2
-    assert [Path(one["file"]).name for one in told.json["results"]] == ["question.wav"]
-    assert {Path(one["file"]).name for one in told.json["left_out"]} == {"silent.wav", "words.wav"}
+    assert {Path(one["file"]).name: bool(one["segments"]) for one in told.json["results"]}["silent.wav"] is False
+    assert {Path(one["file"]).name for one in told.json["left_out"]} == {"words.wav"}
 
 
 def test_transcribe(seedling_artifact, voice, penjing):

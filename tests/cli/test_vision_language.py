@@ -246,7 +246,7 @@ REFUSED = {
     "a question that is too long": (["scene.png", "red " * 600], "this model reads 512 at most"),
     "a token of pictures": (["scene.png", "what is <image> ?"], "holds <image>, a token of the model's own"),
     "a picture that is none": (["words.png", QUESTION], "words.png is not an image"),
-    "a picture cut short": (["cut.png", QUESTION], "cut.png cannot be read"),
+    "a picture cut short": (["cut.png", QUESTION], "cut.png is cut short"),
 }
 
 

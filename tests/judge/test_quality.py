@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ class Listener:
         self.text = text
         self.languages: list[str | None] = []
 
-    def transcribe(self, sound: Path, language: str | None = None) -> Transcription:
+    def transcribe(self, sound: Path, language: str | None = None, **options: Any) -> Transcription:
         assert sound.is_file()
         self.languages.append(language)
         return Transcription(self.text, language, 1.0, ())
