@@ -237,7 +237,7 @@ def test_transcribe_with_half_an_artifact(speech_artifact, sound_folder, tmp_pat
     half = Path(shutil.copytree(speech_artifact, tmp_path / "half"))
     (half / "onnx" / "encoder_model.onnx").unlink()
     message, _ = penjing("transcribe", half, sound_folder / "0.wav").check_refused()
-    assert message.endswith("encoder_model.onnx does not exist")
+    assert message.endswith("onnx/encoder_model.onnx is missing")
 
 
 def test_recipes(penjing):

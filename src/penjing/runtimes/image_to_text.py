@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,14 @@ class _Describer:
     def _see(self, image: Any, name: str) -> dict[str, Array]:
         return self._graphs[name]({"pixel_values": pixels_of(self._front_end, image)[None]})
 
-    def _write(self, heard: Arrays, style: Style) -> Iterator[str]:
-        """Write while listening, piece by piece."""
+    def _write(self, heard: Arrays, style: Style) -> Generator[str, None, bool]:
+        """Write while listening, piece by piece; returns whether the text was cut."""
         generation = self.settings["generation"]
         limit = min(style.max_tokens, self.settings["context_tokens"] - 1)
         pick = style.sampling.picker()
         with self._decoders.started(heard) as decoder:
             tokens = written_tokens(decoder, [generation["start"]], generation["eos"], limit, pick)
-            yield from until(style.stop, pieces_of(self._words, tokens))
+            return (yield from until(style.stop, pieces_of(self._words, tokens)))
 
 
 class Captioner(_Describer):

@@ -211,7 +211,7 @@ class MultimodalRunner:
         text: str = self._words.decode(list(spelled.tokens), skip_special_tokens=True)
         return text.strip()
 
-    def _pieces(self, task: str, tokens: Sequence[Array], style: Style) -> Iterator[str]:
+    def _pieces(self, task: str, tokens: Sequence[Array], style: Style) -> Generator[str, None, bool]:
         """The same piece by piece, in a style; where nothing is drawn, it is known at once whether words come round."""
         end = self.settings["generation"]["eos"]
         limit = min(style.max_tokens, self.settings["generation"]["max_tokens"] - 1)
@@ -221,7 +221,7 @@ class MultimodalRunner:
                 written: Iterable[int] = _up_to(limit, greedy(decoder, [start], end, limit).tokens)
             else:
                 written = written_tokens(decoder, [start], {end}, limit, style.sampling.picker())
-            yield from until(style.stop, pieces_of(self._words, written))
+            return (yield from until(style.stop, pieces_of(self._words, written)))
 
     def _fused(self, tokens: Sequence[Array]) -> dict[str, Array]:
         """What the decoder attends to: keys and values of the tokens (1, n, width) of all modalities."""

@@ -6,7 +6,7 @@ Knows the task, no family. Three graphs: `vision_encoder` looks at tiles of a pi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,13 +95,13 @@ class VisionLanguageRunner:
         """The sentence piece by piece."""
         return self._answer(as_image(image), self._prompt.caption_request, style)
 
-    def generate(self, prompt: str | Sequence[Message], style: Style = LONG) -> Iterator[str]:
-        """Write on from a text alone; yields what is written piece by piece."""
+    def generate(self, prompt: str | Sequence[Message], style: Style = LONG) -> Generator[str, None, bool]:
+        """Write on from a text alone; yields what is written piece by piece, and returns whether it was cut."""
         if not isinstance(prompt, str):
             raise ArtifactError("this model talks about pictures alone", hint="penjing ask ARTIFACT PICTURE QUESTION")
         tokens = self._words.encode(check_text(prompt)).ids
         check_prompt(tokens, self.context_tokens)
-        yield from self._write(tokens, len(tokens), style)
+        return (yield from self._write(tokens, len(tokens), style))
 
     def logits(self, image: Any, question: str, answer: str = "") -> tuple[FloatArray, tuple[int, ...]]:
         """Logits (tokens, vocabulary) after each token of a prompt with its answer, and those tokens."""
@@ -126,11 +126,11 @@ class VisionLanguageRunner:
         prompt = self._prompt(image, question, before=before)
         return self._write(self._fed(prompt), len(prompt.tokens), style)
 
-    def _write(self, fed: Fed, count: int, style: Style) -> Iterator[str]:
+    def _write(self, fed: Fed, count: int, style: Style) -> Generator[str, None, bool]:
         limit = min(style.max_tokens, self.context_tokens - count)
         with self._readers.started({}) as reader:
             written = written_tokens(reader, fed, self._ends, limit, style.sampling.picker())
-            yield from until(style.stop, pieces_of(self._words, written))
+            return (yield from until(style.stop, pieces_of(self._words, written)))
 
     def _fed(self, prompt: Prompt) -> FloatArray:
         """Embeddings (tokens, width) of a prompt, with what was seen in the places of the image tokens.
