@@ -173,6 +173,7 @@ def test_an_interruption_while_publishing_costs_nothing(tmp_path, monkeypatch):
     for folder in (out, new):
         folder.mkdir()
         (folder / "weights").write_text(folder.name)
+        (folder / "penjing.json").write_text('{"files": {"weights": ""}}')
     replace = os.replace
 
     def interrupted(source, target):

@@ -22,7 +22,7 @@ from penjing.artifact.forms import LAYOUT, Forms, costs, plan
 from penjing.artifact.masks import describe_mask, expect_mask, pack_masked, unpack_masked
 from penjing.artifact.reshaped import reshape, reshaped
 from penjing.bounded_json import read_object
-from penjing.errors import ArtifactError
+from penjing.errors import ArtifactError, ModelError
 from penjing.layers.bitmap import TABLED, masked_layers
 from penjing.layers.described import DescribedLayer, blank_layer
 from penjing.layers.half import half_tensors, mark_half
@@ -158,7 +158,10 @@ def structured_network(folder: Path) -> nn.Module:
 
 
 def _structured(folder: Path, document: Mapping[str, Any]) -> nn.Module:
-    net = blank_network(folder)
+    try:
+        net = blank_network(folder)
+    except ModelError as error:
+        raise ArtifactError(error.message, hint="compress again") from error
     reshape(net, document.get("reshaped", {}))
     known = DescribedLayer.KNOWN
     _place_layers(net, {name: spec for name, spec in document["layers"].items() if known[spec["layer"]].is_structure})

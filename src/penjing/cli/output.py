@@ -66,7 +66,7 @@ def _lines() -> Tell:
         begins = stage not in told
         if begins or (total and now - told[stage] >= REPEAT_S):
             told[stage] = now
-            say(f"[{now:6.1f} s] {what}" + ("" if begins else f" ({done} of {total})"))
+            say(f"[{now:6.1f} s] {' '.join(what.split())}" + ("" if begins else f" ({done} of {total})"))
 
     return tell
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from penjing.data.chat import ROLES
 from penjing.data.image import FILTERS
 from penjing.errors import ArtifactError
 from penjing.typed_json import (
@@ -92,7 +93,11 @@ TEXT = fields(
 CACHE = fields({"heads": whole(1, 2**16), "head_width": whole(1, 2**16)})
 CONTEXT = whole(1, LONGEST_TEXT)
 SYSTEM = nullable(listed(text(), 2, 2))
-CHAT = fields({"begin": text(), "answer": text(), "again": text(), "end": text(), "system": SYSTEM, "special": truth})
+CHAT = either(
+    fields({"pieces": table(text()), "strip": listed(choice(*ROLES)), "special": truth}),
+    fields({"begin": text(), "answer": text(), "again": text(), "end": text(), "system": SYSTEM, "special": truth}),
+)
+"""Pieces of a chat template, or those of artifacts of before."""
 PROMPT = fields(
     {
         "segments": listed(listed(text(), 2, 2), 1, 1000),
@@ -101,7 +106,8 @@ PROMPT = fields(
             {"token": text(1000), "count": whole(1, 2**16), "around": text(), "whole": text(), "tile": text()}
         ),
         "caption": text(),
-    }
+    },
+    {"turns": nullable(fields({"answer": text(), "again": text()}))},
 )
 DESCRIBER = fields(
     {
