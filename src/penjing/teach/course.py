@@ -117,7 +117,7 @@ def teach(
         parts = max(course.accumulate, needed_parts(answers, data.sample, course.batch))
         course = replace(course, accumulate=parts)
         if course.chooses_matrices:
-            cheap = cheap_to_orthogonalize(objective, answers, data.sample, course.batch / accelerator.num_processes)
+            cheap = cheap_to_orthogonalize(objective, answers, data.sample, course.batch)
             course = replace(course, plan=replace(course.plan, orthogonal=cheap))
         loop = _loop(objective, data, course, run, accelerator)
         kept = Kept(frozen, asked_of.heard if asked_of else None)

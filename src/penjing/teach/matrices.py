@@ -14,8 +14,8 @@ from penjing.teach.answers import Answers
 from penjing.train.muon import relative_cost
 from penjing.train.optimizer import is_layer_matrix
 
-MOST_RELATIVE_COST = 0.3
-"""Multiplications of Muon relative to those of learning the matrix, so that no step takes much longer for it.
+MOST_RELATIVE_COST = 1.0
+"""Multiplications of Muon relative to those of learning the matrix: four to five rows of input for each of its rows.
 
 For a layer of 4096 → 1024 neurons and 512 images a step, as in a textbook CNN, it would be 7.5.
 """
@@ -23,7 +23,7 @@ For a layer of 4096 → 1024 neurons and 512 images a step, as in a textbook CNN
 
 @torch.no_grad()
 def cheap_to_orthogonalize(
-    objective: nn.Module, answers: Answers, sample: Sequence[Batch], batch: float
+    objective: nn.Module, answers: Answers, sample: Sequence[Batch], batch: int
 ) -> tuple[str, ...]:
     """Names of the trained matrices of layers for which a step of Muon costs at most `MOST_RELATIVE_COST`.
 
@@ -31,7 +31,7 @@ def cheap_to_orthogonalize(
         objective: the module whose parameters are trained.
         answers: what runs the model in it.
         sample: items by which the rows that go through every layer are counted, (rows, width) each.
-        batch: items of a step, in this process.
+        batch: items of a step, of all processes together: they have to choose alike, and as one alone would.
     """
     trained = {
         name: parameter
