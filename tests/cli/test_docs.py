@@ -24,6 +24,6 @@ def test_the_code_of_a_page_runs(page):
 def test_the_index_names_every_page():
     index = (DOCS / "README.md").read_text(encoding="utf8")
     assert sorted(re.findall(r"\]\((\w+\.md)\)", index)) == PAGES
-    assert len(PAGES) == 10
+    assert len(PAGES) == 11
     for path in re.findall(r"`(penjing/[\w/]+\.py)`", index):
         assert (DOCS.parent / "src" / path).is_file(), path

@@ -69,7 +69,7 @@ def test_files_that_are_missing_or_damaged(tmp_path):
     with pytest.raises(ArtifactError, match="damaged: it is not valid JSON"):
         read(tmp_path / "report.json")
     (tmp_path / "report.json").write_text("[]")
-    with pytest.raises(ArtifactError, match="not a penjing report: document"):
+    with pytest.raises(ArtifactError, match="damaged: it is not a JSON object"):
         read(tmp_path / "report.json")
 
 

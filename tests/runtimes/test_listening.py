@@ -121,7 +121,7 @@ class Reader:
         inside = [Span(max(one.start_s, start_s), min(one.end_s, end_s)) for one in self.speech]
         return [Span(one.start_s - start_s, one.end_s - start_s) for one in inside if one.end_s > one.start_s]
 
-    def hear(self, samples: Any, spoken: Any, *, times: bool = False, speech_filter: Any = None) -> Heard:
+    def hear(self, samples: Any, spoken: Any, *, times: bool = False, **options: Any) -> Heard:
         start_s, end_s = self._within(samples)
         self.heard.append((start_s, end_s, times))
         spans = self.voice_spans(samples)
