@@ -52,10 +52,10 @@ def healed(model, sound_folder, tmp_path_factory):
     """A whole run, and one that was killed in the middle of its first course and taken up again."""
     whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
     unbroken = start(model, sound_folder, whole)
-    _, err = unbroken.communicate(timeout=300)
+    _, err = unbroken.communicate(timeout=1200)
     assert unbroken.returncode == 0, err
     killed = start(model, sound_folder, broken)
-    end = time.monotonic() + 240
+    end = time.monotonic() + 900
     while not any(len(path.read_text().splitlines()) > 8 for path in logs_of(broken)):
         assert killed.poll() is None, killed.communicate()[1]
         assert time.monotonic() < end
@@ -65,7 +65,7 @@ def healed(model, sound_folder, tmp_path_factory):
     assert not (broken / "out").exists()
     steps = len(logs_of(broken)[0].read_text().splitlines())
     resumed = start(model, sound_folder, broken, "--resume")
-    _, err = resumed.communicate(timeout=300)
+    _, err = resumed.communicate(timeout=1200)
     assert resumed.returncode == 0, err
     return whole / "out", broken / "out", steps, err
 
