@@ -13,7 +13,7 @@ import soundfile
 
 from penjing.apps.listen import LONGEST_S, listen
 from penjing.errors import DataError
-from penjing.runtimes.speech import SpeechFilter, Transcription
+from penjing.runtimes.transcription import SpeechFilter, Transcription
 
 pytestmark = pytest.mark.shop
 

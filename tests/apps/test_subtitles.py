@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penjing.apps.subtitles import WRITERS
-from penjing.runtimes.speech import Segment
+from penjing.runtimes.transcription import Segment
 
 pytestmark = pytest.mark.shop
 

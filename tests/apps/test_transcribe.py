@@ -16,7 +16,8 @@ import soundfile
 import penjing
 from penjing.apps.transcribe import sorted_out, sound_files, transcribe_file, transcribe_files, warm_up
 from penjing.errors import ArtifactError, DataError
-from penjing.runtimes.speech import Heard, SpeechRunner
+from penjing.runtimes.speech import SpeechRunner
+from penjing.runtimes.transcription import Heard
 from penjing.runtimes.voice_activity import Span
 from tiny_speech import RATE_HZ, sound
 

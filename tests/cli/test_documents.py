@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from penjing.apps.subtitles import WRITERS
-from penjing.runtimes.speech import Segment
+from penjing.runtimes.transcription import Segment
 from tiny_speech import RATE_HZ, voice
 
 MEASURES = ["size_bytes", "checkpoint_bytes", "p50_ms", "p95_ms", "peak_rss_bytes", "engine", "threads", "metrics"]

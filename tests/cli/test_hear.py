@@ -13,7 +13,7 @@ import pytest
 from penjing.apps.subtitles import WRITERS
 from penjing.cli.hear import Wanted, hear_stream
 from penjing.cli.output import fitted
-from penjing.runtimes.speech import Segment, Transcription
+from penjing.runtimes.transcription import Segment, Transcription
 
 RATE_HZ = 16000
 LONG = "and so on and on it goes, word after word, until nobody listens any more"

@@ -8,7 +8,7 @@ import pytest
 from penjing.data.row import Row
 from penjing.errors import DataError
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, use, uses
-from penjing.runtimes.speech import Transcription
+from penjing.runtimes.transcription import Transcription
 from penjing.scenes.captions import caption
 from penjing.scenes.scene import imagine
 

@@ -25,7 +25,7 @@ from penjing.judge.quality import (
 from penjing.judge.speed import graph_latencies, item_latencies
 from penjing.judge.tasks import Judged, transcribe_row
 from penjing.runtimes.classifier import Classified
-from penjing.runtimes.speech import Transcription
+from penjing.runtimes.transcription import Transcription
 from tiny_speech import RATE_HZ, sound
 
 

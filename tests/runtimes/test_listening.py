@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from penjing.runtimes.listening import Listener
-from penjing.runtimes.speech import NO_FILTER, NOTHING, Heard, Segment, SpeechFilter
 from penjing.runtimes.spoken_language import SpokenLanguage
 from penjing.runtimes.stamps import LeftOff, left_off
+from penjing.runtimes.transcription import NO_FILTER, NOTHING, Heard, Segment, SpeechFilter
 from penjing.runtimes.voice_activity import CHUNK_S, Span, VoiceActivity, clipped_to_speech, spans_of, speech_after
 
 pytestmark = pytest.mark.shop

@@ -20,7 +20,7 @@ from penjing.runtimes.decoding import GraphDecoder
 from penjing.runtimes.multimodal import GRAPHS, MultimodalRunner
 from penjing.runtimes.openvino_decoder import StatefulDecoder
 from penjing.runtimes.sampling import Sampling, Style
-from penjing.runtimes.speech import NO_FILTER, Transcription
+from penjing.runtimes.transcription import NO_FILTER, Transcription
 from penjing.scenes.scene import draw, imagine
 
 FLOAT = 1e-4

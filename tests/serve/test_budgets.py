@@ -18,7 +18,7 @@ import soundfile
 from PIL import Image
 
 from penjing.errors import DataError
-from penjing.runtimes.speech import Segment, Transcription
+from penjing.runtimes.transcription import Segment, Transcription
 from penjing.serve.budget import Budget, Load
 from penjing.serve.limits import Limits
 from penjing.serve.refusals import Refusal

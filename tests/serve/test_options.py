@@ -16,7 +16,7 @@ from openai.types.create_embedding_response import CreateEmbeddingResponse
 
 from penjing.data.languages import language_code
 from penjing.errors import DataError
-from penjing.runtimes.speech import Segment, Transcription
+from penjing.runtimes.transcription import Segment, Transcription
 from tiny_runners import Answerer, Captioner, Slow
 
 HI = [{"role": "user", "content": "hi there"}]

@@ -14,7 +14,7 @@ from penjing.data.audio import MOST_PER_S
 from penjing.data.channels import mix_down
 from penjing.data.windows import windows
 from penjing.errors import DataError
-from penjing.runtimes.speech import SPEECH_FILTER, Segment, SpeechFilter
+from penjing.runtimes.transcription import SPEECH_FILTER, Segment, SpeechFilter
 from penjing.values import FloatArray
 
 EVERY_S = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from penjing.runtimes.speech import Segment
+from penjing.runtimes.transcription import Segment
 
 MILLISECONDS = 1000
 

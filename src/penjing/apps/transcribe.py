@@ -14,7 +14,7 @@ from penjing.data.audio import audio_length, decode_audio
 from penjing.data.formats import ignored_note, is_readable, media_of
 from penjing.data.paths import list_files
 from penjing.errors import ArtifactError, DataError
-from penjing.runtimes.speech import SPEECH_FILTER, Segment, SpeechFilter, Transcription
+from penjing.runtimes.transcription import SPEECH_FILTER, Segment, SpeechFilter, Transcription
 
 HEARING = ("speech-seq2seq", "multimodal")
 """Tasks whose runners transcribe."""

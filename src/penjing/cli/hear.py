@@ -27,7 +27,7 @@ from penjing.artifact.whole_file import write_whole
 from penjing.cli.output import fitted, say, say_json, show
 from penjing.errors import DataError, LeftOut, did_you_mean
 from penjing.runtimes.engine import available_cores
-from penjing.runtimes.speech import SPEECH_FILTER, Segment, SpeechFilter
+from penjing.runtimes.transcription import SPEECH_FILTER, Segment, SpeechFilter
 
 ENDED = {**ENDINGS, "json": ".json"}
 """How files of each format end."""

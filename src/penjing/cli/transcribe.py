@@ -41,7 +41,7 @@ def transcribe(  # noqa: PLR0913, PLR0917 - the options of the contract
 ) -> None:
     """Write down what is said in sound files, or in a stream while it is spoken."""
     from penjing.cli.hear import Wanted, hear_files, hear_stream
-    from penjing.runtimes.speech import SpeechFilter
+    from penjing.runtimes.transcription import SpeechFilter
 
     json, format = (True, "text") if format == "json" and out is None else (json, format)
     speech_filter = SpeechFilter(vad_filter, no_speech_threshold, log_prob_threshold)

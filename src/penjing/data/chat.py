@@ -95,5 +95,5 @@ def _check_order(keys: Sequence[str], pieces: Mapping[str, str]) -> None:
         turns = "user and assistant speak in turns, the user first and last"
         raise DataError(
             f"the chat template of this model takes no {what} {where}",
-            hint=turns if takes_system({"pieces": pieces}) is False else f"{turns}; a system message may open",
+            hint=turns if not takes_system({"pieces": pieces}) else f"{turns}; a system message may open",
         )

@@ -17,7 +17,7 @@ import numpy as np
 from penjing.artifact.manifest import read_manifest
 from penjing.runtimes import open_runner
 from penjing.runtimes.engine import Engine, choose_engine
-from penjing.runtimes.speech import NO_FILTER
+from penjing.runtimes.transcription import NO_FILTER
 
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 STATUS = Path("/proc/self/status")

@@ -15,7 +15,7 @@ from penjing.evaluate.multimodal import evaluate_answers, evaluate_directions, e
 from penjing.evaluate.retrieval import cosine_scores
 from penjing.evaluate.tasks import Progress, of_rows
 from penjing.evaluate.words import speech_scores
-from penjing.runtimes.speech import NO_FILTER
+from penjing.runtimes.transcription import NO_FILTER
 
 MODALITIES = ("image", "text", "audio")
 

@@ -20,7 +20,7 @@ from penjing.evaluate.sentences import check_scores, evaluate_sentences, sentenc
 from penjing.evaluate.tasks import Progress, evaluate_retrieval, evaluate_speech, evaluate_zero_shot, of_rows
 from penjing.judge.multimodal import MultimodalJudge, check_uses, multimodal_metrics, spoken_words, use
 from penjing.judge.sight import USES, fitting, judge_sight, look, sight_metrics
-from penjing.runtimes.speech import NO_FILTER
+from penjing.runtimes.transcription import NO_FILTER
 from penjing.values import FloatArray
 
 SPEED_ROWS = 8

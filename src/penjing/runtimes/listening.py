@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from penjing.data.windows import Cutter
-from penjing.runtimes.speech import (
+from penjing.runtimes.spoken_language import SpokenLanguage
+from penjing.runtimes.transcription import (
     LONGEST_WINDOW_S,
     NO_FILTER,
     NOTHING,
@@ -17,7 +18,6 @@ from penjing.runtimes.speech import (
     SpeechFilter,
     Transcription,
 )
-from penjing.runtimes.spoken_language import SpokenLanguage
 from penjing.runtimes.voice_activity import Span, clipped_to_speech, speech_after
 from penjing.values import FloatArray
 

@@ -35,7 +35,7 @@ from penjing.runtimes.engine import Graph
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.pieces import pieces_of, until
 from penjing.runtimes.sampling import PLAIN, Style
-from penjing.runtimes.speech import (
+from penjing.runtimes.transcription import (
     SHORTEST_WINDOW,
     SPEECH_FILTER,
     Segment,

@@ -94,10 +94,10 @@ CACHE = fields({"heads": whole(1, 2**16), "head_width": whole(1, 2**16)})
 CONTEXT = whole(1, LONGEST_TEXT)
 SYSTEM = nullable(listed(text(), 2, 2))
 CHAT = either(
-    fields({"pieces": table(text()), "strip": listed(choice(*ROLES)), "special": truth}),
     fields({"begin": text(), "answer": text(), "again": text(), "end": text(), "system": SYSTEM, "special": truth}),
+    fields({"pieces": table(text()), "strip": listed(choice(*ROLES)), "special": truth}),
 )
-"""Pieces of a chat template, or those of artifacts of before."""
+"""Pieces of a chat template as older artifacts have them, or as they are written now: errors speak of these."""
 PROMPT = fields(
     {
         "segments": listed(listed(text(), 2, 2), 1, 1000),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,26 +24,29 @@ from penjing.data.text import open_tokenizer
 from penjing.data.windows import windows
 from penjing.runtimes.decoding import Banned, Decoder, Spelled, greedy, log_sum_exp
 from penjing.runtimes.engine import Graph
+from penjing.runtimes.listening import Listener
 from penjing.runtimes.parts import Parts
 from penjing.runtimes.silence import Silence
 from penjing.runtimes.spoken_language import SpokenLanguage
-from penjing.runtimes.stamps import LeftOff, Stamped, left_off, stretches
+from penjing.runtimes.stamps import Stamped, left_off, stretches
+from penjing.runtimes.transcription import (
+    LONGEST_WINDOW_S,
+    NOTHING,
+    SHORTEST_WINDOW,
+    SPEECH_FILTER,
+    Heard,
+    Segment,
+    SpeechFilter,
+    Transcription,
+    joined,
+)
 from penjing.runtimes.voice_activity import Span, VoiceActivity
 from penjing.values import Array, Arrays, FloatArray
-
-if TYPE_CHECKING:
-    from penjing.runtimes.listening import Listener
 
 MAX_TOKENS_PER_S = 12
 """Nobody speaks faster than this many word pieces a second; a decoder that does is looping."""
 
 MIN_TOKEN_LIMIT = 24
-
-LONGEST_WINDOW_S = 28.0
-"""Longer sound is cut into windows of at most this, or of what the model hears if that is less."""
-SHORTEST_WINDOW = 3 / 7
-"""Shortest window, as a share of the longest."""
-
 
 NO_SPEECH_TOKENS = ("<|nospeech|>", "<|nocaptions|>")
 """The token whose probability at the start of a window says that nobody speaks, by the names it has had."""
@@ -55,99 +57,11 @@ it; silence, noise, hum, tones and music get 0.79 and more of both, and short co
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechFilter:
-    """What keeps sound without speech from being transcribed; names and defaults as in faster-whisper.
-
-    Args:
-        vad_filter: Ask a voice activity detector where the model itself is in doubt whether somebody speaks.
-        no_speech_threshold: A window whose no-speech probability is above this, and whose mean log-likelihood of a
-            token is below `log_prob_threshold`, has no text, unless the detector hears a voice. None for no such rule.
-        log_prob_threshold: See there.
-    """
-
-    vad_filter: bool = True
-    no_speech_threshold: float | None = 0.6
-    log_prob_threshold: float | None = -1.0
-
-    def rejects(self, no_speech: float, mean_log_likelihood: float) -> bool:
-        """Whether a window of these two has no speech (Radford et al. 2022, arXiv:2212.04356, section 4.5)."""
-        if self.no_speech_threshold is None or no_speech <= self.no_speech_threshold:
-            return False
-        return self.log_prob_threshold is None or mean_log_likelihood < self.log_prob_threshold
-
-
-SPEECH_FILTER = SpeechFilter()
-NO_FILTER = SpeechFilter(vad_filter=False, no_speech_threshold=None)
-"""Of what is known to hold speech, such as rows that are judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of a sound and what was said in it; the language where the model knows several."""
-
-    start_s: float
-    end_s: float
-    text: str
-    language: str | None = None
-
-    def later(self, seconds: float) -> Segment:
-        """The same, so much later."""
-        return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What was heard in one window: the text, its tokens, the language and the mean log-likelihood of a token.
-
-    `segments` say when, in seconds from where the window begins; there are none where nobody asked for times.
-    `left_off` is where the model stopped writing before the end of the window. `has_speech` is False where nobody
-    speaks; the text is empty then, and the language None.
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    language: str | None
-    mean_log_likelihood: float
-    segments: tuple[Segment, ...] = ()
-    left_off: LeftOff | None = None
-    has_speech: bool = True
-
-
-NOTHING = Heard("", (), None, 0.0, has_speech=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Start:
     """What the decoder makes of a window before it writes: the probability that nobody speaks, and of each language."""
 
     no_speech: float
     languages: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Transcription:
-    """What was said in a sound: the text, its language, length and segments.
-
-    The language is the one most is said in; None where the model knows but one, and where nobody speaks and none is
-    given.
-    """
-
-    text: str
-    language: str | None
-    audio_seconds: float
-    segments: tuple[Segment, ...]
-
-
-def joined(windows: Sequence[Transcription]) -> Transcription:
-    """What was said in all windows of a sound."""
-    segments = tuple(segment for window in windows for segment in window.segments)
-    text = " ".join(segment.text for segment in segments if segment.text)
-    seconds: Counter[str] = Counter()
-    for window in windows:
-        if window.language is not None and window.text:
-            seconds[window.language] += window.audio_seconds  # type: ignore[assignment]
-    language = max(seconds, key=lambda code: seconds[code]) if seconds else windows[-1].language
-    return Transcription(text, language, sum(window.audio_seconds for window in windows), segments)
 
 
 class SpeechRunner:
@@ -225,14 +139,10 @@ class SpeechRunner:
         task: str = "transcribe",
     ) -> Iterator[Transcription]:
         """The same window by window, as each is heard; of mono samples (n,). The `task` is one of `tasks`."""
-        from penjing.runtimes.listening import Listener
-
         return Listener(self, language, times=times, speech_filter=speech_filter, task=task).whole(samples)
 
     def listener(self, language: str | None = None, *, speech_filter: SpeechFilter = SPEECH_FILTER) -> Listener:
         """What hears a stream of windows."""
-        from penjing.runtimes.listening import Listener
-
         return Listener(self, language, speech_filter=speech_filter)
 
     def check_language(self, language: str | None) -> None:

@@ -13,7 +13,7 @@ from penjing.apps.subtitles import WRITERS
 from penjing.data.languages import language_code
 from penjing.data.speech_prompt import ENGLISH
 from penjing.errors import DataError
-from penjing.runtimes.speech import Transcription, joined
+from penjing.runtimes.transcription import Transcription, joined
 from penjing.serve.budget import Load
 from penjing.serve.desk import Desk
 from penjing.serve.media import samples
