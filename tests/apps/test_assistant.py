@@ -281,7 +281,7 @@ class Ears:
     task = "speech-seq2seq"
 
     def transcribe(self, sound):
-        return type("Said", (), {"text": f"what are your shipping {sound}"})()
+        return type("Said", (), {"text": f"what are your shipping {sound}" if sound else ""})()
 
 
 class Eyes:
@@ -295,6 +295,8 @@ def test_spoken_and_shown(knowledge):
     talk = desk(knowledge, hears=Ears(), sees=Eyes()).talk()
     assert talk.ask(sound="costs").heard == "what are your shipping costs"
     assert talk.ask("how do I water", picture="red").heard == "how do I water a red maple"
+    with pytest.raises(DataError, match="no speech was heard"):
+        talk.ask(sound="")
     for given, said in (({"sound": 1}, "does not hear"), ({"picture": 1}, "does not see"), ({}, "nothing was asked")):
         with pytest.raises(DataError, match=said):
             desk(knowledge).talk().ask(**given)

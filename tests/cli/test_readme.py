@@ -18,7 +18,7 @@ from PIL import Image
 
 from penjing.apps.confidence import builtin_folder
 from penjing.scenes.scene import draw, imagine
-from tiny_speech import RATE_HZ, sound
+from tiny_speech import RATE_HZ, voice
 
 README = Path(__file__).parents[2] / "README.md"
 EASIER = {"wer<=+0.01": "wer<=+5", "size_bytes<=30%": "size_bytes<=90%"}
@@ -57,7 +57,7 @@ def workplace(
     shutil.copytree(encoder_artifact, tmp_path / "minilm-small")
     shutil.copytree(builtin_folder() / "knowledge", tmp_path / "knowledge")
     add_chat(tmp_path / "smollm-small" / "penjing.json")
-    soundfile.write(tmp_path / "call.wav", sound(1.5), RATE_HZ)
+    soundfile.write(tmp_path / "call.wav", voice(1.5), RATE_HZ)
     (tmp_path / "calls").mkdir()
     shutil.copy(tmp_path / "call.wav", tmp_path / "calls")
     Image.new("RGB", (80, 60), "red").save(tmp_path / "bus.jpg")
@@ -70,15 +70,16 @@ def workplace(
 
 def test_every_command_and_the_python_after_them(workplace, penjing, capfd, monkeypatch):
     commands = [line.split("#")[0] for line in block("", "penjing inspect").splitlines()]
-    assert len(commands) == 14
-    spoken = (sound(1.5) * 32767).astype("<i2").tobytes()
+    assert len(commands) == 15
+    spoken = (voice(1.5) * 32767).astype("<i2").tobytes()
     for command in commands:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(spoken)))
         name, *arguments = shlex.split(command.rpartition(" | ")[2])
         assert name == "penjing"
         found = penjing(*[EASIER.get(part, part) for part in arguments], as_json=False)
         assert found.code == 0, f"{command}\n{found.err}"
-        assert found.out or "subtitles/" in arguments, command
+        silent = "subtitles/" in arguments or "nothing found" in found.err  # random weights find nothing that is near
+        assert found.out or silent, command
     assert [path.name for path in (workplace / "subtitles").iterdir()] == ["call.srt"]
     namespace: dict[str, object] = {}
     exec(block("python", "from pathlib"), namespace)  # the README's own words

@@ -90,7 +90,8 @@ def test_interrupted_leaves_what_was_there(whisper_folder, sound_folder, speech_
     stdout, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert '"kind": "Interrupted"' in stdout
-    assert err.splitlines()[-1] == "error: interrupted"
+    hint = "no step was finished, and nothing is left behind: run the command again"
+    assert err.splitlines()[-2:] == ["error: interrupted", f"  hint: {hint}"]
     assert "Traceback" not in err
     assert hashes(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -27,6 +26,7 @@ from penjing.serve.shelf import Goods, Served, Shelf, open_shelf
 from penjing.serve.worker import Worker
 from tiny_colours import Colours, paint
 from tiny_runners import Answerer, Slow
+from tiny_speech import RATE_HZ, voice
 
 CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -43,8 +43,7 @@ def files(tmp_path_factory) -> Path:
     (folder / "photos").mkdir()
     for seed in range(6):
         draw(imagine(seed)).save(folder / "photos" / f"scene-{seed}.png")
-    times = np.arange(16000 * 3) / 16000
-    soundfile.write(folder / "voice.wav", 0.3 * np.sin(2 * np.pi * (200 + 100 * np.sin(times)) * times), 16000)
+    soundfile.write(folder / "voice.wav", voice(3), RATE_HZ)
     return folder
 
 

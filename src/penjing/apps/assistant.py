@@ -113,6 +113,8 @@ class Talk:
     def ask(self, question: str = "", sound: Any = None, picture: Any = None) -> Reply:
         """Answer what is written, spoken or shown; of several, all of it together."""
         asked = " ".join(filter(None, (question.strip(), self._spoken(sound))))
+        if not asked and sound is not None and picture is None:
+            raise DataError("no speech was heard", hint="speak again, closer to the microphone, or write the question")
         if not asked and picture is None:
             raise DataError("nothing was asked", hint="write a question, or give a sound or a picture")
         seen = self._recognized(picture)
