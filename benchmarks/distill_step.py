@@ -98,7 +98,7 @@ def measure(optimizer: str, steps: int, batch: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure the optimizers that are named, or `auto` and Muon, the default."""
+    """Measure the optimizers that are named, or `auto`, the default, and Muon."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("optimizers", nargs="*", default=["auto", "muon"])
     parser.add_argument("--steps", type=int, default=12)

@@ -125,7 +125,7 @@ def test_the_encoder_is_timed_on_what_the_runner_feeds_it_at_once(model, tmp_pat
     see = runner._vision
     runner._vision = lambda arrays: fed.append({name: arrays[name].shape for name in see.inputs}) or see(arrays)
     runner.ask(picture(90, 50), QUESTION, Style(1))
-    _, timed = exported(model, tmp_path).inputs["vision_encoder"]
+    _, timed = exported(model, model.family.components(model.net), tmp_path).inputs["vision_encoder"]
     assert len(fed) >= 1
     assert all(shapes == {name: array.shape for name, array in timed.items()} for shapes in fed)
 

@@ -21,7 +21,7 @@ from penjing.models.family import Model
 from penjing.models.open import open_model
 from penjing.models.reference import TorchGraph
 from penjing.pipeline import compress as compressing
-from penjing.pipeline.draws import DRAWS, IMAGE_MASK, draw_inputs
+from penjing.pipeline.draws import DRAWS, IMAGE_MASK, Draws, draw_inputs
 from penjing.pipeline.gate import hold
 from penjing.pipeline.job import split_parts
 from penjing.pipeline.judging import JudgingPlan
@@ -50,6 +50,10 @@ def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
     return lru_cache(maxsize=None)(lambda name: FAMILIES[name](root / name))
 
 
+def draw_of(model: Model, seed: int, source: Draws | None = None) -> Draws:
+    return draw_inputs(model, model.family.components(model.net), seed, source)
+
+
 def graphs_of(model: Model) -> dict[str, TorchGraph]:
     return {component.name: TorchGraph(component) for component in model.family.components(model.net)}
 
@@ -57,9 +61,9 @@ def graphs_of(model: Model) -> dict[str, TorchGraph]:
 def compared(source: Model, result: Model, seed: int = 0) -> dict[str, float]:
     """Scores of a comparison in PyTorch eager."""
     before, after = graphs_of(source), graphs_of(result)
-    draws = draw_inputs(source, seed)
+    draws = draw_of(source, seed)
     pairs = {name: (before[name], after[name]) for name in before}
-    scores = compare_components(pairs, draws, draw_inputs(result, seed, draws))
+    scores = compare_components(pairs, draws, draw_of(result, seed, draws))
     return {name: score.value for name, score in scores.items()}
 
 
@@ -105,14 +109,14 @@ def test_inputs_follow_from_the_seed_alone(name, family_folder):
             for component in model.family.components(model.net)
             for key, tensor in component.inputs.items()
         }
-        drawn = {f"{place} {key}": a for place, d in enumerate(draw_inputs(model, 3).inputs) for key, a in d.items()}
+        drawn = {f"{place} {key}": a for place, d in enumerate(draw_of(model, 3).inputs) for key, a in d.items()}
         found.append(examples | drawn)
     assert found[0].keys() == found[1].keys()
     assert all(np.array_equal(array, found[1][key]) for key, array in found[0].items())
-    draws = draw_inputs(model, 3).inputs
+    draws = draw_of(model, 3).inputs
     media = next(key for key in ("pixel_values", "input_features", "input_ids") if key in draws[0])
     assert len({draw[media].tobytes() for draw in draws}) == DRAWS
-    assert not np.array_equal(draws[0][media], draw_inputs(model, 4).inputs[0][media])
+    assert not np.array_equal(draws[0][media], draw_of(model, 4).inputs[0][media])
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -154,7 +158,7 @@ def test_components_that_were_left_alone_stay_equal(family_folder):
 
 def test_a_picture_stands_where_the_text_has_its_tokens(family_folder):
     model = open_model(str(family_folder("smolvlm")))
-    drawn = draw_inputs(model, 0).inputs[0]
+    drawn = draw_of(model, 0).inputs[0]
     (image,) = {int(token) for token in drawn["input_ids"][0][drawn[IMAGE_MASK]]}
     assert image == model.net.config.image_token_id
     seen = TorchGraph(model.family.components(model.net)[0])(drawn)["image_features"]
@@ -163,7 +167,7 @@ def test_a_picture_stands_where_the_text_has_its_tokens(family_folder):
 
 def test_lengths_vary_where_axes_do(family_folder):
     model = open_model(str(family_folder("seedling")))
-    draws = draw_inputs(model, 0).inputs
+    draws = draw_of(model, 0).inputs
     assert len({draw["input_ids"].shape for draw in draws}) >= 3
     assert len({draw["input_features"].shape for draw in draws}) >= 3
     assert all(draw["input_features"].shape[2] % 8 == 0 for draw in draws)
@@ -207,7 +211,7 @@ def check_one_site(model: Model, source: Path, scratch: Path) -> None:
         (scratch / str(number)).mkdir()
         files.append(export_component(result.family.components(result.net)[-1], scratch / str(number)))
     assert files[0].read_bytes() == files[1].read_bytes()
-    draws = draw_inputs(model, 0)
+    draws = draw_of(model, 0)
     for name in ENGINES:
         engine = Engine(name, 1, cache=False)
         paths = {key: (source / "onnx" / f"{key}.onnx", source / "onnx" / f"{key}.onnx") for key in draws.graphs}

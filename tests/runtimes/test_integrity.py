@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from penjing import stamps
 from penjing.artifact import manifest as manifests
 from penjing.artifact.manifest import NAME, checked_files, file_hash, read_manifest, unlisted_files, verify
 from penjing.artifact.whole_file import write_whole
@@ -27,7 +28,7 @@ def artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three files that were written an hour ago, with their manifest, and a cache of its own."""
     monkeypatch.setenv("PENJING_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(integrity, "_DIGESTS", {})
-    monkeypatch.setattr(integrity, "SETTLED_NS", -(10**18))
+    monkeypatch.setattr(stamps, "SETTLED_NS", -(10**18))
     folder = tmp_path / "artifact"
     for name in ("onnx/model.onnx", "tokenizer.json", "checkpoint/model.safetensors", "README.md"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def test_a_change_of_equal_length_and_time_is_noticed(artifact, monkeypatch):
 
 
 def test_what_is_too_young_is_not_remembered(artifact, tmp_path, monkeypatch):
-    monkeypatch.setattr(integrity, "SETTLED_NS", 10**18)
+    monkeypatch.setattr(stamps, "SETTLED_NS", 10**18)
     verified_files(artifact, read_manifest(artifact))
     assert not (tmp_path / "cache").exists()
 

@@ -28,7 +28,8 @@ BOTH = ("net.tokens.weight", "net.pooled.weight")
 
 
 @pytest.mark.parametrize(("batch", "names"), [(1, ()), (4, BOTH[:1]), (200, BOTH)])
-def test_muon_moves_what_many_rows_go_through(batch, names):
+def test_muon_moves_what_many_rows_go_through(batch, names, monkeypatch):
+    monkeypatch.setattr("penjing.teach.matrices.UNNOTICED_OPERATIONS", 0)
     torch.manual_seed(0)
     net = Pooled()
     items = [{"values": torch.randn(1, 20, 8)} for _ in range(3)]
@@ -38,3 +39,14 @@ def test_muon_moves_what_many_rows_go_through(batch, names):
     cheap = cheap_to_orthogonalize(objective, Answers(model, items, {}, False), items, batch)
     assert cheap == names
     assert (relative_cost((8, 8), 20 * batch) <= MOST_RELATIVE_COST) == ("net.tokens.weight" in cheap)
+
+
+@pytest.mark.parametrize(("width", "names"), [(64, BOTH[:1]), (65, ())])
+def test_muon_moves_small_matrices_whatever_goes_through(width, names):
+    net = Pooled()
+    net.tokens, net.pooled = nn.Linear(width, 256), nn.Linear(256, 256)
+    items = [{"values": torch.randn(1, 2, width)}]
+    objective = nn.Module()
+    objective.net = net
+    cheap = cheap_to_orthogonalize(objective, Answers(model_around(net, items[0]), items, {}, False), items, 1)
+    assert cheap == names

@@ -7,7 +7,6 @@ it, outputs themselves are compared.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, normalize
 
 from penjing.errors import DataError
+from penjing.models.attempt import attempt
 from penjing.models.capture import call
 from penjing.models.family import Model
 from penjing.models.outputs import float_tensors
@@ -116,7 +116,7 @@ def _matches(model: Model, chunk: Sequence[Batch]) -> Iterator[Verdict]:
     """Which items of one modality belong to which of another, both ways: (items, items) each."""
     embeddings: list[tuple[str, Tensor]] = []
     for tower in (tower for tower in model.towers if tower.role == "encoder"):
-        made = [_embedding(tower, batch) for batch in chunk]
+        made = [_embedding(model, tower, batch) for batch in chunk]
         if len(chunk) > 1 and all(one is not None for one in made):
             embeddings.append((tower.modality, normalize(torch.cat([one for one in made if one is not None]), dim=-1)))
     for (one, left), (other, right) in combinations(embeddings, 2):
@@ -125,11 +125,10 @@ def _matches(model: Model, chunk: Sequence[Batch]) -> Iterator[Verdict]:
             yield from (Verdict(scores, places), Verdict(scores.T, places))
 
 
-def _embedding(tower: Tower, batch: Batch) -> Tensor | None:
+def _embedding(model: Model, tower: Tower, batch: Batch) -> Tensor | None:
     """The one vector (1, width) among what a tower gives; None where there is none, or the batch lacks its input."""
-    with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
-        return embedding_of(tower.run(batch), 1)
-    return None
+    output = attempt(model, f"tower {tower.name}", tower.run, batch)
+    return None if output is None else embedding_of(output, 1)
 
 
 def embedding_of(output: Any, items: int) -> Tensor | None:
@@ -140,8 +139,8 @@ def embedding_of(output: Any, items: int) -> Tensor | None:
 
 def _logits(model: Model, batch: Batch) -> Tensor | None:
     """What the decoder, or the whole network, says word by word (words, vocabulary), or of the item (1, labels)."""
-    for run in _speakers(model):
-        logits = _said(run, batch)
+    for name, run in _speakers(model):
+        logits = _said(model, name, run, batch)
         if logits is not None:
             return logits.flatten(0, -2)
     return None
@@ -149,24 +148,21 @@ def _logits(model: Model, batch: Batch) -> Tensor | None:
 
 def speaking_run(model: Model, batch: Batch) -> Callable[[Batch], Any] | None:
     """The run that says words or labels of such a batch: it gives logits, or something that has them."""
-    return next((run for run in _speakers(model) if _said(run, batch) is not None), None)
+    return next((run for name, run in _speakers(model) if _said(model, name, run, batch) is not None), None)
 
 
-def _speakers(model: Model) -> Iterator[Callable[[Batch], Any]]:
-    """Runs that may say something: of decoders, of the whole network."""
+def _speakers(model: Model) -> Iterator[tuple[str, Callable[[Batch], Any]]]:
+    """Runs that may say something, with their names: of decoders, of the whole network."""
     for tower in model.towers:
         if tower.role == "decoder" and tower.blocks:
-            yield tower.run
-    yield partial(call, model.net)
+            yield f"tower {tower.name}", tower.run
+    yield "the network", partial(call, model.net)
 
 
-def _said(run: Callable[[Batch], Any], batch: Batch) -> Tensor | None:
-    with contextlib.suppress(Exception):  # whatever a network says of inputs that are missing
-        output: Any = run(batch)
-        logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-        if isinstance(logits, Tensor) and logits.dim() in (2, 3):
-            return logits
-    return None
+def _said(model: Model, name: str, run: Callable[[Batch], Any], batch: Batch) -> Tensor | None:
+    output = attempt(model, name, run, batch)
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    return logits if isinstance(logits, Tensor) and logits.dim() in (2, 3) else None
 
 
 def worded(logits: Tensor, batch: Batch) -> Verdict:
@@ -187,5 +183,7 @@ def _outputs(model: Model, chunk: Sequence[Batch]) -> Iterator[Tensor]:
     """Outputs of the towers that have blocks, as they are."""
     for batch in chunk:
         for tower in (tower for tower in model.towers if tower.blocks):
-            with contextlib.suppress(Exception):
-                yield torch.cat([part.flatten() for part in float_tensors(tower.run(batch))])[None]
+            output = attempt(model, f"tower {tower.name}", tower.run, batch)
+            parts = [] if output is None else [*float_tensors(output)]
+            if parts:
+                yield torch.cat([part.flatten() for part in parts])[None]

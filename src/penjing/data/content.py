@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +13,47 @@ from PIL import Image
 from penjing.data.audio import audio_length, decode_audio
 from penjing.data.image import DAMAGED, read_image
 from penjing.data.image_files import open_image_file
-from penjing.data.row import PROVENANCE, Row
+from penjing.data.row import PROVENANCE, Media, Row
 from penjing.errors import DataError
+from penjing.stamps import Memo
+
+_OF_FILES: Mapping[Media, Memo[str]] = {"image": Memo(), "audio": Memo()}
+_OF_BYTES: dict[tuple[Media, bytes], str] = {}
+"""What files hold once they are decoded, by the digest of the encoded bytes: that is quicker than to decode them."""
 
 
 def content_key(row: Row) -> str:
-    """sha256 of a row's decoded pixels or samples and its text fields; the id and the encoding do not count."""
+    """sha256 of a row's decoded pixels or samples and its text fields; the id and the encoding do not count.
+
+    A file is decoded once, however often it is asked for.
+    """
     digest = hashlib.sha256(text_key(row).encode())
     if row.image is not None:
-        image = read_image(row.image)
-        digest.update(f"image {image.size}".encode())
-        digest.update(image.tobytes())
+        digest.update(_media_key(row.image, "image").encode())
     if row.sound is not None:
-        sound = decode_audio(row.sound)
-        digest.update(f"audio {sound.rate_hz} {sound.samples.shape}".encode())
-        digest.update(np.ascontiguousarray(sound.samples).data)
+        digest.update(_media_key(row.sound, "audio").encode())
+    return digest.hexdigest()
+
+
+def _media_key(source: Path | bytes, media: Media) -> str:
+    """sha256 of decoded pixels or samples."""
+    if isinstance(source, Path):
+        if not source.is_file():
+            return _decoded_key(source, media)  # which says what is wrong with it
+        return _OF_FILES[media].get([source], lambda: _decoded_key(source, media))
+    key = media, hashlib.sha256(source).digest()
+    if key not in _OF_BYTES:
+        _OF_BYTES[key] = _decoded_key(source, media)
+    return _OF_BYTES[key]
+
+
+def _decoded_key(source: Path | bytes, media: Media) -> str:
+    if media == "image":
+        image = read_image(source)
+        return hashlib.sha256(f"image {image.size}".encode() + image.tobytes()).hexdigest()
+    sound = decode_audio(source)
+    digest = hashlib.sha256(f"audio {sound.rate_hz} {sound.samples.shape}".encode())
+    digest.update(np.ascontiguousarray(sound.samples).data)
     return digest.hexdigest()
 
 

@@ -19,7 +19,7 @@ from penjing.errors import ModelError, RecipeError, did_you_mean
 from penjing.methods.base import Aids, Method, method
 from penjing.models.checkpoint import read_json
 from penjing.models.family import Model
-from penjing.models.front_ends import TOKENIZER_FILES, tokenizer_json
+from penjing.models.front_ends import has_tokenizer, tokenizer_json
 from penjing.models.renumber import named_tokens, renumber_files, renumber_network, vocabulary_tables
 from penjing.models.tower import Batch, Role, Site, Tower
 from penjing.models.vocabulary import added, closure, pieces_of, trimmed
@@ -77,7 +77,7 @@ class Vocab(Method):
 
     def refuse(self, model: Model, targets: Sequence[Tower]) -> None:
         """Refuse a model without a tokenizer or with several vocabularies, and a file that cannot be read."""
-        if not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
+        if not has_tokenizer(model.folder):
             raise ModelError(f"{model.name}: no tokenizer.json, so its vocabulary is not known", hint="copy it there")
         rows = {len(table.weight) for table in vocabulary_tables(model.net)}  # type: ignore[arg-type]
         if len(rows) != 1:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from penjing.bounded_json import UnreadableJson, parse_object, read_object
 from penjing.errors import ModelError
+from penjing.stamps import Memo
 from penjing.typed_json import fields, listed, text, whole
 
 SINGLE = "model.safetensors"
@@ -42,6 +43,9 @@ BITS = {
 }  # fmt: skip
 
 
+_DIGESTS: Memo[str] = Memo()
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """The weight files of one checkpoint, checked, with the names of the tensors they hold."""
@@ -51,13 +55,17 @@ class Weights:
     size_bytes: int
 
     def sha256(self) -> str:
-        """Hash the bytes of all files in the order of their names."""
-        digest = hashlib.sha256()
-        for path in self.files:
-            with path.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-        return digest.hexdigest()
+        """Hash the bytes of all files in the order of their names; files that did not change are read once."""
+        return _DIGESTS.get(self.files, lambda: _sha256(self.files))
+
+
+def _sha256(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_folder(folder: Path, name: str) -> Weights:

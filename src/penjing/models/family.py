@@ -63,6 +63,15 @@ class Family(Protocol):
         """Return synthetic inputs, seeded, that every tower's `run` accepts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The checkpoint that a model was opened from: what the user named, its folder and the identity it had."""
+
+    name: str
+    folder: Path
+    source: Mapping[str, Any]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
     """An opened model: what the user named, the network, its family and its towers."""
@@ -76,3 +85,8 @@ class Model:
     settings: Mapping[str, Any]
     source: Mapping[str, Any]
     """Identity for the manifest: `id`, `revision`, `sha256` of the weights, `size_bytes` on disk, `parameters`."""
+
+    @property
+    def origin(self) -> Origin:
+        """The checkpoint, without the network."""
+        return Origin(self.name, self.folder, self.source)

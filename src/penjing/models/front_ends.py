@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,13 +12,25 @@ import torch
 
 from penjing.data.image import ImageFrontEnd, read_image
 from penjing.data.row import Row
-from penjing.data.text import Item, TextFrontEnd, contained, open_tokenizer
+from penjing.data.text import Item, SafeTokenizer, TextFrontEnd, contained, open_tokenizer
 from penjing.errors import DataError, ModelError
 from penjing.models.checkpoint import read_json
 from penjing.models.network import quiet
 from penjing.models.tower import Batch
+from penjing.stamps import Memo
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+TOKENIZER_FILES = (
+    "tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"
+)  # fmt: skip
+BESIDE = ("merges.txt", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json", "normalizer.json")
+"""What else older tokenizers are made of."""
+
+_MADE: Memo[str] = Memo()
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a checkpoint has a tokenizer, in whatever files."""
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
 def front_end_file(folder: Path | None, part: str) -> dict[str, Any] | None:
@@ -49,7 +59,7 @@ def text_settings(
 
     `longest` is the most tokens that the network reads. None where the folder has no tokenizer.
     """
-    if folder is None or not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if folder is None or not has_tokenizer(folder):
         return None
     tokenizer = open_fast(folder)
     return {
@@ -68,12 +78,14 @@ def open_fast(folder: Path) -> Any:
     import transformers
 
     tokenizer: Any = None
+    why = ""
     with quiet(), contained(str(folder)):
         if (folder / "tokenizer_config.json").is_file():
             read_json(folder / "tokenizer_config.json")
-        # A slow class raises whatever it likes where its own library is not installed.
-        with contextlib.suppress(Exception):
+        try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # a slow class raises whatever it likes where its own library is not installed
+            why = f": {' '.join(str(error).split())[:200] or type(error).__name__}"
         if getattr(tokenizer, "backend_tokenizer", None) is not None:
             return tokenizer
         if (folder / "tokenizer.json").is_file():
@@ -85,7 +97,7 @@ def open_fast(folder: Path) -> Any:
                 raise ModelError(
                     f"{folder}: transformers cannot read its tokenizer: {reason}", hint="save the tokenizer again"
                 ) from error
-    raise ModelError(f"{folder}: no fast tokenizer", hint="save one there: its tokenizer.json is what runs later")
+    raise ModelError(f"{folder}: no fast tokenizer{why}", hint="save one there: its tokenizer.json is what runs later")
 
 
 def _must_lower(folder: Path, tokenizer: Any) -> bool:
@@ -104,8 +116,15 @@ def tokenizer_json(folder: Path, kept: ExitStack) -> Path:
     if (folder / "tokenizer.json").is_file():
         return folder / "tokenizer.json"
     made = Path(kept.enter_context(tempfile.TemporaryDirectory())) / "tokenizer.json"
-    made.write_text(json.dumps(json.loads(open_fast(folder).backend_tokenizer.to_str())), encoding="utf8")
+    files = [folder / name for name in (*TOKENIZER_FILES, *BESIDE) if (folder / name).is_file()]
+    made.write_text(_MADE.get(files, lambda: str(open_fast(folder).backend_tokenizer.to_str())), encoding="utf8")
     return made
+
+
+def checkpoint_tokenizer(folder: Path) -> SafeTokenizer:
+    """The tokenizer of a checkpoint as the shop will run it, whatever files it is kept in."""
+    with ExitStack() as kept:
+        return open_tokenizer(tokenizer_json(folder, kept))
 
 
 def see(settings: Mapping[str, Any]) -> Callable[[Path | bytes], Batch]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,22 @@ class Place:
     revision: str | None = None
 
 
+_PINNED: ContextVar[dict[str, Place] | None] = ContextVar("pinned", default=None)
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[None]:
+    """Let a hub id stand for one revision in what runs here: that which it was found at first."""
+    if _PINNED.get() is not None:  # a run within a run
+        yield
+        return
+    token = _PINNED.set({})
+    try:
+        yield
+    finally:
+        _PINNED.reset(token)
+
+
 def locate(name: str) -> Place:
     """Find the folder of a model: a built-in name, a folder, or a hub id (downloaded into the Hugging Face cache)."""
     if name in BUILTIN:
@@ -37,7 +56,12 @@ def locate(name: str) -> Place:
     folder = Path(name).expanduser()
     if folder.exists() or not HUB_ID.fullmatch(name):
         return Place(folder, folder.resolve().name)
-    return _from_hub(name)
+    places = _PINNED.get()
+    if places is None:
+        return _from_hub(name)
+    if name not in places:
+        places[name] = _from_hub(name)
+    return places[name]
 
 
 def _from_hub(name: str) -> Place:

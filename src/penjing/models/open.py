@@ -14,7 +14,7 @@ from penjing.errors import ModelError
 from penjing.layers.described import DescribedLayer
 from penjing.models.anything import AnyModule, model_around
 from penjing.models.checkpoint import check_folder
-from penjing.models.family import Model
+from penjing.models.family import Model, Origin
 from penjing.models.hub import locate
 from penjing.models.network import load_network
 from penjing.models.pruned import adopt_masks
@@ -41,6 +41,17 @@ def open_model(name: str) -> Model:
         "unused_weights": list(unused),
     }
     return model_of(net, name, place.folder, source)
+
+
+def reopen(origin: Origin) -> Model:
+    """Open a checkpoint once more: the very files, which are neither looked for nor hashed again.
+
+    Raises:
+        ModelError: they have changed since.
+    """
+    if check_folder(origin.folder, origin.name).sha256() != origin.source["sha256"]:
+        raise ModelError(f"{origin.name} has changed since it was opened", hint="run the command again")
+    return model_of(load_network(origin.folder)[0], origin.name, origin.folder, origin.source)
 
 
 def model_of(net: nn.Module, name: str, folder: Path, source: Mapping[str, Any]) -> Model:

@@ -14,7 +14,7 @@ from penjing.evaluate.goals import Goal, default_goals
 from penjing.evaluate.tolerance import OUT_OF_RANGE, shift_goals
 from penjing.judge.quality import check_answers, metric_names
 from penjing.methods.base import RangeCalibrated
-from penjing.models.family import Model
+from penjing.models.family import Component, Model
 from penjing.pipeline.graphs import check_front_end, is_too_large
 from penjing.pipeline.job import Format, Job
 from penjing.recipe import Recipe, check_fit, default_recipe, read_recipe
@@ -40,8 +40,10 @@ class Choices:
 
 def choose(job: Job, model: Model) -> Choices:
     """Decide, and refuse what cannot be done to this model or measured of it."""
-    recipe = choose_recipe(job, model)
-    formats = choose_formats(job, model)
+    wants_graphs = model.family.task is not None and set(job.formats) != {"checkpoint"}
+    components = model.family.components(model.net) if wants_graphs else []
+    formats = choose_formats(job, model, components)
+    recipe = choose_recipe(job, model, formats)
     in_engine = "onnx" in formats and job.engine.name != "torch"
     task = model.family.task
     if task and ("onnx" in formats or job.parts):
@@ -60,7 +62,7 @@ def choose(job: Job, model: Model) -> Choices:
         check_answers(task, rows, model.settings.get("labels", ()))
         metrics = metric_names(task, rows)
     else:
-        metrics = _output_metrics(model, in_engine=in_engine)
+        metrics = _output_metrics(model, components if in_engine else None)
     shift = bool(task and rows) and not job.quick
     goals = job.goals or recipe.goals or default_goals([name for name in metrics if rows or "/" not in name])
     ranges = any(isinstance(step.method, RangeCalibrated) for step in recipe.steps)
@@ -72,24 +74,27 @@ def choose(job: Job, model: Model) -> Choices:
         _check_resource(goal, judged=bool(rows), in_engine=in_engine)
     if shift:
         goals = (*goals, *shift_goals(goals, ranges=ranges))
-    return Choices(recipe, formats, goals, rows, in_engine, shift, "" if job.formats else why_no_graphs(model))
+    return Choices(
+        recipe, formats, goals, rows, in_engine, shift, "" if job.formats else why_no_graphs(model, components)
+    )
 
 
-def _output_metrics(model: Model, *, in_engine: bool) -> tuple[str, ...]:
-    """What outputs are compared by: overall, and component by component (in PyTorch tower by tower) of several."""
-    components = model.family.components(model.net) if in_engine else []
-    towers = [tower.name for tower in model.towers if tower.blocks]
-    parts = [component.name for component in components] if in_engine else towers
-    has_logits = any("logits" in component.outputs for component in components)
+def _output_metrics(model: Model, components: Sequence[Component] | None) -> tuple[str, ...]:
+    """What outputs are compared by: overall, and of several graphs (without any, in PyTorch, towers) each by itself."""
+    if components is None:
+        parts, has_logits = [tower.name for tower in model.towers if tower.blocks], False
+    else:
+        parts = [component.name for component in components]
+        has_logits = any("logits" in component.outputs for component in components)
     each = [f"{part}/cosine" for part in parts] if len(parts) > 1 else []
     return ("cosine", *(["logit_kl"] if has_logits else []), *each)
 
 
-def choose_recipe(job: Job, model: Model) -> Recipe:
+def choose_recipe(job: Job, model: Model, formats: Sequence[Format]) -> Recipe:
     """The recipe asked for, or the task's default; without data one that needs none. Checked against the towers."""
     recipe = job.recipe
     if recipe is None:
-        without_data = "no-data" if "onnx" in choose_formats(job, model) else "weights"
+        without_data = "no-data" if "onnx" in formats else "weights"
         recipe = default_recipe(model.family.task) if job.parts else read_recipe(without_data)
     if job.seed is not None:
         recipe = dataclasses.replace(recipe, seed=job.seed)
@@ -101,16 +106,16 @@ def choose_recipe(job: Job, model: Model) -> Recipe:
     return recipe
 
 
-def why_no_graphs(model: Model) -> str:
+def why_no_graphs(model: Model, components: Sequence[Component]) -> str:
     """Say why a model gets no ONNX graphs; empty where it gets some."""
     if model.family.task is None:
         return f"no ONNX graphs: {type(model.net).__name__} has none yet; checkpoint/ runs in PyTorch"
-    if is_too_large(model):
+    if is_too_large(components):
         return "no ONNX graphs: the model is too large for one file, which ends at 2 GB; checkpoint/ runs in PyTorch"
     return ""
 
 
-def choose_formats(job: Job, model: Model) -> tuple[Format, ...]:
+def choose_formats(job: Job, model: Model, components: Sequence[Component]) -> tuple[Format, ...]:
     """ONNX where the family has graphs that fit a file, else a checkpoint; asking for what cannot be is an error."""
     if model.family.task is None:
         if "onnx" in job.formats:
@@ -118,12 +123,12 @@ def choose_formats(job: Job, model: Model) -> tuple[Format, ...]:
                 f"{type(model.net).__name__} has no ONNX route yet", hint="leave --format away: it gets a checkpoint"
             )
         return ("checkpoint",)
-    if "onnx" in job.formats and is_too_large(model):
+    if "onnx" in job.formats and is_too_large(components):
         raise RecipeError(
             f"{model.name} is too large for one ONNX file, which ends at 2 GB",
             hint="leave --format away: it gets a checkpoint",
         )
-    return job.formats or (("checkpoint",) if is_too_large(model) else ("onnx",))
+    return job.formats or (("checkpoint",) if is_too_large(components) else ("onnx",))
 
 
 def _check_shift(goal: Goal, *, judged: bool, quick: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from penjing.evaluate.tolerance import OUT_OF_RANGE
 from penjing.judge.footprint import forget_peak, own_peak_bytes, trim_heap
 from penjing.judge.tasks import task_of
 from penjing.methods.base import RangeCalibrated, RoundsActivations
-from penjing.models.family import Model
-from penjing.models.open import open_model
+from penjing.models.family import Component, Model
+from penjing.models.hub import pinned
+from penjing.models.open import open_model, reopen
 from penjing.pipeline.accuracy_levels import LevelInputs, set_accuracy_levels
 from penjing.pipeline.choices import Choices, choose
 from penjing.pipeline.coverage import coverage_table, source_sites, tower_parameters, tower_table
@@ -80,6 +82,7 @@ def compress_any(model: Any, out: Any, options: Options, *, tell: Tell = silent)
         return compress(name, Path(out), options, tell=tell)
 
 
+@pinned()
 def compress(
     model: str | None, out: str | Path, options: Options | None = None, *, tell: Tell = silent
 ) -> dict[str, Any]:
@@ -101,6 +104,7 @@ def compress(
     no_graphs = [choices.no_graphs] if choices.no_graphs else []
     for line in no_graphs:
         tell(line, 0, 0)
+    again = functools.partial(reopen, opened.origin)
     counted = (source_sites(opened), tower_parameters(opened))
     with staging(job.out, job.work, fresh=not job.resume) as folder:
         calibration = calibration_of(job, opened, choices.recipe, tell)
@@ -112,12 +116,12 @@ def compress(
         tell(expected.as_text(), 0, 0)
         watch = watcher(job.parts.select, job.engine, tell) if shown(job, choices) and job.parts else None
         first = watch(opened, "source") if watch else None
-        bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
+        bench = Bench(job.work / "steps", job.engine, again)
         opened, done = run_steps(opened, choices.recipe, calibration, bench, tell, watch)
         took = {**expected.as_json(), "seconds": sum(step.seconds for step in done), "peak_rss_bytes": own_peak_bytes()}
         levels = set_accuracy_levels(opened, inputs, tell) if inputs else []
-        layout = lower(opened, folder, choices.formats, tell)
-        comparison = measure(job, opened, choices, before, folder, tell)
+        lowered = lower(opened, folder, choices.formats, tell)
+        comparison = measure(job, Models(again, opened), choices, before, lowered, tell)
         coverage = coverage_table(opened, done, counted[0])
         verdict = hold(choices.goals, comparison, done)
         document = report_document(job, opened, choices.recipe, done, comparison, calibration.ranges)
@@ -128,9 +132,9 @@ def compress(
             "steps_took": took,
             "stages": [first, *(step.stage for step in done)] if first else [],
             "seconds": time.perf_counter() - start,
-            "checkpoint": layout._asdict() if layout else None,
+            "checkpoint": lowered.layout._asdict() if lowered.layout else None,
             "graphs": sorted(f"onnx/{path.name}" for path in folder.glob("onnx/*.onnx")),
-            "warnings": [*no_graphs, *document["warnings"], *layout_warnings(layout), *levels],
+            "warnings": [*no_graphs, *document["warnings"], *layout_warnings(lowered.layout), *levels],
         }
         if not verdict.published:
             raise refusal(job, document, verdict)
@@ -150,7 +154,7 @@ def help_to_learn(job: Job) -> None:
     try:
         with staging(job.out, job.work, fresh=True):
             calibration = calibration_of(job, model, recipe, silent)
-            bench = Bench(job.work / "steps", job.engine, lambda: open_model(job.model))
+            bench = Bench(job.work / "steps", job.engine, functools.partial(reopen, model.origin))
             run_steps(model, dataclasses.replace(recipe, steps=recipe.steps[:last]), calibration, bench, silent)
     finally:  # nobody goes on from here: the first process keeps what was learned
         shutil.rmtree(job.work, ignore_errors=True)
@@ -214,51 +218,74 @@ def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
     if not choices.in_engine:
         return probe_towers(model, choices.recipe.seed)
     folder = job.work / f"source-{penjing.__version__}-{model.source['sha256'][:16]}"
-    if not (job.resume and (folder / "penjing.json").exists()):
+    if job.resume and (folder / "penjing.json").exists():
+        components = model.family.components(model.net)
+    else:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        export_graphs(model, folder, "source", tell)
+        components = export_graphs(model, folder, "source", tell)
         runnable(model, folder)
         trim_heap()
-    return exported(model, folder, None if choices.rows else choices.recipe.seed)
+    return exported(model, components, folder, None if choices.rows else choices.recipe.seed)
 
 
-def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -> Layout | None:
-    """Write the compressed model in every format asked for; of a checkpoint the layout is returned."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Models:
+    """What is compared: how to open the source once more, and the result."""
+
+    source: Callable[[], Model]
+    result: Model
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lowered:
+    """What was written of the compressed model: its graphs, and the layout of its checkpoint, if there is one."""
+
+    folder: Path
+    components: Sequence[Component] = ()
+    layout: Layout | None = None
+
+
+def lower(model: Model, folder: Path, formats: tuple[Format, ...], tell: Tell) -> Lowered:
+    """Write the compressed model in every format asked for."""
+    components: Sequence[Component] = ()
     if "onnx" in formats:
-        export_graphs(model, folder, "result", tell)
+        components = export_graphs(model, folder, "result", tell)
         runnable(model, folder)
         trim_heap()
     if "checkpoint" not in formats:
-        return None
+        return Lowered(folder, components)
     tell("write checkpoint", 0, 0)
-    return save_portable(model.net, model.folder, folder / "checkpoint")
+    return Lowered(folder, components, save_portable(model.net, model.folder, folder / "checkpoint"))
 
 
-def measure(job: Job, model: Model, choices: Choices, before: Any, folder: Path, tell: Tell) -> Comparison:
+def measure(job: Job, models: Models, choices: Choices, before: Any, lowered: Lowered, tell: Tell) -> Comparison:
     """Measure source and result on rows that no step has seen, in every engine or in PyTorch."""
+    model, folder = models.result, lowered.folder
     plan = judging_plan(job, model.family.task, choices, tell)
     ranges = () if job.quick else site_ranges(model, plan.rows, plan.shifted, tell)
     shows_ranges = plan.shifted is not None and (bool(ranges) or any(g.metric == OUT_OF_RANGE for g in choices.goals))
     if choices.in_engine:
-        comparison = compare(model, before, folder, plan, job.engine, tell)
+        seed, draws = (None, None) if choices.rows else (choices.recipe.seed, before.draws)
+        both = {"source": before, "result": exported(model, lowered.components, folder, seed, draws)}
+        comparison = compare(model, both, plan, job.engine, tell)
         comparison = with_ranges(comparison, ranges, shifted=shows_ranges)
         engines = (job.engine, *(() if job.quick else other_engines(job.engine)))
         judgement = comparison.judgement
 
         def scores_in(engine: Engine) -> Mapping[str, ItemScores]:
             if not choices.rows:
-                return output_scores(model, before, folder, engine, tell)
+                return output_scores(model, both, engine, tell)
             return scores_on_rows(engine, model, folder, choices.rows, judgement.outputs["source"], tell)
 
         results = judge_engines(engines, choices.goals, judgement, scores_in)
         comparison = dataclasses.replace(comparison, engines=results)
         if not choices.rows:
             return comparison
-        reference = time_in_torch(open_model(job.model), choices.rows, job.engine.threads, tell)
+        reference = time_in_torch(models.source(), choices.rows, job.engine.threads, tell)
         return dataclasses.replace(comparison, reference=reference)
     if choices.rows:
-        found = compare_in_torch(open_model(job.model), model, folder, plan, job.engine.threads, tell)
+        found = compare_in_torch(models.source(), model, folder, plan, job.engine.threads, tell)
         return with_ranges(found, ranges, shifted=shows_ranges)
     tell("compare outputs", 0, 0)
     return compare_outputs_in_torch(model, before, folder, job.engine.threads)

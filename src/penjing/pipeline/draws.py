@@ -54,15 +54,15 @@ class Draws:
     vocabulary: tuple[int, ...]
 
 
-def draw_inputs(model: Model, seed: int, source: Draws | None = None) -> Draws:
+def draw_inputs(model: Model, components: Sequence[Component], seed: int, source: Draws | None = None) -> Draws:
     """Draw inputs for a model as it is now; the same seed gives the same inputs.
 
     Args:
         model: Its family's `probe` gives tokens, masks and shapes; pictures and log-mel features are made plausible.
+        components: The model's graphs.
         seed: Of the recipe.
         source: The inputs of the source. A result whose graphs take the same gets these.
     """
-    components = model.family.components(model.net)
     graphs = {component.name: _graph_inputs(component) for component in components}
     sizes = (getattr(part, "vocab_size", None) for part in nested(model.net.config))
     vocabulary = tuple(size for size in sizes if isinstance(size, int))

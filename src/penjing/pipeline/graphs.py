@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from penjing.artifact.export import export_component
@@ -10,16 +11,16 @@ from penjing.artifact.sharing import share_tables
 from penjing.calibrate.runner import TOKENIZER, reads_text, write_tokenizer
 from penjing.errors import ModelError
 from penjing.models.family import Component, Model
-from penjing.models.front_ends import TOKENIZER_FILES
+from penjing.models.front_ends import has_tokenizer
 from penjing.values import Tell
 
 TEXT_TASKS = ("causal-lm", "encoder", "classifier")
 MOST_GRAPH_BYTES = 2_000_000_000
 
 
-def is_too_large(model: Model) -> bool:
-    """Whether a graph of the model, as it is now, does not fit into one file of ONNX, which ends at 2 GB."""
-    return any(_bytes_of(component) > MOST_GRAPH_BYTES for component in model.family.components(model.net))
+def is_too_large(components: Sequence[Component]) -> bool:
+    """Whether one of a model's graphs, as they are now, does not fit into one file of ONNX, which ends at 2 GB."""
+    return any(_bytes_of(component) > MOST_GRAPH_BYTES for component in components)
 
 
 def _bytes_of(component: Component) -> int:
@@ -29,13 +30,13 @@ def _bytes_of(component: Component) -> int:
 
 
 def export_graphs(model: Model, folder: Path, label: str, tell: Tell) -> list[Component]:
-    """Write every component of a model to `folder/onnx`; one that is too large for a file is a ModelError."""
-    if is_too_large(model):
+    """Write every component of a model to `folder/onnx` and return them; one too large for a file is a ModelError."""
+    components = model.family.components(model.net)
+    if is_too_large(components):
         raise ModelError(
             f"{model.name} is too large for one ONNX file, which ends at 2 GB",
             hint="give --format checkpoint to compress, --engine torch to evaluate",
         )
-    components = model.family.components(model.net)
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     paths = []
     for place, component in enumerate(components):
@@ -55,7 +56,7 @@ def runnable(model: Model, folder: Path) -> None:
 def check_front_end(model: Model) -> None:
     """Refuse a checkpoint whose graphs could not be fed: its tokenizer or its media front end is missing."""
     missing = ""
-    if reads_text(model) and not any((model.folder / name).is_file() for name in TOKENIZER_FILES):
+    if reads_text(model) and not has_tokenizer(model.folder):
         missing = TOKENIZER  # transformers would make up an empty one
     elif model.family.task == "multimodal" and not (model.settings.get("image") and model.settings.get("audio")):
         missing = "processor_config.json"

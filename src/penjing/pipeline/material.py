@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -151,17 +151,23 @@ def _named(name: str, row: Row, settings: Mapping[str, Any]) -> Row:
 class _Contents:
     """Contents of rows: decoded pixels or samples, or the text where there are neither; other columns do not count.
 
-    Only rows of equal length or size are decoded.
+    Only rows of equal length or size are decoded, each of them once.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows: dict[object, list[Row]] = {}
-        for row in rows:
-            self._rows.setdefault(outline(_bare(row)), []).append(_bare(row))
+        self._rows: dict[Hashable, list[Row]] = {}
+        self._keys: dict[Hashable, set[str]] = {}
+        for row in map(_bare, rows):
+            self._rows.setdefault(outline(row), []).append(row)
 
     def __contains__(self, row: Row) -> bool:
-        alike = self._rows.get(outline(_bare(row)), ())
-        return bool(alike) and content_key(_bare(row)) in {content_key(other) for other in alike}
+        bare = _bare(row)
+        alike = outline(bare)
+        if alike not in self._rows:
+            return False
+        if alike not in self._keys:
+            self._keys[alike] = {content_key(other) for other in self._rows[alike]}
+        return content_key(bare) in self._keys[alike]
 
 
 def _bare(row: Row) -> Row:

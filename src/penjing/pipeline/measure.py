@@ -15,14 +15,15 @@ from penjing.evaluate.tolerance import OUT_OF_RANGE
 from penjing.judge.footprint import peak_rss_bytes
 from penjing.judge.speed import graph_latencies, item_latencies
 from penjing.judge.tasks import SPEED_ROWS
-from penjing.models.family import Model
+from penjing.models.family import Component, Model
 from penjing.pipeline.draws import Draws, draw_inputs
 from penjing.pipeline.engines import EngineResult
 from penjing.pipeline.judging import Judgement, JudgingPlan, judge_runners
 from penjing.pipeline.outputs import Probed, compare_components, compare_towers
 from penjing.pipeline.ranges import SiteRange, out_of_range
-from penjing.runtimes import open_runner
+from penjing.runtimes import open_parts, own_parts
 from penjing.runtimes.engine import Engine, Graph
+from penjing.runtimes.parts import ArtifactParts
 from penjing.values import Arrays, Latency, Measures, Metric, Tell
 
 
@@ -59,32 +60,47 @@ class Exported:
     draws: Draws | None = None
 
 
-def exported(model: Model, folder: Path, seed: int | None = None) -> Exported:
-    """Describe the graphs of a model as it is now; with a seed, for a comparison of outputs."""
+Both = Mapping[str, Exported]
+"""`source` and `result` -> its graphs."""
+
+
+def exported(
+    model: Model, components: Sequence[Component], folder: Path, seed: int | None = None, source: Draws | None = None
+) -> Exported:
+    """Describe graphs that were written to a folder.
+
+    Args:
+        model: the model as it is now.
+        components: its graphs.
+        folder: where they are.
+        seed: of the inputs that outputs are compared on; None where rows judge.
+        source: the inputs of the source, where these are graphs of the result.
+    """
     inputs = {
         component.name: (
             component.tower,
             {name: tensor.numpy() for name, tensor in (component.one_call or component.inputs).items()},
         )
-        for component in model.family.components(model.net)
+        for component in components
     }
-    return Exported(folder, dict(model.settings), inputs, None if seed is None else draw_inputs(model, seed))
+    draws = None if seed is None else draw_inputs(model, components, seed, source)
+    return Exported(folder, dict(model.settings), inputs, draws)
 
 
-def compare(model: Model, source: Exported, result: Path, plan: JudgingPlan, engine: Engine, tell: Tell) -> Comparison:
+def compare(model: Model, both: Both, plan: JudgingPlan, engine: Engine, tell: Tell) -> Comparison:
     """Measure graphs of a model and of what became of it. Without rows, outputs are compared on synthetic inputs."""
-    both = {"source": source, "result": exported(model, result)}
-    pairs = open_pairs(both, engine)
+    parts = open_both(model, both, engine)
+    pairs = pairs_of(both, parts)
     tower_ms = time_towers(pairs, {name: tower for name, (tower, _) in both["result"].inputs.items()}, engine, tell)
     if plan.rows:
-        manifests = {name: {"task": model.family.task, "settings": one.settings} for name, one in both.items()}
-        runners = {name: open_runner(one.folder, manifests[name], engine) for name, one in both.items()}
+        runners = {name: open_parts(one) for name, one in parts.items()}
+        del parts, pairs  # of decoders, runners have graphs of their own
         found = judge_runners(runners, plan, engine.threads, tell)
     else:
-        found = Judgement({"source": {}, "result": compare_draws(model, pairs, source.draws, tell)})
+        found = Judgement({"source": {}, "result": compare_draws(pairs, both, tell)})
     scores = found.scores
     tell("measure memory", 0, 0)
-    sizes = {"source": source_sizes(model), "result": result_sizes(result)}
+    sizes = {"source": source_sizes(model), "result": result_sizes(both["result"].folder)}
     measured = {
         name: _measures(engine, sizes[name], scores[name], found.speeds.get(name), peak_rss_bytes(one.folder, engine))
         for name, one in both.items()
@@ -97,13 +113,18 @@ Pairs = Mapping[str, Mapping[str, tuple[Graph, Arrays]]]
 """component -> `source` and `result` -> its graph there, with the inputs that it is timed on."""
 
 
-def open_pairs(both: Mapping[str, Exported], engine: Engine) -> dict[str, dict[str, tuple[Graph, Arrays]]]:
-    """Open every component in every folder, with its inputs there."""
+def open_both(model: Model, both: Both, engine: Engine) -> dict[str, ArtifactParts]:
+    """The graphs of source and result in an engine; `model` is either."""
     return {
-        component: {
-            key: (engine.open(one.folder / "onnx" / f"{component}.onnx"), one.inputs[component][1])
-            for key, one in both.items()
-        }
+        name: own_parts(one.folder, {"task": model.family.task, "settings": one.settings}, engine)
+        for name, one in both.items()
+    }
+
+
+def pairs_of(both: Both, parts: Mapping[str, ArtifactParts]) -> dict[str, dict[str, tuple[Graph, Arrays]]]:
+    """Every component on both sides, with its inputs there."""
+    return {
+        component: {name: (parts[name].graph(component), one.inputs[component][1]) for name, one in both.items()}
         for component in both["result"].inputs
     }
 
@@ -119,10 +140,9 @@ def time_towers(pairs: Pairs, towers: Mapping[str, str], engine: Engine, tell: T
     return tower_ms
 
 
-def output_scores(model: Model, source: Exported, result: Path, engine: Engine, tell: Tell) -> Mapping[str, ItemScores]:
-    """Compare the outputs of source and result in one more engine, on the source's draws; `model` is the result."""
-    both = {"source": source, "result": exported(model, result)}
-    return compare_draws(model, open_pairs(both, engine), source.draws, tell)
+def output_scores(model: Model, both: Both, engine: Engine, tell: Tell) -> Mapping[str, ItemScores]:
+    """Compare the outputs of source and result in one more engine, on the source's draws."""
+    return compare_draws(pairs_of(both, open_both(model, both, engine)), both, tell)
 
 
 def with_ranges(comparison: Comparison, ranges: tuple[SiteRange, ...], *, shifted: bool) -> Comparison:
@@ -134,12 +154,14 @@ def with_ranges(comparison: Comparison, ranges: tuple[SiteRange, ...], *, shifte
     return replace(comparison, source=source, result=result, ranges=ranges)
 
 
-def compare_draws(model: Model, pairs: Pairs, draws: Draws | None, tell: Tell) -> dict[str, ItemScores]:
-    """Compare the outputs of every component on the source's draws; `model` is the result."""
-    assert draws is not None, "the source was exported without a seed"
+def compare_draws(pairs: Pairs, both: Both, tell: Tell) -> dict[str, ItemScores]:
+    """Compare the outputs of every component on the source's draws."""
+    source, result = both["source"].draws, both["result"].draws
+    assert source is not None, "the source was exported without a seed"
+    assert result is not None, "the result was exported without a seed"
     tell("compare outputs", 0, 0)
     graphs = {component: (pair["source"][0], pair["result"][0]) for component, pair in pairs.items()}
-    return compare_components(graphs, draws, draw_inputs(model, draws.seed, draws))
+    return compare_components(graphs, source, result)
 
 
 def compare_in_torch(

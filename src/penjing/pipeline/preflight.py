@@ -55,20 +55,22 @@ def expect(model: Model, recipe: Recipe, calibration: Calibration) -> Expected:
             weights = sum(site.weight_count for site in step.method.chosen(tower))
             extra_bytes = max(extra_bytes, _largest_site(tower))
             if step.method.needs_data and calibration.batches:
-                batches = calibration.batches
+                example = calibration.batches[0]
                 if tower.name not in once:
-                    once[tower.name] = _run_seconds(tower, batches[0])
+                    once[tower.name] = _run_seconds(tower, example)
                 count = calibration.count_of(step.method)
                 seconds += once[tower.name] * step.method.runs(count)
                 seconds += ROUNDING_S_PER_WEIGHT * weights
-                extra_bytes = max(extra_bytes, _kept_bytes(tower, batches[0], count) + _moments(tower, step.method))
+                extra_bytes = max(extra_bytes, _kept_bytes(tower, example, count) + _moments(tower, step.method))
     return Expected(seconds, psutil.Process().memory_info().rss + extra_bytes)
 
 
 def check_disk(model: Model, recipe: Recipe, calibration: Calibration, folder: Path) -> None:
     """Refuse, before any step, what the disk has no room for."""
-    batches, rows, held = calibration.batches, calibration.rows[0], len(calibration.select)
-    per_row = len(batches) / len(rows) if rows else 1.0
+    batches, per_row, held = calibration.batches, 1.0, 0
+    if any(step.method.learns for step in recipe.steps):  # no other step keeps anything, so rows need not be read
+        rows = calibration.rows[0]
+        per_row, held = len(batches) / len(rows) if rows else 1.0, len(calibration.select)
     needed: dict[tuple[str, str | None], float] = {}  # steps that read the same keep it once
     for step in recipe.steps:
         name, method = step.method.name, step.method

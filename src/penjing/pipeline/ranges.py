@@ -43,7 +43,7 @@ class SiteRange:
 def site_ranges(model: Model, rows: Sequence[Row], shifted: ShiftedSet | None, tell: Tell) -> tuple[SiteRange, ...]:
     """Run the towers of a result on some test rows and count the values that its grids clip.
 
-    Shifted rows are read behind clean ones: a model of several modalities takes from earlier rows what a row lacks.
+    Those of a multimodal model are read behind clean ones: it takes from earlier rows what a row lacks.
     """
     if not rows or not has_ranges(model.towers):
         return ()
@@ -51,7 +51,8 @@ def site_ranges(model: Model, rows: Sequence[Row], shifted: ShiftedSet | None, t
     first = _spread(_readable(model, rows))
     clean = _read(model, first)
     by_kind = {} if shifted is None else _by_kind(model, shifted)
-    kinds = {kind: _read(model, [*first, *members])[len(clean) :] for kind, members in by_kind.items()}
+    before, known = (first, len(clean)) if model.family.task == "multimodal" else ([], 0)
+    kinds = {kind: _read(model, [*before, *members])[known:] for kind, members in by_kind.items()}
     sites = []
     for tower in model.towers:
         shares_by_kind = {kind: out_of_range_shares(tower, batches) for kind, batches in kinds.items()}

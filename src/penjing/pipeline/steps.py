@@ -6,9 +6,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import overload
 
 import penjing
 from penjing.artifact.checkpoint import NOTES, load_network, save_network, structured_network
@@ -30,6 +31,43 @@ from penjing.values import Note, Tell
 SCRATCH = "scratch"
 
 
+class RowBatches(Sequence[Batch]):
+    """Rows as a model reads them, which it does when they are asked for, once: many recipes ask for the first alone."""
+
+    def __init__(self, model: Model, rows: Sequence[Row]) -> None:
+        self._model, self._rows = model, rows
+        self._first: Batch | None = None
+        self._every: list[Batch] | None = None
+
+    @overload
+    def __getitem__(self, place: int) -> Batch: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Batch]: ...
+    def __getitem__(self, place: int | slice) -> Batch | list[Batch]:
+        if self._every is not None or place != 0:
+            return self._all()[place]
+        if self._first is None:
+            self._first = self._read(self._rows[:1])[0]
+        return self._first
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def _all(self) -> list[Batch]:
+        if self._every is None:
+            self._every = self._read(self._rows)
+        return self._every
+
+    def _read(self, rows: Sequence[Row]) -> list[Batch]:
+        return list(self._model.family.batches(self._model.settings, self._model.folder, rows)) if rows else []
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Inputs of the towers: for statistics, and for choices made on rows kept apart. `key` identifies the rows.
@@ -46,10 +84,7 @@ class Calibration:
 
     def read_by(self, model: Model) -> Calibration:
         """The same rows as a model reads them."""
-        batches, select = (
-            list(model.family.batches(model.settings, model.folder, rows)) if rows else () for rows in self.rows
-        )
-        return replace(self, batches=batches, select=select)
+        return replace(self, batches=RowBatches(model, self.rows[0]), select=RowBatches(model, self.rows[1]))
 
     def batches_of(self, method: Method, model: Model) -> Sequence[Batch]:
         """Return the batches that a method works on."""

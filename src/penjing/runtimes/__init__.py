@@ -11,7 +11,17 @@ from penjing.runtimes.claims import engine_for
 from penjing.runtimes.engine import Engine, choose_engine
 from penjing.runtimes.parts import ArtifactParts, Parts
 
-__all__ = ["Engine", "Parts", "choose_engine", "load", "open_artifact", "open_runner", "runner_of"]
+__all__ = [
+    "Engine",
+    "Parts",
+    "choose_engine",
+    "load",
+    "open_artifact",
+    "open_parts",
+    "open_runner",
+    "own_parts",
+    "runner_of",
+]
 
 OPENERS: Mapping[str, tuple[str, str]] = {
     "speech-seq2seq": ("speech", "open_speech"),
@@ -59,13 +69,18 @@ def open_artifact(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> 
 
     _check_task(folder, manifest)
     digests = verified_files(folder, manifest, cache=engine.cache)
-    return _opened(ArtifactParts(folder, manifest, engine, digests))
+    return open_parts(ArtifactParts(folder, manifest, engine, digests))
 
 
 def open_runner(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> Any:
     """Open the runner of graphs that this run made itself: there is no digest to compare them with."""
+    return open_parts(own_parts(folder, manifest, engine))
+
+
+def own_parts(folder: Path, manifest: Mapping[str, Any], engine: Engine) -> ArtifactParts:
+    """The graphs that this run made itself, each opened once for whoever asks."""
     _check_task(folder, manifest)
-    return _opened(ArtifactParts(folder, manifest, engine))
+    return ArtifactParts(folder, manifest, engine)
 
 
 def _check_task(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -80,7 +95,8 @@ def _check_task(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise ArtifactError(f"{folder} holds a checkpoint and no graphs", hint=how_to_open(folder, manifest))
 
 
-def _opened(parts: ArtifactParts) -> Any:
+def open_parts(parts: ArtifactParts) -> Any:
+    """Open the runner of an artifact's graphs, once the settings are checked."""
     from penjing.artifact.manifest import NAME
     from penjing.runtimes.settings import check_settings
 

@@ -10,42 +10,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from penjing.artifact.manifest import NAME, REPORTS, checked_files, compare, file_hash
 from penjing.artifact.whole_file import write_whole
 from penjing.bounded_json import UnreadableJson, read_object
 from penjing.errors import ArtifactError
 from penjing.runtimes.engine import cache_folder
+from penjing.stamps import Stamp
 
 CHECKPOINT = "checkpoint/"
-SETTLED_NS = 2_000_000_000
-"""Coarsest clock of a file system that is in use (FAT)."""
 MOST_REMEMBERED = 20_000
-
-
-class Stamp(NamedTuple):
-    """What the system says of a file: it changes whenever the content does."""
-
-    device: int
-    inode: int
-    size_bytes: int
-    modified_ns: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> Stamp:
-        """The stamp of a file, links followed."""
-        status = path.stat()
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-    @property
-    def has_settled(self) -> bool:
-        """Whether the last change is so long ago that another one would show."""
-        return max(self.modified_ns, self.changed_ns) + SETTLED_NS < time.time_ns()
 
 
 _DIGESTS: dict[Stamp, str] = {}

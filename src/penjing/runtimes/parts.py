@@ -41,7 +41,7 @@ class Parts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ArtifactParts:
-    """The graphs of an artifact in an engine.
+    """The graphs of an artifact in an engine; a graph is opened once.
 
     `digests` are of the files that were read and found to be what the manifest says: no other file of a published
     artifact is opened. None for graphs of this very run, which are not published yet and have no digests.
@@ -51,6 +51,7 @@ class ArtifactParts:
     manifest: Mapping[str, Any]
     engine: Engine
     digests: Mapping[str, str] | None = field(default=None)
+    _graphs: dict[str, Graph] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def task(self) -> str:
@@ -73,8 +74,10 @@ class ArtifactParts:
 
     def graph(self, name: str) -> Graph:
         """Open one graph."""
-        self._check_listed(f"onnx/{name}.onnx")
-        return self.engine.open(self.folder / "onnx" / f"{name}.onnx")
+        if name not in self._graphs:
+            self._check_listed(f"onnx/{name}.onnx")
+            self._graphs[name] = self.engine.open(self.folder / "onnx" / f"{name}.onnx")
+        return self._graphs[name]
 
     def decoder(self, name: str = DECODER) -> Decoder:
         """Open one graph with its cache, inside of an engine that can keep it."""

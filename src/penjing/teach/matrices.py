@@ -11,7 +11,7 @@ from torch import nn
 
 from penjing.models.tower import Batch
 from penjing.teach.answers import Answers
-from penjing.train.muon import relative_cost
+from penjing.train.muon import operations, relative_cost
 from penjing.train.optimizer import is_layer_matrix
 
 MOST_RELATIVE_COST = 1.0
@@ -19,13 +19,15 @@ MOST_RELATIVE_COST = 1.0
 
 For a layer of 4096 → 1024 neurons and 512 images a step, as in a textbook CNN, it would be 7.5.
 """
+UNNOTICED_OPERATIONS = 24_000_000
+"""What takes less than the calls it is made of, about a millisecond: matrices of up to 64 × 256 are free."""
 
 
 @torch.no_grad()
 def cheap_to_orthogonalize(
     objective: nn.Module, answers: Answers, sample: Sequence[Batch], batch: int
 ) -> tuple[str, ...]:
-    """Names of the trained matrices of layers for which a step of Muon costs at most `MOST_RELATIVE_COST`.
+    """Names of the trained matrices of layers for which a step of Muon costs at most `MOST_RELATIVE_COST`, or nothing.
 
     Args:
         objective: the module whose parameters are trained.
@@ -53,6 +55,10 @@ def cheap_to_orthogonalize(
     return tuple(
         name
         for name, matrix in trained.items()
-        if rows.get(name)
-        and relative_cost((matrix.shape[0], matrix.shape[1]), rows[name] * batch / len(sample)) <= MOST_RELATIVE_COST
+        if rows.get(name) and _is_cheap((matrix.shape[0], matrix.shape[1]), rows[name] * batch / len(sample))
     )
+
+
+def _is_cheap(shape: tuple[int, int], tokens: float) -> bool:
+    """Whether a step of Muon is hardly noticed for a matrix that so many rows go through."""
+    return operations(shape) <= UNNOTICED_OPERATIONS or relative_cost(shape, tokens) <= MOST_RELATIVE_COST

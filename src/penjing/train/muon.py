@@ -48,14 +48,22 @@ class Muon(torch.optim.Optimizer):
         matrix.mul_(1 - rate * decay).add_(step, alpha=-rate * size)
 
 
-def relative_cost(shape: tuple[int, int], tokens: float) -> float:
-    """Multiplications of one step of Muon, relative to those of learning a matrix's gradient.
+def operations(shape: tuple[int, int]) -> int:
+    """Floating-point operations of making a matrix orthogonal.
 
-    With n the shorter and m the longer side, an iteration multiplies 4 n² m + 2 n³ numbers (twice n × m by n, once
-    n × n by n, two operations each); the forward and the two backward products of `tokens` rows take 6 n m tokens.
+    With n the shorter and m the longer side, an iteration takes 4 n² m + 2 n³ (twice n × m by n, once n × n by n, two
+    operations for each multiplication).
     """
     n, m = min(shape), max(shape)
-    return TIMES * (4 * n * n * m + 2 * n**3) / (6 * n * m * max(tokens, 1e-9))
+    return TIMES * (4 * n * n * m + 2 * n**3)
+
+
+def relative_cost(shape: tuple[int, int], tokens: float) -> float:
+    """Operations of one step of Muon, relative to those of learning a matrix's gradient.
+
+    The forward and the two backward products of `tokens` rows take 6 n m tokens.
+    """
+    return operations(shape) / (6 * shape[0] * shape[1] * max(tokens, 1e-9))
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 from penjing.data.chat import BEGIN, END, ROLES, Message, pair, written_out
 from penjing.errors import DataError
 from penjing.models.checkpoint import read_json
-from penjing.models.front_ends import TOKENIZER_FILES, open_fast
+from penjing.models.front_ends import has_tokenizer, open_fast
 from penjing.models.network import quiet
 
 IN_TURNS = (pair(BEGIN, "user"), pair("user", "assistant"), pair("assistant", "user"), pair("user", END))
@@ -38,7 +38,7 @@ def chat_settings(folder: Path | None) -> dict[str, Any] | None:
     A template may look further back than to the message before. Its pieces are taken only if every short conversation
     is written as they say; if not, those of conversations in turns, with a system message first or without.
     """
-    if folder is None or not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if folder is None or not has_tokenizer(folder):
         return None
     tokenizer = open_fast(folder)
     text = chat_template(folder, tokenizer)

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from penjing.data.row import Row
-from penjing.data.text import open_tokenizer
 from penjing.errors import DataError
 from penjing.models.family import Component
+from penjing.models.front_ends import checkpoint_tokenizer, has_tokenizer
 from penjing.models.inputs import probe_inputs
 from penjing.models.shares import divide
 from penjing.models.tower import Batch, Tower
@@ -47,14 +47,13 @@ class Generic:
 
     def batches(self, settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:
         """Tokenize the text of each row; other media need a family that knows their front end."""
-        path = folder / "tokenizer.json"
-        if not path.is_file():
+        if not has_tokenizer(folder):
             raise DataError(
-                "this architecture has no data front end: its folder holds no tokenizer.json",
+                "this architecture has no data front end: its folder holds no tokenizer",
                 hint="compress without data (rtn needs none), or add a family",
             )
 
-        tokenizer = open_tokenizer(path)
+        tokenizer = checkpoint_tokenizer(folder)
         tokenizer.no_truncation()  # whoever saved it may have cut and padded last
         tokenizer.no_padding()
         for row in rows:

@@ -25,7 +25,7 @@ from penjing.errors import DataError, ModelError
 from penjing.layers.condensing import tokens_left
 from penjing.models.families.chat_settings import chat_template
 from penjing.models.families.language_settings import language_settings
-from penjing.models.front_ends import TOKENIZER_FILES, front_end_file, open_fast, tokenizer_json
+from penjing.models.front_ends import front_end_file, has_tokenizer, open_fast, tokenizer_json
 from penjing.models.tower import Batch
 
 CAPTION_REQUEST = "Describe this image."
@@ -68,7 +68,7 @@ def _image(net: Any, folder: Path | None) -> dict[str, Any] | None:
 
 def _prompt(net: Any, folder: Path | None) -> dict[str, Any] | None:
     """Write the chat template out once: what stands before, between and behind picture and question."""
-    if folder is None or not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if folder is None or not has_tokenizer(folder):
         return None
     tokenizer = open_fast(folder)
     token = str(tokenizer.convert_ids_to_tokens(net.config.image_token_id))

@@ -12,10 +12,10 @@ from penjing.data.audio import read_audio
 from penjing.data.mel import WhisperMel
 from penjing.data.row import Row
 from penjing.data.speech_prompt import frames_for, prompt_tokens
-from penjing.data.text import open_tokenizer
 from penjing.errors import ModelError
 from penjing.models.checkpoint import read_json
 from penjing.models.families.whisper_tokens import special_tokens, suppressed_tokens
+from penjing.models.front_ends import checkpoint_tokenizer
 from penjing.models.tower import Batch
 
 
@@ -65,7 +65,7 @@ def _audio_settings(config: Any, folder: Path | None) -> dict[str, Any]:
 
 def speech_inputs(settings: Mapping[str, Any], folder: Path, rows: Iterable[Row]) -> Iterator[Batch]:
     """One clip per batch: features at the length the clip needs; prompt, transcript and its end for the decoder."""
-    mel, tokenizer = WhisperMel(settings["audio"]), open_tokenizer(folder / "tokenizer.json")
+    mel, tokenizer = WhisperMel(settings["audio"]), checkpoint_tokenizer(folder)
     rate_hz, generation = settings["audio"]["sampling_rate"], settings["generation"]
     for row in rows:
         samples = read_audio(row.file, rate_hz)[: 30 * rate_hz]  # type: ignore[arg-type]

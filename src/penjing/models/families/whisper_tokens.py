@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from penjing.data.text import open_tokenizer
 from penjing.errors import ModelError
+from penjing.models.front_ends import checkpoint_tokenizer, has_tokenizer
 
 START, END, NO_TIMESTAMPS = "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>"
 TASKS = ("transcribe", "translate")
@@ -89,12 +89,12 @@ def suppressed_tokens(net: Any, folder: Path | None) -> dict[str, list[int]]:
         never = [token for token in symbols if token < named[END]]
         never += [named[name] for name in NEVER_WRITTEN if name in named]
     if not _lists(folder, "begin_suppress_tokens"):
-        first = [open_tokenizer(folder / "tokenizer.json").token_to_id("\u0120"), named[END]]
+        first = [checkpoint_tokenizer(folder).token_to_id("\u0120"), named[END]]
     return {"suppress": list(never), "begin_suppress": list(first)}
 
 
 def _has_first_words(folder: Path) -> bool:
-    tokenizer = open_tokenizer(folder / "tokenizer.json")
+    tokenizer = checkpoint_tokenizer(folder)
     return {word: tokenizer.token_to_id(word) for word in FIRST_WORDS} == FIRST_WORDS
 
 
@@ -106,9 +106,8 @@ def _lists(folder: Path, key: str) -> bool:
 
 
 def _named(folder: Path | None) -> dict[str, int]:
-    """Id of every added token of the tokenizer; none where there is no tokenizer.json."""
-    path = folder / "tokenizer.json" if folder else None
-    if path is None or not path.is_file():
+    """Id of every added token of the tokenizer; none where there is no tokenizer."""
+    if folder is None or not has_tokenizer(folder):
         return {}
-    added = open_tokenizer(path).get_added_tokens_decoder()
+    added = checkpoint_tokenizer(folder).get_added_tokens_decoder()
     return {token.content: number for number, token in added.items()}
