@@ -152,9 +152,13 @@ class Spelled:
 
 def greedy(decoder: Decoder, prompt: Sequence[int], end: int, limit: int, banned: Allowed | None = None) -> Spelled:
     """Take the most likely token until `end`, until `limit` tokens, or until the same words come round and round."""
+    return spelled_from(decoder, decoder.step(prompt), end, limit, banned)
+
+
+def spelled_from(decoder: Decoder, logits: FloatArray, end: int, limit: int, banned: Allowed | None = None) -> Spelled:
+    """The same of a decoder that has read its prompt; `logits` (vocabulary,) are those after it."""
     tokens: list[int] = []
     scored, log_likelihood = 0, 0.0
-    logits = decoder.step(prompt)
     for place in range(limit):
         allowed = banned(logits, tokens) if banned else logits
         best = int(allowed.argmax())

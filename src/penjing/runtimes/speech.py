@@ -22,7 +22,7 @@ from penjing.data.speech_prompt import (
 )
 from penjing.data.text import open_tokenizer
 from penjing.data.windows import windows
-from penjing.runtimes.decoding import Banned, Decoder, Spelled, greedy, log_sum_exp
+from penjing.runtimes.decoding import Banned, Decoder, Spelled, log_sum_exp, spelled_from
 from penjing.runtimes.engine import Graph
 from penjing.runtimes.listening import Listener
 from penjing.runtimes.parts import Parts
@@ -58,10 +58,15 @@ it; silence, noise, hum, tones and music get 0.79 and more of both, and short co
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What the decoder makes of a window before it writes: the probability that nobody speaks, and of each language."""
+    """What the decoder makes of a window before it writes: the probability that nobody speaks, and of each language.
+
+    `prompt` are the tokens that it has read, `logits` (vocabulary,) what it says after them.
+    """
 
     no_speech: float
     languages: Mapping[str, float]
+    prompt: Sequence[int]
+    logits: FloatArray
 
 
 class SpeechRunner:
@@ -179,13 +184,14 @@ class SpeechRunner:
         model's full length.
         """
         spoken = language if isinstance(language, SpokenLanguage) else SpokenLanguage(language)
+        generation = self.settings["generation"]
         for frames in (frames_for(samples.size, self.settings), int(self.settings["max_frames"])):
-            start = self._begin(samples, frames)
+            start = self._begin(samples, frames, self._known_prompt(spoken, times, task))
             voiced = self._voiced(samples, start.no_speech, speech_filter)
             if voiced is False:
                 return NOTHING
             code = spoken.of_window(start.languages)
-            spelled = self._spell(samples, code, times, task)
+            spelled = self._spell(samples, start, prompt_tokens(generation, code, task, times=times), times=times)
             if not spelled.looped:
                 break
         if voiced is None and speech_filter.rejects(start.no_speech, spelled.mean_log_likelihood):
@@ -224,31 +230,40 @@ class SpeechRunner:
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text.strip()
 
-    def _begin(self, samples: FloatArray, frames: int) -> Start:
-        """Let the decoder attend to a window and read its start token."""
-        return self._begin_with(self._with_silence(self._listen(samples, frames), frames))
+    def _known_prompt(self, spoken: SpokenLanguage, times: bool, task: str) -> Sequence[int]:
+        """As much of a window's prompt as is known before its language is: all of it, where that is given."""
+        generation = self.settings["generation"]
+        if self.languages and spoken.given is None:
+            return [generation["start"]]
+        return prompt_tokens(generation, spoken.given, task, times=times)
 
-    def _begin_with(self, context: Arrays) -> Start:
+    def _begin(self, samples: FloatArray, frames: int, prompt: Sequence[int] = ()) -> Start:
+        """Let the decoder attend to a window and read the start of its prompt, the start token at least."""
+        return self._begin_with(self._with_silence(self._listen(samples, frames), frames), prompt)
+
+    def _begin_with(self, context: Arrays, prompt: Sequence[int] = ()) -> Start:
         """The same of what the encoder made of a window."""
         generation = self.settings["generation"]
+        prompt = prompt or [generation["start"]]
         self._decoder.start(context)
-        logits = self._decoder.step([generation["start"]]).copy()
+        every = self._decoder.read(prompt)
+        logits, last = every[0].copy(), every[-1].copy()
         no_speech = 1.0 if self._no_speech is None else float(np.exp(logits[self._no_speech] - log_sum_exp(logits)))
         codes = [*generation["languages"]]
         among = logits[[language_token(generation, code) for code in codes]]
         shares = np.exp(among - log_sum_exp(among)) if codes else among
-        return Start(no_speech, dict(zip(codes, shares.tolist(), strict=True)))
+        return Start(no_speech, dict(zip(codes, shares.tolist(), strict=True)), prompt, last)
 
-    def _spell(self, samples: FloatArray, language: str | None, times: bool, task: str) -> Spelled:
-        """Write down the window that the decoder attends to."""
+    def _spell(self, samples: FloatArray, start: Start, prompt: Sequence[int], *, times: bool) -> Spelled:
+        """Write down the window that the decoder attends to, once it has read the rest of the prompt."""
         generation = self.settings["generation"]
-        self._decoder.rewind()
-        prompt = prompt_tokens(generation, language, task, times=times)
+        rest = prompt[len(start.prompt) :]
+        logits = self._decoder.step(rest) if rest else start.logits
         limit = generation["max_tokens"] // 2 - len(prompt)
         seconds = samples.size / self.sampling_rate_hz
         limit = min(limit, max(MIN_TOKEN_LIMIT, int(seconds * MAX_TOKENS_PER_S)))
         allowed = Stamped(self._banned, self._first_time, generation["eos"], seconds) if times else self._banned
-        return greedy(self._decoder, prompt, generation["eos"], limit, allowed)
+        return spelled_from(self._decoder, logits, generation["eos"], limit, allowed)
 
     def _listen(self, samples: FloatArray, frames: int) -> dict[str, Array]:
         return self._encoder({"input_features": self._mel(samples, frames)[None]})
