@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
 import soundfile
-from openai.types.audio import TranscriptionVerbose
+from openai.types.audio import TranscriptionSegment, TranscriptionVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.create_embedding_response import CreateEmbeddingResponse
 
 from penjing.data.languages import language_code
 from penjing.errors import DataError
-from penjing.runtimes.transcription import Segment, Transcription
+from penjing.runtimes.transcription import SPEECH_FILTER, Segment, Transcription
 from tiny_runners import Answerer, Captioner, Slow
 
 HI = [{"role": "user", "content": "hi there"}]
@@ -53,11 +54,11 @@ class Hears:
         if language not in (None, "en", "zh"):
             raise DataError(f"this model does not know the language {language!r}")
 
-    def transcribing(self, samples, language, times=False, task="transcribe"):
+    def transcribing(self, samples, language, times=False, task="transcribe", speech_filter=SPEECH_FILTER):
         seconds = samples.size / 16000
-        text = f"{task} {language}"
+        text = f"{task} {language}" + ("" if speech_filter.vad_filter else " unfiltered")
         guessed = (language or "zh") if self.knows_languages else None
-        yield Transcription(text, guessed, seconds, (Segment(0, seconds, text),))
+        yield Transcription(text, guessed, seconds, (Segment(0, seconds, text, guessed, (7, 8), -0.5, 0.25),))
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,21 @@ def test_languages_that_are_none_are_refused_as_they_were_given(serving):
     assert language_code(None) is None
     with pytest.raises(openai.BadRequestError, match="'Klingon'"):
         heard(serving(Hears("transcribe")), language="Klingon")
+
+
+def test_a_segment_has_the_fields_of_the_api(serving):
+    (segment,) = heard(serving(Hears("transcribe")), response_format="verbose_json").segments
+    assert TranscriptionSegment.model_validate(segment.model_dump(), strict=True) == segment
+    assert (segment.tokens, segment.avg_logprob, segment.no_speech_prob, segment.seek) == ([7, 8], -0.5, 0.25, 0)
+    assert segment.compression_ratio == pytest.approx(len("transcribe None") / len(zlib.compress(b"transcribe None")))
+
+
+def test_the_voice_filter_can_be_turned_off(serving):
+    running = serving(Hears("transcribe"))
+    assert heard(running, extra_body={"vad_filter": False}).text == "transcribe None unfiltered"
+    assert heard(running, extra_body={"vad_filter": True}).text == "transcribe None"
+    with pytest.raises(openai.BadRequestError):
+        heard(running, extra_body={"vad_filter": "perhaps"})
 
 
 def test_translations_are_of_models_that_translate(serving):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penjing.data.windows import Cutter
@@ -14,7 +15,6 @@ from penjing.runtimes.transcription import (
     SHORTEST_WINDOW,
     SPEECH_FILTER,
     Heard,
-    Segment,
     SpeechFilter,
     Transcription,
 )
@@ -76,7 +76,7 @@ class Listener:
     def _one_segment(self, heard: Heard, begin: int, end: int) -> Transcription:
         """A window as one segment; none where nobody speaks."""
         start_s, end_s = begin / self._rate_hz, end / self._rate_hz
-        segments = (Segment(start_s, end_s, heard.text, heard.language),) if heard.has_speech else ()
+        segments = (heard.segment(start_s, end_s),) if heard.has_speech else ()
         return Transcription(heard.text, heard.language or self._spoken.given, end_s - start_s, segments)
 
     def _phrases(self, samples: FloatArray, begin: int, end: int) -> tuple[Transcription, int]:
@@ -96,7 +96,7 @@ class Listener:
         next_begin = end if last is None else begin + lead + last
         placed = [segment.later(lead / self._rate_hz) for segment in heard.segments]
         segments = tuple(
-            Segment(begin / self._rate_hz + start_s, begin / self._rate_hz + end_s, segment.text, segment.language)
+            replace(segment, start_s=begin / self._rate_hz + start_s, end_s=begin / self._rate_hz + end_s)
             for segment in placed
             for start_s, end_s in [clipped_to_speech(segment.start_s, segment.end_s, spans)]
         )
@@ -114,8 +114,7 @@ class Listener:
         again = self._runner.hear(window, self._spoken, speech_filter=asked, task=self._task)
         if not again.has_speech:
             return NOTHING, None
-        whole = Segment(spans[0].start_s, spans[-1].end_s, again.text, again.language)
-        return Heard(again.text, again.tokens, again.language, again.mean_log_likelihood, (whole,)), None
+        return replace(again, segments=(again.segment(spans[0].start_s, spans[-1].end_s),)), None
 
 
 def _earlier(span: Span, seconds: float) -> Span:

@@ -197,7 +197,7 @@ class SpeechRunner:
         if voiced is None and speech_filter.rejects(start.no_speech, spelled.mean_log_likelihood):
             return NOTHING
         spoken.add(start.languages)
-        return self._told(spelled, code, samples.size / self.sampling_rate_hz if times else None)
+        return self._told(spelled, start.no_speech, code, samples.size / self.sampling_rate_hz if times else None)
 
     def voice_spans(self, samples: FloatArray) -> list[Span]:
         """Where somebody speaks in mono samples (n,) at `sampling_rate_hz`."""
@@ -210,15 +210,18 @@ class SpeechRunner:
             return None
         return bool(self.voice_spans(samples))
 
-    def _told(self, spelled: Spelled, language: str | None, clip_s: float | None) -> Heard:
+    def _told(self, spelled: Spelled, no_speech: float, language: str | None, clip_s: float | None) -> Heard:
         """What was spelled as text, and where times were asked for (of a clip of so many seconds) as segments."""
+        score = spelled.mean_log_likelihood
         if clip_s is None:
-            return Heard(self._words(spelled.tokens), spelled.tokens, language, spelled.mean_log_likelihood)
-        said = stretches(spelled.tokens, self._first_time, clip_s)
-        segments = tuple(Segment(one.start_s, one.end_s, self._words(one.tokens), language) for one in said)
-        text = " ".join(one.text for one in segments if one.text)
+            return Heard(self._words(spelled.tokens), spelled.tokens, language, score, no_speech=no_speech)
+        segments = tuple(
+            Segment(part.start_s, part.end_s, self._words(part.tokens), language, part.tokens, score, no_speech)
+            for part in stretches(spelled.tokens, self._first_time, clip_s)
+        )
+        text = " ".join(segment.text for segment in segments if segment.text)
         end = left_off(spelled.tokens, self._first_time)
-        return Heard(text, spelled.tokens, language, spelled.mean_log_likelihood, segments, end)
+        return Heard(text, spelled.tokens, language, score, segments, end, no_speech=no_speech)
 
     @property
     def _first_time(self) -> int:

@@ -43,12 +43,19 @@ NO_FILTER = SpeechFilter(vad_filter=False, no_speech_threshold=None)
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a sound and what was said in it; the language where the model knows several."""
+    """A stretch of a sound and what was said in it; the language where the model knows several.
+
+    `tokens` spell the text. `mean_log_likelihood` is that of a token, `no_speech` the probability that nobody speaks,
+    both of the window that the stretch is in; None where the model has no such number.
+    """
 
     start_s: float
     end_s: float
     text: str
     language: str | None = None
+    tokens: tuple[int, ...] = ()
+    mean_log_likelihood: float | None = None
+    no_speech: float | None = None
 
     def later(self, seconds: float) -> Segment:
         """The same, so much later."""
@@ -57,7 +64,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was heard in one window: the text, its tokens, the language and the mean log-likelihood of a token.
+    """What was heard in one window: the text, its tokens, the language, the mean log-likelihood of a token, and the
+    probability that nobody speaks.
 
     `segments` say when, in seconds from where the window begins; there are none where nobody asked for times.
     `left_off` is where the model stopped writing before the end of the window. `has_speech` is False where nobody
@@ -71,6 +79,12 @@ class Heard:
     segments: tuple[Segment, ...] = ()
     left_off: LeftOff | None = None
     has_speech: bool = True
+    no_speech: float | None = None
+
+    def segment(self, start_s: float, end_s: float) -> Segment:
+        """All of it as one segment from and to these seconds."""
+        score, no_speech = self.mean_log_likelihood, self.no_speech
+        return Segment(start_s, end_s, self.text, self.language, self.tokens, score, no_speech)
 
 
 NOTHING = Heard("", (), None, 0.0, has_speech=False)

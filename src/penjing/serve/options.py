@@ -68,7 +68,7 @@ STREAM_OPTIONS = Options(("include_usage",), {"include_obfuscation": (False,)})
 EMBEDDINGS = Options(("model", "input", "encoding_format", "dimensions"), {}, NOT_FOR_ANSWERS)
 SEARCH = Options(("query", "k", "path", "kind", "where"), {}, ("user",))
 TRANSCRIPTIONS = Options(
-    ("file", "model", "language", "response_format", "stream", "timestamp_granularities"),
+    ("file", "model", "language", "response_format", "stream", "timestamp_granularities", "vad_filter"),
     {"prompt": ("",), "temperature": ("0", "0.0"), "include": (), "chunking_strategy": ("auto",), "keywords": (),
      "languages": (), "known_speaker_names": (), "known_speaker_references": ()},
     NOT_FOR_ANSWERS,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from penjing.apps.subtitles import WRITERS
 from penjing.data.languages import language_code
 from penjing.data.speech_prompt import ENGLISH
 from penjing.errors import DataError
-from penjing.runtimes.transcription import Transcription, joined
+from penjing.runtimes.transcription import SPEECH_FILTER, Segment, SpeechFilter, Transcription, joined
 from penjing.serve.budget import Load
 from penjing.serve.desk import Desk
 from penjing.serve.media import samples
@@ -26,6 +27,8 @@ FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 STREAMED = ("json", "text")
 TIMED = ("srt", "vtt", "verbose_json")
 GRANULARITIES = "timestamp_granularities"
+FRAMES_PER_S = 100
+"""Of Whisper, in which `seek` is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Order:
     language: str | None = None
     form: str = "json"
     is_streamed: bool = False
+    speech_filter: SpeechFilter = SPEECH_FILTER
 
     def check(self, served: Served) -> None:
         """Refuse what the model cannot do, and forms that there are not."""
@@ -51,6 +55,16 @@ class Order:
             raise mistaken(error, "language") from error
 
 
+def _ordered(
+    language: Annotated[str | None, Form(max_length=64)] = None,
+    response_format: Annotated[str, Form(max_length=64)] = "json",
+    stream: Annotated[bool, Form()] = False,
+    vad_filter: Annotated[bool, Form()] = True,
+) -> Order:
+    """A transcription, from the fields of a form."""
+    return Order("transcribe", language_code(language), response_format, stream, SpeechFilter(vad_filter=vad_filter))
+
+
 def routes(desk: Desk) -> APIRouter:
     """The routes."""
     router = APIRouter()
@@ -60,13 +74,10 @@ def routes(desk: Desk) -> APIRouter:
         request: Request,
         file: Annotated[UploadFile, File()],
         model: Annotated[str, Form()],
-        language: Annotated[str | None, Form(max_length=64)] = None,
-        response_format: Annotated[str, Form(max_length=64)] = "json",
-        stream: Annotated[bool, Form()] = False,
+        order: Annotated[Order, Depends(_ordered)],
     ) -> Response | Document:
         """Write down what is said."""
-        order = Order("transcribe", language_code(language), response_format, stream)
-        await _check_form(request, TRANSCRIPTIONS, response_format)
+        await _check_form(request, TRANSCRIPTIONS, order.form)
         return await _written(desk, desk.shelf[model], file, order, request.state.load)
 
     @router.post("/v1/audio/translations", response_model=None)
@@ -104,6 +115,8 @@ async def _written(desk: Desk, served: Served, file: UploadFile, order: Order, l
     # In the thread, so that no more uploads are in memory at a time than are decoded.
     waveform = await desk.aside(lambda: samples(file.file.read(), runner.sampling_rate_hz, load))
     options: dict[str, Any] = {"times": True} if order.form in TIMED and runner.tells_times else {}
+    if order.speech_filter != SPEECH_FILTER:
+        options["speech_filter"] = order.speech_filter
     if order.task != "transcribe":
         options["task"] = order.task
     windows = checked(served.worker.stream(lambda: runner.transcribing(waveform, order.language, **options)))
@@ -121,10 +134,7 @@ async def _written(desk: Desk, served: Served, file: UploadFile, order: Order, l
 
 def _details(transcription: Transcription, task: str) -> Document:
     """What `verbose_json` says beside the text. A model that lists no languages speaks English."""
-    segments = [
-        {"id": index, "start": segment.start_s, "end": segment.end_s, "text": segment.text}
-        for index, segment in enumerate(transcription.segments)
-    ]
+    segments = [_segment(index, segment) for index, segment in enumerate(transcription.segments)]
     language = transcription.language if task == "transcribe" else None
     return {
         "task": task,
@@ -132,6 +142,23 @@ def _details(transcription: Transcription, task: str) -> Document:
         "duration": transcription.audio_seconds,
         "segments": segments,
     }
+
+
+def _segment(index: int, segment: Segment) -> Document:
+    """A segment with the fields of the OpenAI API; of scores those that the model has."""
+    text = segment.text.encode()
+    document: Document = {
+        "id": index,
+        "seek": round(FRAMES_PER_S * segment.start_s),
+        "start": segment.start_s,
+        "end": segment.end_s,
+        "text": segment.text,
+        "tokens": [*segment.tokens],
+        "temperature": 0.0,
+        "compression_ratio": len(text) / len(zlib.compress(text)),
+    }
+    scores = {"avg_logprob": segment.mean_log_likelihood, "no_speech_prob": segment.no_speech}
+    return document | {name: score for name, score in scores.items() if score is not None}
 
 
 def _usage(windows: Sequence[Transcription]) -> Document:
