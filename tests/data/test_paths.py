@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from penjing.apps.recognition import Recognizer
+from penjing.apps.transcribe import ignored_sounds
+from penjing.data.formats import ignored_note
 from penjing.data.hub import _with_cached_files
 from penjing.data.knowledge import passages_in, read_knowledge
 from penjing.data.paths import is_inside, list_files, resolve_inside
+from penjing.data.prose import text_files
 from penjing.data.source import load_dataset
 from penjing.errors import DataError
+from penjing.index.files import find_files
 from tiny_colours import Colours, paint
 
 pytestmark = pytest.mark.shop
@@ -143,3 +148,27 @@ def test_of_the_hub_only_what_it_has_downloaded_is_opened(tmp_path, monkeypatch)
     for path, expected in ((inside, inside), (outside, {"path": str(outside), "bytes": None})):
         values = {"image": {"path": str(path), "bytes": None}}
         assert _with_cached_files(SimpleNamespace(config=config), values)["image"] == expected
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    """Permissions do not hold the superuser back, so the system's answer stands in for them."""
+    for name in ("open", "shut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("some words")
+    scandir = os.scandir
+
+    def refused(path):
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    listing = list_files(tmp_path)
+    assert [path.name for path in listing.files] == ["a.txt"]
+    assert listing.closed == [tmp_path / "shut"]
+    for read in (read_knowledge, text_files):
+        with pytest.raises(DataError, match="shut may not be read"):
+            read(tmp_path)
+    found = find_files([tmp_path], {"text"})
+    assert ignored_note(found.others, found.outside, found.closed) == f"{tmp_path / 'shut'} may not be read"
+    assert ignored_sounds([str(tmp_path)]) == f"left out 1 file: 1 .txt; {tmp_path / 'shut'} may not be read"

@@ -156,6 +156,8 @@ def test_a_question_in_no_known_words_is_refused_and_unseen_ones_are_not(runners
     assert isinstance(runner.ask(PICTURE, "how many zebras are there"), str)
     with pytest.raises(DataError, match="empty"):
         runner.ask(PICTURE, "  ")
+    with pytest.raises(DataError, match=r"a question of \d+ tokens; this model reads \d+ at most"):
+        runner.ask(PICTURE, "how many red circles are there " * 40)
     with pytest.raises(DataError, match="needs a picture"):
         runner.ask(None, "how many red stars")
     with pytest.raises(DataError, match="needs a question"):

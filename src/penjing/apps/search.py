@@ -198,7 +198,7 @@ def _notes(files: Files, missing: Sequence[str], changed: Sequence[Found]) -> tu
     )
     notes = (
         f"{gone}--forget removes them)" if gone else None,
-        ignored_note(files.others, files.outside),
+        ignored_note(files.others, files.outside, files.closed),
         encoding_note(Path(file.path) for file in changed if file.kind == "text"),
     )
     return tuple(note for note in notes if note is not None)

@@ -66,12 +66,14 @@ def ignored_sounds(names: Sequence[str]) -> str | None:
     """What of the folders among these names is not heard, in one line; None where they hold nothing else."""
     files: list[Path] = []
     outside: list[Path] = []
+    closed: list[Path] = []
     for name in names:
         if Path(name).is_dir():
             listing = list_files(Path(name))
             files += [path for path in listing.files if not _is_sound(path)]
             outside += listing.outside
-    return ignored_note(files, outside)
+            closed += listing.closed
+    return ignored_note(files, outside, closed)
 
 
 def _is_sound(path: Path) -> bool:

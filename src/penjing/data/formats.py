@@ -69,12 +69,13 @@ def need_package(package: str, name: str) -> ModuleType:
         raise DataError(f"{name} is in a format that {package} reads, which is not installed", hint=HINT) from error
 
 
-def ignored_note(files: Iterable[Path], outside: Iterable[Path] = ()) -> str | None:
+def ignored_note(files: Iterable[Path], outside: Iterable[Path] = (), closed: Iterable[Path] = ()) -> str | None:
     """Name and count files that are not read, in one line.
 
     Args:
         files: files in other formats, or in formats whose package is not installed.
         outside: links that lead out of the folder that they are in.
+        closed: folders that may not be read.
 
     Returns:
         The line, or None where nothing is left out.
@@ -91,7 +92,9 @@ def ignored_note(files: Iterable[Path], outside: Iterable[Path] = ()) -> str | N
         more = f" and {len(links) - 1} more" if len(links) > 1 else ""
         parts.append(f"links out of the folder: {links[0]}{more} (name the folder that they lead to)")
     count = endings.total() + missing.total() + len(links)
-    return f"left out {count} file{'s' * (count != 1)}: {'; '.join(parts)}" if parts else None
+    notes = [f"left out {count} file{'s' * (count != 1)}: {'; '.join(parts)}"] if parts else []
+    notes += [f"{path} may not be read" for path in sorted(map(str, closed))]
+    return "; ".join(notes) or None
 
 
 def _counts(endings: Counter[str]) -> str:

@@ -68,6 +68,7 @@ def read_knowledge(folder: str | Path) -> list[Passage]:
     if not root.is_dir():
         raise DataError(f"{folder} is not a folder", hint="give a folder of .md, .txt or .csv files")
     listing = list_files(root)
+    listing.check_open()
     for path in listing.outside:
         resolve_inside(root, path.relative_to(root).as_posix(), str(root))
     found = [passage for path in listing.files for passage in passages_in(path, root)]

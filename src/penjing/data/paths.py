@@ -58,10 +58,20 @@ def _roots(folder: Path) -> Iterator[Path]:
 
 @dataclass(slots=True)
 class Listing:
-    """Files below a folder, in order, and links in it that lead out of it."""
+    """Files below a folder, in order, links in it that lead out of it, and folders in it that may not be read."""
 
     files: list[Path] = field(default_factory=list)
     outside: list[Path] = field(default_factory=list)
+    closed: list[Path] = field(default_factory=list)
+
+    def check_open(self) -> None:
+        """Refuse a listing that lacks what is in a closed folder.
+
+        Raises:
+            DataError: a folder may not be read.
+        """
+        for path in self.closed:
+            raise DataError(f"{path} may not be read", hint="check the permissions of the folder")
 
 
 def list_files(folder: Path) -> Listing:
@@ -70,7 +80,11 @@ def list_files(folder: Path) -> Listing:
     A link to another folder inside is not followed either: its files are listed where they are.
     """
     listing = Listing()
-    for parent, folders, names in os.walk(folder, followlinks=False):
+
+    def closed(error: OSError) -> None:
+        listing.closed.append(Path(error.filename))
+
+    for parent, folders, names in os.walk(folder, onerror=closed, followlinks=False):
         visible = sorted(name for name in folders if not name.startswith("."))
         linked = [path for name in visible if (path := Path(parent) / name).is_symlink()]
         folders[:] = [name for name in visible if Path(parent) / name not in linked]
@@ -83,4 +97,5 @@ def list_files(folder: Path) -> Listing:
                 listing.files.append(path)
     listing.files.sort()
     listing.outside.sort()
+    listing.closed.sort()
     return listing

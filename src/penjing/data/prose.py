@@ -23,6 +23,7 @@ MANY_FILES = 5
 def text_files(folder: Path) -> list[Path]:
     """Texts in a folder and below it, by name; hidden ones do not count, links out of the folder are refused."""
     listing = list_files(folder)
+    listing.check_open()
     for path in listing.outside:
         resolve_inside(folder, path.relative_to(folder).as_posix(), str(folder))
     return [path for path in listing.files if path.suffix.lower() in TEXTS and is_readable(path)]

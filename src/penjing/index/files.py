@@ -39,12 +39,14 @@ class Files:
     """What is below some folders: files to index by absolute path, others, and links that lead out of their folder.
 
     `absent` are places that are not there: folders of a disk that is not mounted, or that were moved.
+    `closed` are folders that may not be read.
     """
 
     indexed: Mapping[str, Found]
     others: tuple[Path, ...] = ()
     outside: tuple[Path, ...] = ()
     absent: tuple[str, ...] = ()
+    closed: tuple[Path, ...] = ()
 
 
 def find_files(places: Sequence[str | Path], kinds: Set[str], *, known: bool = False) -> Files:
@@ -56,6 +58,7 @@ def find_files(places: Sequence[str | Path], kinds: Set[str], *, known: bool = F
     indexed: dict[str, Found] = {}
     others: list[Path] = []
     outside: list[Path] = []
+    closed: list[Path] = []
     absent: list[str] = []
     for place in places:
         if not Path(place).exists():
@@ -66,13 +69,14 @@ def find_files(places: Sequence[str | Path], kinds: Set[str], *, known: bool = F
         listing = list_files(Path(place)) if Path(place).is_dir() else Listing([Path(place)])
         files = {path: described for path in listing.files if (described := _described(path, kinds)) is not None}
         if not files and not known:
-            note = ignored_note(listing.files, listing.outside)
+            note = ignored_note(listing.files, listing.outside, listing.closed)
             hint = f"this model reads {' and '.join(sorted(kinds))}"
             raise DataError(f"{place} holds nothing to index", hint=f"{hint}; {note}" if note else hint)
         indexed |= {described.path: described for described in files.values()}
         others += [path for path in listing.files if path not in files and path.name not in METADATA]
         outside += listing.outside
-    return Files(dict(sorted(indexed.items())), tuple(others), tuple(outside), tuple(absent))
+        closed += listing.closed
+    return Files(dict(sorted(indexed.items())), tuple(others), tuple(outside), tuple(absent), tuple(closed))
 
 
 def _described(path: Path, kinds: Set[str]) -> Found | None:
