@@ -135,8 +135,8 @@ class MultimodalRunner:
         seen = self._tokens(image, "image")
         if isinstance(question, str):
             check_plain(question, special_tokens(self._words), "the question")
-            self._check_words(question)
             read = self._tokens(question, "text")
+            self._check_words(question)
             return [seen, read]
         return [seen, self._tokens(question, "audio")]
 
@@ -237,9 +237,8 @@ class MultimodalRunner:
         """
         pieces, longest = self._words.encode(question), self.settings["text"]["max_length"]
         if len(pieces.ids) > longest:
-            raise DataError(
-                f"a question of {len(pieces.ids)} tokens; this model reads {longest} at most", hint="ask shorter"
-            )
+            reason = f"a question of {len(pieces.ids)} tokens; this model reads {longest} at most"
+            raise DataError(reason, hint="ask shorter")
         for word in set(pieces.word_ids) - {None}:
             places = [place for place, whose in enumerate(pieces.word_ids) if whose == word]
             start, end = pieces.offsets[places[0]]
