@@ -13,12 +13,14 @@ import transformers
 from engine_rack import EXACT
 from penjing.artifact.checkpoint import copy_configuration
 from penjing.artifact.export import export_component
+from penjing.calibrate.runner import reference_runner
 from penjing.data.row import Row
 from penjing.errors import DataError, ModelError
 from penjing.models.families.encoder import Encoder
 from penjing.models.families.encoder_settings import pooling_of
 from penjing.models.open import open_model
 from penjing.models.reference import TorchGraph
+from penjing.runtimes.settings import check_settings
 from tiny_encoders import save_encoder, tokenizer, write_stages
 
 KINDS = ("minilm", "roberta_bare", "distilbert_bare", "mpnet")
@@ -190,3 +192,39 @@ def test_rows_without_text_and_folders_without_tokenizer(opened, tmp_path):
     model = open_model(str(save_encoder(tmp_path)))
     with pytest.raises(DataError, match="row '7' has no text"):
         next(model.family.batches(model.settings, model.folder, [Row("7", {"label": "a"}, "image", b"png")]))
+
+
+def test_the_default_prompt_stands_before_every_text(tmp_path):
+    folder = save_encoder(tmp_path)
+    path = folder / "config_sentence_transformers.json"
+    prompts = {"query": "find a ", "document": ""}
+    path.write_text(json.dumps({"prompts": prompts, "default_prompt_name": None}))
+    assert "prefix" not in open_model(str(folder)).settings["text"]
+    path.write_text(json.dumps({"prompts": prompts, "default_prompt_name": "query"}))
+    model = open_model(str(folder))
+    check_settings("encoder", model.settings, "settings")
+    (batch,) = model.family.batches(model.settings, model.folder, [Row("r", {"text": "red cat"})])
+    assert batch["input_ids"].tolist() == [tokenizer()("find a red cat")["input_ids"]]
+    runner, plain = reference_runner(model), reference_runner(open_model(str(save_encoder(tmp_path / "plain"))))
+    assert np.allclose(runner.embed_texts(TEXTS), plain.embed_texts([f"find a {text}" for text in TEXTS]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("document", "pooling", "message"),
+    [
+        ({"prompts": {}, "default_prompt_name": "query"}, {}, "has no prompt 'query', its default"),
+        ({"default_prompt_name": "query"}, {}, "has no prompt 'query', its default"),
+        (
+            {"prompts": {"query": "q: "}, "default_prompt_name": "query"},
+            {"include_prompt": False},
+            "out of the pooling",
+        ),
+    ],
+)
+def test_prompts_that_cannot_be_honoured(document, pooling, message, tmp_path):
+    folder = save_encoder(tmp_path)
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(document))
+    config = json.loads((folder / "1_Pooling" / "config.json").read_text())
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({**config, **pooling}))
+    with pytest.raises(ModelError, match=message):
+        open_model(str(folder))

@@ -44,7 +44,7 @@ class TextFrontEnd:
 
     Settings: `inputs` names the arrays to return (`input_ids`, `attention_mask`, `token_type_ids`), `max_length` cuts,
     `padding` is `longest` (of the sentences given) or `max_length`, `pad_id`, `pad_token` and `pad_side` say how,
-    `lower` lower-cases first where the tokenizer's file does not.
+    `lower` lower-cases first where the tokenizer's file does not; `prefix`, if there is one, stands before every text.
     """
 
     def __init__(self, tokenizer_json: Path, settings: Mapping[str, Any]) -> None:
@@ -54,6 +54,7 @@ class TextFrontEnd:
         self.tokenizer = open_tokenizer(tokenizer_json)
         self.inputs: tuple[str, ...] = tuple(settings["inputs"])
         self.lower: bool = settings["lower"]
+        self._prefix: str = settings.get("prefix", "")
         self._longest: int = settings["max_length"]
         self.tokenizer.enable_truncation(self._longest)
         self._padding = {
@@ -66,11 +67,11 @@ class TextFrontEnd:
 
     def __call__(self, texts: Sequence[Item]) -> dict[str, Array]:
         """Return the inputs of n sentences, or pairs of them: int64 (n, tokens) each."""
-        return self._arrays(self.tokenizer.encode_batch([_lowered(text) if self.lower else text for text in texts]))
+        return self._arrays(self.tokenizer.encode_batch([self._prepared(text) for text in texts]))
 
     def read(self, text: Item) -> Encoding:
         """Read one sentence, or a pair, for `together`; other threads run meanwhile."""
-        encodings: list[Encoding] = self.tokenizer.encode_batch([_lowered(text) if self.lower else text])
+        encodings: list[Encoding] = self.tokenizer.encode_batch([self._prepared(text)])
         return encodings[0]
 
     def read_tokens(self, token_ids: Sequence[int]) -> TokenIds:
@@ -90,6 +91,12 @@ class TextFrontEnd:
         if end >= len(before) and plain[: len(before)] == before and plain[end:] == after:
             plain = plain[len(before) : end]
         return TokenIds([*before, *plain[: self._longest - len(before) - len(after)], *after])
+
+    def _prepared(self, item: Item) -> Item:
+        """A text, or both of a pair, as the tokenizer is given it."""
+        if self._prefix:
+            item = self._prefix + item if isinstance(item, str) else (self._prefix + item[0], self._prefix + item[1])
+        return _lowered(item) if self.lower else item
 
     def _special_ids(self) -> tuple[list[int], list[int]]:
         """Ids of the special tokens before and after a text."""

@@ -88,7 +88,8 @@ TEXT = fields(
         "pad_token": text(),
         "pad_side": choice("left", "right"),
         "lower": truth,
-    }
+    },
+    {"prefix": text()},
 )
 CACHE = fields({"heads": whole(1, 2**16), "head_width": whole(1, 2**16)})
 CONTEXT = whole(1, LONGEST_TEXT)

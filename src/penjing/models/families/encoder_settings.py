@@ -1,6 +1,6 @@
 """What the shop must know about an encoder of texts, as plain JSON; sentence-transformers' files are heeded.
 
-- `text`: settings of TextFrontEnd, None where the folder has no tokenizer
+- `text`: settings of TextFrontEnd, None where the folder has no tokenizer; the default prompt is its `prefix`
 - `pooling`: how the vectors of a text's tokens become one: mean, cls or max
 - `embed_dim`: width of the vectors
 - `normalise`: true, because cosines are taken: vectors are divided by their length
@@ -18,6 +18,7 @@ from penjing.models.families.text_graphs import text_inputs
 from penjing.models.front_ends import longest_text, text_settings
 
 MODULES, SENTENCES = "modules.json", "sentence_bert_config.json"
+PROMPTS = "config_sentence_transformers.json"
 STAGES = ("Transformer", "Pooling", "Normalize")
 POOLING = {
     "pooling_mode_mean_tokens": "mean",
@@ -35,8 +36,34 @@ def encoder_settings(net: Any, folder: Path | None) -> dict[str, Any]:
         found = read_json(folder / SENTENCES)
         text["max_length"] = min(text["max_length"], int(found.get("max_seq_length") or text["max_length"]))
         text["lower"] = bool(text["lower"] or found.get("do_lower_case"))
+    if text is not None and folder is not None:
+        text |= default_prompt(folder)
     pooling = "mean" if folder is None else pooling_of(folder)
     return {"text": text, "pooling": pooling, "embed_dim": int(net.config.hidden_size), "normalise": True}
+
+
+def default_prompt(folder: Path) -> dict[str, str]:
+    """What sentence-transformers writes before every text where it is told no other prompt, as `prefix`.
+
+    Raises:
+        ModelError: the default prompt is not among those named, or its tokens are left out of the pooling.
+    """
+    if not (folder / PROMPTS).is_file():
+        return {}
+    found = read_json(folder / PROMPTS)
+    name, prompts = found.get("default_prompt_name"), found.get("prompts")
+    if name is None:
+        return {}
+    prompt = prompts.get(name) if isinstance(prompts, dict) else None
+    if not isinstance(prompt, str):
+        raise ModelError(f"{folder / PROMPTS} has no prompt {name!r}, its default", hint="copy it again")
+    pooling = folder / "1_Pooling" / "config.json"
+    if prompt and pooling.is_file() and read_json(pooling).get("include_prompt", True) is False:
+        raise ModelError(
+            f"{pooling} leaves the prompt out of the pooling, which penjing does not",
+            hint=f"without default_prompt_name in {PROMPTS} texts are embedded as they are",
+        )
+    return {"prefix": prompt} if prompt else {}
 
 
 def pooling_of(folder: Path) -> str:
