@@ -12,7 +12,7 @@ from engine_rack import opened, rack, relative_errors
 from penjing.errors import RecipeError
 from penjing.layers.bitmap import bitmap_bytes, spread, squeezed, stored_bytes
 from penjing.layers.described import DescribedLayer, blank_layer
-from penjing.layers.masked import MaskedLinear, carry_mask, mask_of, masked_layer
+from penjing.layers.masked import MaskedLinear, carry_mask, mask_of, masked_layer, products_made_once
 from penjing.layers.static import StaticConv, StaticLinear
 from penjing.layers.weight_only import IntConv, IntLinear, IntTable
 from penjing.tensor.grid import quantize, quantize_pair_safe
@@ -72,6 +72,37 @@ def test_healing_moves_what_stays_and_nothing_else(kind):
         steps.zero_grad()
     assert bool((layer.weight[layer.mask] != before[layer.mask]).all())
     assert bool((layer.weight[~layer.mask] == 0).all())
+
+
+def test_products_that_are_made_once_give_the_same_gradients():
+    torch.manual_seed(0)
+    first = nn.Conv2d(3, 4, 3)
+    second = nn.Linear(4, 5)
+    net = nn.Sequential(
+        *(masked_layer(layer, layer.weight, torch.rand_like(layer.weight) > 0.5) for layer in (first, second))
+    )
+    items = [torch.randn(2, 3, 3, 3) for _ in range(4)]
+
+    def gradients() -> tuple[list[torch.Tensor], torch.Tensor]:
+        answers = torch.cat([net[1](net[0](item).mean((2, 3))) for item in items])
+        answers.square().sum().backward()
+        found = [parameter.grad.clone() for parameter in net.parameters()]
+        net.zero_grad()
+        return found, answers.detach()
+
+    wanted, answers = gradients()
+    with products_made_once(net):
+        product = net[1].live
+        assert net[1].live is product
+        found, again = gradients()
+    assert net[1].live is not product
+    assert torch.allclose(again, answers)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted, strict=True))
+    with pytest.raises(ZeroDivisionError), products_made_once(net):
+        raise ZeroDivisionError
+    with torch.no_grad():
+        net[1].weight.zero_()
+    assert not net[1].live.any(), "a weight that moved is read anew"
 
 
 def test_whatever_moves_a_masked_weight_is_undone_when_training_ends():

@@ -7,6 +7,8 @@ called `mask` of the weight's shape, (out, in) or (out, in / groups, *kernel), f
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import torch
@@ -27,6 +29,7 @@ class Masked(DescribedLayer):
     mask: Tensor
     weight: Any
     bias: Any
+    _product: Tensor | None = None
 
     def _take_over(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
         """Hold copies of these, zeros where the mask is false, as trainable as the weight was."""
@@ -39,6 +42,8 @@ class Masked(DescribedLayer):
     def live(self) -> Tensor:
         """W ⊙ m; in graphs the product is made before they are written."""
         weight: Tensor = self.weight
+        if self._product is not None:
+            return self._product
         return weight if torch.onnx.is_in_onnx_export() else weight * self.mask
 
     def share(self, other: Masked) -> None:
@@ -140,6 +145,23 @@ class MaskedEmbedding(Masked, nn.Embedding):
         if not torch.onnx.is_in_onnx_export():
             rows = rows * self.mask[ids]
         return rows * self.embed_scale
+
+
+@contextlib.contextmanager
+def products_made_once(net: nn.Module) -> Iterator[None]:
+    """Let the masked layers of a network make W ⊙ m once, for runs between which no weight changes.
+
+    Of a layer of 4096 → 1024 neurons it takes as long as 32 images do. Gradients of all runs are summed before they
+    are masked.
+    """
+    layers = [module for module in net.modules() if isinstance(module, (MaskedLinear, MaskedConv))]
+    for layer in layers:
+        layer._product = layer.live
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._product = None
 
 
 def masked_layer(module: nn.Module, weight: Tensor, mask: Tensor) -> Masked:

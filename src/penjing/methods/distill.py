@@ -61,7 +61,7 @@ class Distill(Method):
     accumulate: int = Field(1, ge=1, description="parts that a step's items go through the model in")
     rate: float = Field(5e-4, gt=0, le=1e6, description="the highest learning rate")
     optimizer: Literal["auto", "muon", "adamw"] = Field(
-        "auto", description="what moves matrices; auto takes muon where it multiplies no more than the gradient does"
+        "auto", description="what moves matrices; auto takes muon as long as that costs no more than learning"
     )
     trains: Part = Field("all", description="what learns: all, norms, adapters or scales")
     rank: int = Field(8, ge=1, description="rank of adapters, which are merged afterwards")

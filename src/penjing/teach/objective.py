@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from penjing.calibrate.proxy import SHARPNESS, worded
+from penjing.layers.masked import products_made_once
 from penjing.models.tower import Batch
 from penjing.teach.answers import Answer, Answers
 from penjing.teach.cache import Parts
@@ -77,7 +78,8 @@ class Objective(nn.Module):
     def forward(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """One scalar per loss that these items have."""
         items = [self._items[number] for number in numbers]
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.in_bfloat16 and torch.is_grad_enabled()):
+        in_bfloat16 = self.in_bfloat16 and torch.is_grad_enabled()
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16), products_made_once(self.net):
             answers = self._asked.ask(items, self._embedded(len(items)))
         if self.in_bfloat16:
             answers = [answer.float() for answer in answers]

@@ -58,14 +58,6 @@ def operations(shape: tuple[int, int]) -> int:
     return TIMES * (4 * n * n * m + 2 * n**3)
 
 
-def relative_cost(shape: tuple[int, int], tokens: float) -> float:
-    """Operations of one step of Muon, relative to those of learning a matrix's gradient.
-
-    The forward and the two backward products of `tokens` rows take 6 n m tokens.
-    """
-    return operations(shape) / (6 * shape[0] * shape[1] * max(tokens, 1e-9))
-
-
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix (rows, columns) with its singular values near 1, by Newton-Schulz iterations of fifth order."""
     kind = torch.bfloat16 if multiplies_bfloat16() else torch.float32
