@@ -55,6 +55,14 @@ def rename(name: str) -> Breaks:
     return lambda folder: (folder / "model.safetensors").rename(folder / name) and None
 
 
+def as_peft_saves_it(folder: Path) -> None:
+    """A folder of LoRA: the adapter and what it is for, and no config.json."""
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "config.json").unlink()
+    about = {"peft_type": "LORA", "base_model_name_or_path": "org/base", "r": 8, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(about))
+
+
 DENSE = "bert.encoder.layer.1.output.dense.weight"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 BAD: dict[str, tuple[Breaks, str, str]] = {
@@ -70,6 +78,7 @@ BAD: dict[str, tuple[Breaks, str, str]] = {
     "pickle .ckpt": (rename("last.ckpt"), r"only pickled weights \(last.ckpt\)", "convert it"),
     "another name": (rename("weights.safetensors"), "model.safetensors is missing", "rename weights.safetensors"),
     "adapter": (rename("adapter_model.safetensors"), "adapter without its model", "merge"),
+    "LoRA": (as_peft_saves_it, "an adapter of org/base without its model", "merge_and_unload"),
     "truncated": (content(lambda data: data[:-64]), "truncated", "again"),
     "cut in the header": (content(lambda data: data[:100]), "truncated", "again"),
     "empty file": (content(lambda data: b""), "truncated", "again"),
