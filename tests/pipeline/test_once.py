@@ -86,16 +86,18 @@ def test_rows_are_read_when_they_are_asked_for():
     read = []
 
     def batches(settings, folder, rows):
-        read.append([row.id for row in rows])
-        return [{"name": row.id} for row in rows]
+        for row in rows:
+            read.append(row.id)
+            if row.id != "a":  # which lacks something
+                yield {"name": row.id}
 
     model = SimpleNamespace(family=SimpleNamespace(batches=batches), settings={}, folder=None)
-    calibration = Calibration((), (), "rows", ([Row("a"), Row("b")], ())).read_by(model)
+    calibration = Calibration((), (), "rows", ([Row("a"), Row("b"), Row("c")], ())).read_by(model)
     assert calibration.batches
     assert not calibration.select
     assert read == []
-    assert calibration.batches[0] == calibration.batches[0] == {"name": "a"}
-    assert read == [["a"]]
-    assert [one["name"] for one in calibration.batches] == ["a", "b"]
-    assert (len(calibration.batches), calibration.batches[-1]) == (2, {"name": "b"})
-    assert read == [["a"], ["a", "b"]]
+    assert calibration.batches[0] == calibration.batches[0] == {"name": "b"}
+    assert read == ["a", "b"]
+    assert [one["name"] for one in calibration.batches] == ["b", "c"]
+    assert (len(calibration.batches), calibration.batches[-1]) == (2, {"name": "c"})
+    assert read == ["a", "b", "a", "b", "c"]

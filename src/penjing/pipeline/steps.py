@@ -46,8 +46,8 @@ class RowBatches(Sequence[Batch]):
     def __getitem__(self, place: int | slice) -> Batch | list[Batch]:
         if self._every is not None or place != 0:
             return self._all()[place]
-        if self._first is None:
-            self._first = self._read(self._rows[:1])[0]
+        if self._first is None:  # of several rows, where a model takes from later ones what the first lacks
+            self._first = next(self._read())
         return self._first
 
     def __iter__(self) -> Iterator[Batch]:
@@ -61,11 +61,13 @@ class RowBatches(Sequence[Batch]):
 
     def _all(self) -> list[Batch]:
         if self._every is None:
-            self._every = self._read(self._rows)
+            self._every = [*self._read()] if self._rows else []
         return self._every
 
-    def _read(self, rows: Sequence[Row]) -> list[Batch]:
-        return list(self._model.family.batches(self._model.settings, self._model.folder, rows)) if rows else []
+    def _read(self) -> Iterator[Batch]:
+        """Batches one by one: no more rows are read than they need."""
+        model = self._model
+        return iter(model.family.batches(model.settings, model.folder, self._rows))
 
 
 @dataclass(frozen=True, slots=True)
