@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+import penjing
 from engine_rack import EXACT
 from penjing.artifact.checkpoint import copy_configuration
 from penjing.artifact.export import export_component
@@ -228,3 +229,20 @@ def test_prompts_that_cannot_be_honoured(document, pooling, message, tmp_path):
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({**config, **pooling}))
     with pytest.raises(ModelError, match=message):
         open_model(str(folder))
+
+
+@pytest.mark.parametrize(("name", "notes"), [("dot", 1), ("euclidean", 1), ("cosine", 0), (None, 0)])
+def test_vectors_that_are_not_meant_for_cosines_are_told(name, notes, tmp_path):
+    folder = save_encoder(tmp_path / "model")
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"similarity_fn_name": name}))
+    found = open_model(str(folder)).settings.get("notes", [])
+    assert len(found) == notes
+    assert all(f"asks for {name}" in note for note in found)
+
+
+def test_what_is_told_of_a_model_is_in_its_report(tmp_path):
+    folder = save_encoder(tmp_path / "model")
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"similarity_fn_name": "dot"}))
+    penjing.compress(folder, tmp_path / "out", recipe=["rtn"], goals=["cosine>=0.9"], threads=1)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert any("compared by cosine" in line for line in report["warnings"])

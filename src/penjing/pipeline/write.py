@@ -58,6 +58,7 @@ def report_document(
         },
         "artifact": job.out.name,
         "warnings": [
+            *model.settings.get("notes", ()),
             *warnings(comparison),
             *judgement.warnings,
             *shared_warnings(seen, test),

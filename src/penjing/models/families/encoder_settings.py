@@ -4,6 +4,7 @@
 - `pooling`: how the vectors of a text's tokens become one: mean, cls or max
 - `embed_dim`: width of the vectors
 - `normalise`: true, because cosines are taken: vectors are divided by their length
+- `notes`: what a report should say of it, if anything
 """
 
 from __future__ import annotations
@@ -39,7 +40,17 @@ def encoder_settings(net: Any, folder: Path | None) -> dict[str, Any]:
     if text is not None and folder is not None:
         text |= default_prompt(folder)
     pooling = "mean" if folder is None else pooling_of(folder)
-    return {"text": text, "pooling": pooling, "embed_dim": int(net.config.hidden_size), "normalise": True}
+    settings = {"text": text, "pooling": pooling, "embed_dim": int(net.config.hidden_size), "normalise": True}
+    notes = [] if folder is None else similarity_notes(folder)
+    return {**settings, "notes": notes} if notes else settings
+
+
+def similarity_notes(folder: Path) -> list[str]:
+    """What to know of a checkpoint whose vectors are meant to be compared otherwise than by their cosine."""
+    name = read_json(folder / PROMPTS).get("similarity_fn_name") if (folder / PROMPTS).is_file() else None
+    if name in (None, "cosine"):
+        return []
+    return [f"texts are compared by cosine; {PROMPTS} asks for {name!s:.40} (similarity_fn_name)"]
 
 
 def default_prompt(folder: Path) -> dict[str, str]:
