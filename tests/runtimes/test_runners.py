@@ -73,7 +73,7 @@ class Mouth:
         self.words, self.circles, self.language = words, circles, language
         self.prompts: list[list[int]] = []
         self.places = 0
-        self.said = -1
+        self.rewind()
 
     def start(self, heard):
         self.places = heard["present.0.encoder.key"].shape[2]
@@ -81,17 +81,26 @@ class Mouth:
 
     def rewind(self):
         self.said = -1
+        self.prompt = []
+
+    def read(self, tokens):
+        return np.stack([self._after(token) for token in tokens])
 
     def step(self, tokens):
+        return self.read(tokens)[-1]
+
+    def _after(self, token):
         logits = np.zeros(len(WORDS), np.float32)
-        if list(tokens) == [START]:  # asked for the language alone
-            logits[self.language] = 9
-            return logits
         if self.said < 0:
-            self.prompts.append(list(tokens))
-        self.said += 1
-        words = self.circles if self.circles and self.places < 1500 else [*self.words, END]
-        logits[words[self.said % len(words)]] = 9
+            self.prompt.append(token)
+        if token == START:  # says the language
+            logits[self.language] = 9
+        if token == PLAIN:  # the end of a prompt
+            self.prompts.append(self.prompt)
+        if token == PLAIN or self.said >= 0:
+            self.said += 1
+            words = self.circles if self.circles and self.places < 1500 else [*self.words, END]
+            logits[words[self.said % len(words)]] = 9
         return logits
 
 
