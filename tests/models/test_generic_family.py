@@ -45,7 +45,7 @@ def test_long_texts_are_cut(words):
 
 
 def test_without_a_tokenizer_it_says_so(tmp_path):
-    with pytest.raises(DataError, match=r"no tokenizer\.json") as caught:
+    with pytest.raises(DataError, match=r"holds no tokenizer") as caught:
         next(Generic().batches({}, tmp_path, [Row("1", {"text": "a"})]))
     assert "without data" in caught.value.hint
 

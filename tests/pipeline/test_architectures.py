@@ -35,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Answ
 
         def answered(model, *args):
             in_memory[model.folder.parent.name] = fresh_outputs.answers(model, model.net, probes[-1].probes[0])
-            lower(model, *args)
+            return lower(model, *args)
 
         patch.setattr(pipeline, "prepare_source", probed)
         patch.setattr(pipeline, "lower", answered)
