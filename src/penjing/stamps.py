@@ -37,18 +37,19 @@ class Stamp(NamedTuple):
 class Memo(Generic[Made]):
     """What was made of files, for as long as this process runs; files that changed meanwhile are read again.
 
-    A file younger than two seconds is not remembered: it could be changed once more without its times telling.
+    A file younger than two seconds is not remembered: it could be changed once more without its times telling. What is
+    made of no file at all is not, either.
     """
 
     def __init__(self) -> None:
-        self._made: dict[tuple[Stamp, ...], Made] = {}
+        self.made: dict[tuple[Stamp, ...], Made] = {}
 
     def get(self, paths: Sequence[Path], make: Callable[[], Made]) -> Made:
         """Return what `make` returned for these files, in this order; it is called where they are new or changed."""
         stamps = tuple(Stamp.of(path) for path in paths)
-        if stamps in self._made:
-            return self._made[stamps]
-        settled, made = all(stamp.has_settled for stamp in stamps), make()
+        if stamps in self.made:
+            return self.made[stamps]
+        settled, result = bool(stamps) and all(stamp.has_settled for stamp in stamps), make()
         if settled and tuple(Stamp.of(path) for path in paths) == stamps:
-            self._made[stamps] = made
-        return made
+            self.made[stamps] = result
+        return result

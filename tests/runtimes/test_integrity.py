@@ -27,7 +27,7 @@ DIGEST = "0" * 64
 def artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three files that were written an hour ago, with their manifest, and a cache of its own."""
     monkeypatch.setenv("PENJING_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(integrity, "_DIGESTS", {})
+    monkeypatch.setattr(integrity, "_DIGESTS", stamps.Memo())
     monkeypatch.setattr(stamps, "SETTLED_NS", -(10**18))
     folder = tmp_path / "artifact"
     for name in ("onnx/model.onnx", "tokenizer.json", "checkpoint/model.safetensors", "README.md"):
@@ -110,7 +110,7 @@ def test_an_artifact_that_lists_nothing_is_refused(artifact):
 def test_files_that_did_not_change_are_not_read_again(artifact, monkeypatch):
     """Another process begins with an empty memory and finds the digests in the cache."""
     before = verified_files(artifact, read_manifest(artifact))
-    monkeypatch.setattr(integrity, "_DIGESTS", {})
+    monkeypatch.setattr(integrity, "_DIGESTS", stamps.Memo())
     monkeypatch.setattr(integrity, "file_hash", lambda path: pytest.fail(f"{path} was read again"))
     assert verified_files(artifact, read_manifest(artifact)) == before
 
@@ -120,7 +120,7 @@ def test_a_damaged_memory_is_no_memory(damage, artifact, tmp_path, monkeypatch):
     before = verified_files(artifact, read_manifest(artifact))
     (memory,) = (tmp_path / "cache" / "verified").iterdir()
     memory.write_bytes(damage)
-    monkeypatch.setattr(integrity, "_DIGESTS", {})
+    monkeypatch.setattr(integrity, "_DIGESTS", stamps.Memo())
     assert verified_files(artifact, read_manifest(artifact)) == before
 
 
@@ -147,7 +147,7 @@ def test_three_hundred_megabytes_open_at_once_the_second_time(artifact, monkeypa
         stream.truncate(300_000_000)
     write(artifact, manifests.file_hashes(artifact))
     verified_files(artifact, read_manifest(artifact))
-    monkeypatch.setattr(integrity, "_DIGESTS", {})
+    monkeypatch.setattr(integrity, "_DIGESTS", stamps.Memo())
     start = time.process_time()
     verified_files(artifact, read_manifest(artifact))
     assert time.process_time() - start < 0.1

@@ -71,3 +71,42 @@ def test_layers_that_take_most_of_their_time_to_be_called_pay(monkeypatch):
 def test_tables_are_not_learned_by_products(without_overhead):
     net = nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 8))
     assert cheap(net, {"input": torch.zeros(1, 200, dtype=torch.long)}, 1) == ("net.1.weight",)
+
+
+class Rounded(nn.Module):
+    """A layer whose weight lies in a module of its own, which is called without an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid = Grid()
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        product: torch.Tensor = values @ self.grid().T
+        return product
+
+
+class Grid(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.latent = nn.Parameter(torch.randn(8, 8))
+
+    def forward(self) -> torch.Tensor:
+        return self.latent * 1.0
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+def test_weights_that_are_rounded_count_what_their_layer_reads(rows, without_overhead):
+    learning, wanted = 6 * 64 * rows, operations((8, 8))
+    assert cheap(nn.Sequential(Rounded()), {"input": torch.randn(1, rows, 8)}, 1) == (
+        ("net.0.grid.latent",) if wanted <= learning else ()
+    )
+
+
+def test_transposed_layers_count_rows_all_the_same(without_overhead):
+    """transformers' Conv1D keeps (in, out)."""
+    from transformers.pytorch_utils import Conv1D
+
+    wide, item = nn.Sequential(Conv1D(64, 8)), {"input": torch.randn(1, 20, 8)}
+    plain = nn.Sequential(nn.Linear(8, 64))
+    for batch in (1, 2, 4):
+        assert len(cheap(wide, item, batch)) == len(cheap(plain, item, batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,20 @@ def load_folder(folder: Path) -> DataSet:
         raise DataError(f"{folder} has files both beside and inside of its subfolders", hint="move one kind away")
     if not beside and not inside:
         if files := text_files(folder):
-            others = ignored_note(path for path in list_files(folder).files if path not in files)
+            others = _others(folder, files)
             return replace(load_texts(name, files, folder), notes=_notes(encoding_note(files), others))
         raise _nothing(folder)
     used = {folder / str(record.values["file_name"]) for record in beside or inside}
     transcripts = {path.with_suffix(".txt") for path in used}
-    others = ignored_note(path for path in list_files(folder).files if path not in used | transcripts)
+    others = _others(folder, used | transcripts)
     encodings = encoding_note(path for path in sorted(transcripts) if path.is_file())
     return replace(data_set(name, beside or inside, folder), notes=_notes(encodings, others))
+
+
+def _others(folder: Path, read: Container[Path]) -> str | None:
+    """What of a folder is not read, in one line."""
+    listing = list_files(folder)
+    return ignored_note((path for path in listing.files if path not in read), closed=listing.closed)
 
 
 def _notes(*notes: str | None) -> tuple[str, ...]:

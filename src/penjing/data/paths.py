@@ -70,8 +70,8 @@ class Listing:
         Raises:
             DataError: a folder may not be read.
         """
-        for path in self.closed:
-            raise DataError(f"{path} may not be read", hint="check the permissions of the folder")
+        if self.closed:
+            raise DataError(f"{self.closed[0]} may not be read", hint="check the permissions of the folder")
 
 
 def list_files(folder: Path) -> Listing:

@@ -22,8 +22,11 @@ from penjing.stamps import Memo
 TOKENIZER_FILES = (
     "tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"
 )  # fmt: skip
-BESIDE = ("merges.txt", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json", "normalizer.json")
-"""What else older tokenizers are made of."""
+BESIDE = (
+    "merges.txt", "added_tokens.json", "special_tokens_map.json", "normalizer.json", "tokenizer_config.json",
+    "config.json",
+)  # fmt: skip
+"""What else older tokenizers are made of; config.json names the class where nothing else does."""
 
 _MADE: Memo[str] = Memo()
 

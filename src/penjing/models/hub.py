@@ -36,7 +36,7 @@ _PINNED: ContextVar[dict[str, Place] | None] = ContextVar("pinned", default=None
 
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
-    """Let a hub id stand for one revision in what runs here: that which it was found at first."""
+    """Resolve every hub id once within this context, so that a run uses one revision of it."""
     if _PINNED.get() is not None:  # a run within a run
         yield
         return

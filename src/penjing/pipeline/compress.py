@@ -231,9 +231,9 @@ def prepare_source(job: Job, model: Model, choices: Choices, tell: Tell) -> Any:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Models:
-    """What is compared: how to open the source once more, and the result."""
+    """What is compared: `open_source` opens the source once more, which the steps have changed into the result."""
 
-    source: Callable[[], Model]
+    open_source: Callable[[], Model]
     result: Model
 
 
@@ -282,10 +282,10 @@ def measure(job: Job, models: Models, choices: Choices, before: Any, lowered: Lo
         comparison = dataclasses.replace(comparison, engines=results)
         if not choices.rows:
             return comparison
-        reference = time_in_torch(models.source(), choices.rows, job.engine.threads, tell)
+        reference = time_in_torch(models.open_source(), choices.rows, job.engine.threads, tell)
         return dataclasses.replace(comparison, reference=reference)
     if choices.rows:
-        found = compare_in_torch(models.source(), model, folder, plan, job.engine.threads, tell)
+        found = compare_in_torch(models.open_source(), model, folder, plan, job.engine.threads, tell)
         return with_ranges(found, ranges, shifted=shows_ranges)
     tell("compare outputs", 0, 0)
     return compare_outputs_in_torch(model, before, folder, job.engine.threads)

@@ -19,25 +19,18 @@ from penjing.artifact.whole_file import write_whole
 from penjing.bounded_json import UnreadableJson, read_object
 from penjing.errors import ArtifactError
 from penjing.runtimes.engine import cache_folder
-from penjing.stamps import Stamp
+from penjing.stamps import Memo, Stamp
 
 CHECKPOINT = "checkpoint/"
 MOST_REMEMBERED = 20_000
 
-
-_DIGESTS: dict[Stamp, str] = {}
+_DIGESTS: Memo[str] = Memo()
 """What this process has read already."""
 
 
 def digest_of(path: Path) -> str:
     """sha256 of a file in hex; what this process, or an earlier one by `remembered`, has read is not read again."""
-    stamp = Stamp.of(path)
-    if stamp in _DIGESTS:
-        return _DIGESTS[stamp]
-    settled, digest = stamp.has_settled, file_hash(path)
-    if settled and Stamp.of(path) == stamp:
-        _DIGESTS[stamp] = digest
-    return digest
+    return _DIGESTS.get([path], lambda: file_hash(path))
 
 
 def verified_files(
@@ -65,13 +58,13 @@ def verified_files(
     }
     place = _memory(folder)
     if cache:
-        _DIGESTS.update(_remembered(place))
-    known = len(_DIGESTS)
+        _DIGESTS.made.update({(stamp,): digest for stamp, digest in _remembered(place).items()})
+    known = len(_DIGESTS.made)
     for name, digest in run.items():
         compare(folder, name, digest, digest_of)
-    if cache and len(_DIGESTS) > known:
+    if cache and len(_DIGESTS.made) > known:
         stamps = (Stamp.of(folder / name) for name in listed if (folder / name).is_file())
-        _remember(place, {stamp: _DIGESTS[stamp] for stamp in stamps if stamp in _DIGESTS})
+        _remember(place, {stamp: _DIGESTS.made[stamp,] for stamp in stamps if (stamp,) in _DIGESTS.made})
     return run
 
 

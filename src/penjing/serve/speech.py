@@ -55,7 +55,7 @@ class Order:
             raise mistaken(error, "language") from error
 
 
-def _ordered(
+def _transcription_order(
     language: Annotated[str | None, Form(max_length=64)] = None,
     response_format: Annotated[str, Form(max_length=64)] = "json",
     stream: Annotated[bool, Form()] = False,
@@ -74,7 +74,7 @@ def routes(desk: Desk) -> APIRouter:
         request: Request,
         file: Annotated[UploadFile, File()],
         model: Annotated[str, Form()],
-        order: Annotated[Order, Depends(_ordered)],
+        order: Annotated[Order, Depends(_transcription_order)],
     ) -> Response | Document:
         """Write down what is said."""
         await _check_form(request, TRANSCRIPTIONS, order.form)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,21 +72,41 @@ def cheap_to_orthogonalize(
     return tuple(name for name in trained if name in chosen)
 
 
-def _uses(
-    objective: nn.Module, answers: Answers, sample: Sequence[Batch], trained: Mapping[str, nn.Parameter]
-) -> dict[str, _Use]:
-    """What goes through the layers that hold these weights; tables are looked up, not multiplied by."""
-    uses = {name: _Use() for name in trained}
+def _uses(objective: nn.Module, answers: Answers, sample: Sequence[Batch], trained: Iterable[str]) -> dict[str, _Use]:
+    """What goes through the layers that multiply by these weights.
 
-    def count(name: str, layer: nn.Module, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            uses[name].calls += 1
-            uses[name].rows += 0 if isinstance(layer, nn.Embedding) else output.numel() // trained[name].shape[0]
+    A weight that learns through its rounding lies in a module of its own, which is called without an input: what counts
+    is the innermost module around it that is given one.
+    """
+    around = {name: _paths_around(name) for name in trained}
+    uses = {path: _Use() for paths in around.values() for path in paths}
+
+    def count(path: str, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if inputs and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor):
+            uses[path].calls += 1
+            uses[path].rows += _rows(layer, inputs[0], output)
 
     with contextlib.ExitStack() as hooks:
-        for name in trained:
-            module = objective.get_submodule(name.rpartition(".")[0])
-            hook = module.register_forward_hook(lambda layer, inputs, output, name=name: count(name, layer, output))
-            hooks.callback(hook.remove)
+        for path in uses:
+            hooks.callback(objective.get_submodule(path).register_forward_hook(partial(count, path)).remove)
         answers.ask(sample)
-    return uses
+    called = {name: [uses[path] for path in paths if uses[path].calls] for name, paths in around.items()}
+    return {name: innermost[0] if innermost else _Use() for name, innermost in called.items()}
+
+
+def _paths_around(name: str) -> list[str]:
+    """Paths of the modules that hold a parameter, from the innermost outwards; the objective itself is none."""
+    path, paths = name.rpartition(".")[0], list[str]()
+    while path:
+        paths.append(path)
+        path = path.rpartition(".")[0]
+    return paths
+
+
+def _rows(layer: nn.Module, given: torch.Tensor, output: torch.Tensor) -> int:
+    """Rows that are multiplied by a weight: of a convolution its positions; none of a table, which is looked up."""
+    if not given.is_floating_point():
+        return 0
+    weight = getattr(layer, "weight", None)
+    is_convolution = isinstance(weight, torch.Tensor) and weight.ndim > 2
+    return output.numel() // output.shape[1 if is_convolution else -1]

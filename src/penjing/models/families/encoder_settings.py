@@ -19,7 +19,7 @@ from penjing.models.families.text_graphs import text_inputs
 from penjing.models.front_ends import longest_text, text_settings
 
 MODULES, SENTENCES = "modules.json", "sentence_bert_config.json"
-PROMPTS = "config_sentence_transformers.json"
+LIBRARY = "config_sentence_transformers.json"
 STAGES = ("Transformer", "Pooling", "Normalize")
 POOLING = {
     "pooling_mode_mean_tokens": "mean",
@@ -38,7 +38,8 @@ def encoder_settings(net: Any, folder: Path | None) -> dict[str, Any]:
         text["max_length"] = min(text["max_length"], int(found.get("max_seq_length") or text["max_length"]))
         text["lower"] = bool(text["lower"] or found.get("do_lower_case"))
     if text is not None and folder is not None:
-        text |= default_prompt(folder)
+        prefix = default_prompt(folder)
+        text |= {"prefix": prefix} if prefix else {}
     pooling = "mean" if folder is None else pooling_of(folder)
     settings = {"text": text, "pooling": pooling, "embed_dim": int(net.config.hidden_size), "normalise": True}
     notes = [] if folder is None else similarity_notes(folder)
@@ -47,38 +48,51 @@ def encoder_settings(net: Any, folder: Path | None) -> dict[str, Any]:
 
 def similarity_notes(folder: Path) -> list[str]:
     """What to know of a checkpoint whose vectors are meant to be compared otherwise than by their cosine."""
-    name = read_json(folder / PROMPTS).get("similarity_fn_name") if (folder / PROMPTS).is_file() else None
+    name = _library_config(folder).get("similarity_fn_name")
     if name in (None, "cosine"):
         return []
-    return [f"texts are compared by cosine; {PROMPTS} asks for {name!s:.40} (similarity_fn_name)"]
+    return [f"texts are compared by cosine; {LIBRARY} asks for {name!s:.40} (similarity_fn_name)"]
 
 
-def default_prompt(folder: Path) -> dict[str, str]:
-    """What sentence-transformers writes before every text where it is told no other prompt, as `prefix`.
+def default_prompt(folder: Path) -> str:
+    """What sentence-transformers writes before every text where no other prompt is named; empty for nothing.
 
     Raises:
         ModelError: the default prompt is not among those named, or its tokens are left out of the pooling.
     """
-    if not (folder / PROMPTS).is_file():
-        return {}
-    found = read_json(folder / PROMPTS)
-    name, prompts = found.get("default_prompt_name"), found.get("prompts")
+    config = _library_config(folder)
+    name, prompts = config.get("default_prompt_name"), config.get("prompts")
     if name is None:
-        return {}
+        return ""
     prompt = prompts.get(name) if isinstance(prompts, dict) else None
     if not isinstance(prompt, str):
-        raise ModelError(f"{folder / PROMPTS} has no prompt {name!r}, its default", hint="copy it again")
-    pooling = folder / "1_Pooling" / "config.json"
+        raise ModelError(f"{folder / LIBRARY} has no prompt {name!r}, its default", hint="copy it again")
+    pooling = _pooling_file(folder)
     if prompt and pooling.is_file() and read_json(pooling).get("include_prompt", True) is False:
         raise ModelError(
             f"{pooling} leaves the prompt out of the pooling, which penjing does not",
-            hint=f"without default_prompt_name in {PROMPTS} texts are embedded as they are",
+            hint=f"without default_prompt_name in {LIBRARY} texts are embedded as they are",
         )
-    return {"prefix": prompt} if prompt else {}
+    return prompt
+
+
+def _library_config(folder: Path) -> dict[str, Any]:
+    """The configuration that sentence-transformers wrote; empty where there is none."""
+    return read_json(folder / LIBRARY) if (folder / LIBRARY).is_file() else {}
 
 
 def pooling_of(folder: Path) -> str:
     """How sentence-transformers pools the tokens of this checkpoint; the mean where its files are not there."""
+    path = _pooling_file(folder)
+    return _named(read_json(path), path) if path.is_file() else "mean"
+
+
+def _pooling_file(folder: Path) -> Path:
+    """The configuration of the pooling, which may not be there.
+
+    Raises:
+        ModelError: a stage that penjing does not know.
+    """
     place = "1_Pooling"
     for stage in _stages(folder / MODULES):
         kind = str(stage.get("type", "")).rpartition(".")[2]
@@ -88,8 +102,7 @@ def pooling_of(folder: Path) -> str:
                 hint=f"known: {', '.join(STAGES)}; without {MODULES} the transformer alone is compressed",
             )
         place = str(stage.get("path")) if kind == "Pooling" else place
-    path = folder / place / "config.json"
-    return _named(read_json(path), path) if path.is_file() else "mean"
+    return folder / place / "config.json"
 
 
 def _stages(path: Path) -> list[dict[str, Any]]:
